@@ -1,0 +1,60 @@
+/* generate.h - asking the engine for text, many requests at a time.
+ *
+ * The service ("generate") that ways of reasoning use: they see prompts and continuations, never
+ * pages or batches.  Provisional.  Requests of one call run as one batch where they fit; prompts
+ * that begin alike share their cache.
+ */
+#ifndef VISHWAMAI_GENERATE_H
+#define VISHWAMAI_GENERATE_H
+
+#include <vishwamai/status.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define VW_GENERATE_MAJOR 0
+
+typedef struct vw_generator vw_generator; /* an engine with a model and its tokenizer */
+
+typedef struct vw_generate_request {
+    const char *prompt;      /* text; the tokenizer's own rule decides about BOS */
+    int32_t max_tokens;
+    double temperature;      /* negative: the settings' own */
+    uint64_t seed;
+    const char *const *stop; /* NULL-terminated, or NULL */
+} vw_generate_request;
+
+typedef struct vw_generate_result {
+    char *text;              /* freed by free_results */
+    int32_t n_prompt_tokens, n_tokens;
+    double logprob;          /* sum over the new tokens, natural */
+    int32_t is_stopped;      /* by EOS or a stop string, not by length */
+} vw_generate_result;
+
+/* log p(continuation | prompt) */
+typedef struct vw_score_request {
+    const char *prompt, *continuation;
+} vw_score_request;
+
+typedef struct vw_score_result {
+    double logprob;
+    int32_t n_tokens;
+    int32_t is_greedy; /* every token of it was the most likely one */
+} vw_score_result;
+
+typedef struct vw_generate_service {
+    size_t size;
+    vw_status (*generate)(vw_generator *g, const vw_generate_request *requests, size_t n,
+                          vw_generate_result *results, vw_error *err);
+    void (*free_results)(vw_generate_result *results, size_t n);
+    vw_status (*score)(vw_generator *g, const vw_score_request *requests, size_t n,
+                       vw_score_result *results, vw_error *err);
+} vw_generate_service;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,80 @@
+/* model.h - the model kind: a family of models, written in the nn blocks.
+ *
+ * A model plugin reads the checkpoint's own config.json, says which parameters it has and what each
+ * layer caches, and runs a range of layers.  It never touches a weight's bytes, a page of the cache
+ * or a device.  One instance is one model.  Thread rule: load first; then forward may run in several
+ * threads, each with its own context.
+ */
+#ifndef VISHWAMAI_MODEL_H
+#define VISHWAMAI_MODEL_H
+
+#include <vishwamai/host.h>
+#include <vishwamai/json.h>
+#include <vishwamai/nn.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define VW_MODEL_OPS_MAJOR 0 /* provisional: one family so far */
+#define VW_MODEL_OPS_MINOR 1
+
+typedef enum vw_init { VW_INIT_ZEROS = 0, VW_INIT_ONES, VW_INIT_NORMAL } vw_init;
+
+/* How a parameter is divided among tensor-parallel ranks. */
+typedef enum vw_split {
+    VW_SPLIT_NONE = 0, VW_SPLIT_ROWS, VW_SPLIT_COLUMNS, VW_SPLIT_VOCABULARY, VW_SPLIT_EXPERT
+} vw_split;
+
+/* A parameter as the model wants it.  Strings live as long as the instance. */
+typedef struct vw_param_spec {
+    const char *name;    /* in the checkpoint */
+    int64_t rows, cols;  /* [rows, cols] as stored, outputs first; a vector has rows 0 */
+    vw_init init;
+    double init_std;
+    vw_split split;
+    int32_t decay_group; /* 0: no weight decay */
+    int32_t is_optional; /* the file may lack it; the parameter is then NULL */
+} vw_param_spec;
+
+/* What a layer keeps for each token of a sequence. */
+typedef struct vw_cache_spec {
+    int32_t k_heads, dk, dv;
+    int32_t window;    /* 0: everything */
+    int32_t is_latent;
+} vw_cache_spec;
+
+typedef struct vw_model_info {
+    size_t size;
+    const char *family;      /* "gemma" */
+    char description[128];   /* "Gemma 1, 18 layers, 2.51 B parameters" */
+    int32_t n_layers, width, vocab_size;
+    int64_t max_positions;   /* trained context */
+    int32_t q_heads;         /* the largest of all layers */
+    const vw_cache_spec *caches; /* [n_layers] */
+    size_t n_params;
+    const vw_param_spec *params; /* [n_params] */
+    int32_t bos, eos, pad;   /* as config.json says; -1: silent */
+    const char *const *ignored; /* prefixes of tensors in the file that are not surplus; NULL-ended */
+} vw_model_info;
+
+typedef struct vw_model_ops {
+    size_t size;
+
+    /* Read the configuration; everything in it is checked.  Once per instance.  Required. */
+    vw_status (*load)(void *self, const vw_json *json, const vw_json_doc *config, vw_error *err);
+
+    /* Valid until close.  Required. */
+    const vw_model_info *(*info)(void *self);
+
+    /* Run layers [first, last) on the batch in `cx`.  first = 0 begins with the embedding, last =
+     * n_layers ends with the head.  params as in info, in that order.  Called in measure mode too,
+     * so it depends on nothing but shapes.  Required. */
+    vw_status (*forward)(void *self, vw_cx *cx, vw_param *const *params, int32_t first,
+                         int32_t last);
+} vw_model_ops;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,99 @@
+/* nn.h - the building blocks in which a model is written.
+ *
+ * A block is a layer's part: it picks the plugin entry, keeps shapes honest and keeps memory.  A
+ * model's forward calls blocks with a context and reads as the maths does; the same text serves
+ * measuring (shapes only, so that plans and memory are made beforehand) and running, on any device.
+ *
+ * Errors stick to the context: after the first one every block does nothing and returns an empty
+ * tensor, so a model checks once, at its end, with vw_nn_status().
+ *
+ * Blocks never let a model see tensors' values: ids, positions and lengths live on the device.
+ * Activations are f32 [T, width], T the tokens of this batch.  One thread per context; different
+ * contexts may run in different threads.
+ */
+#ifndef VISHWAMAI_NN_H
+#define VISHWAMAI_NN_H
+
+#include <vishwamai/device.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define VW_NN_MAJOR 0 /* provisional until training and a mixture of experts have used it */
+#define VW_NN_MINOR 1
+
+typedef struct vw_cx vw_cx;       /* a forward in progress */
+typedef struct vw_param vw_param; /* a parameter: file bytes or pack, format, scales, shard ... */
+
+/* Attention of one layer; heads, sizes and window are in the model's cache description. */
+typedef struct vw_nn_attention {
+    int32_t layer;
+    int32_t q_heads;
+    float scale; /* multiplies q . k */
+    float cap;   /* soft-cap on the scores; 0: none */
+} vw_nn_attention;
+
+/* A rotation.  inv_freq is host memory of the model, constant while the model lives. */
+typedef struct vw_nn_rope {
+    vw_rope_pairing pairing;
+    int32_t head_dim, first, dims;
+    const float *inv_freq; /* [dims / 2] */
+    float scale;
+} vw_nn_rope;
+
+typedef struct vw_nn {
+    size_t size;
+
+    /* The first error of this context, or VW_OK. */
+    vw_status (*status)(vw_cx *cx);
+
+    /* Report an error of the model's own. */
+    void (*fail)(vw_cx *cx, vw_status code, const char *format, ...) VW_PRINTF(3, 4);
+
+    /* Scratch made after `begin` is given back by `end`.  Nested; not needed around blocks. */
+    size_t (*begin)(vw_cx *cx);
+    void (*end)(vw_cx *cx, size_t mark);
+
+    /* The hidden state that enters a range of layers which does not begin with the embedding, and
+     * the one that leaves a range which does not end with the head. */
+    vw_tensor (*hidden_in)(vw_cx *cx);
+    void (*hidden_out)(vw_cx *cx, vw_tensor x);
+
+    /* x[t] = scale * table[id of t].  table [V, D]. */
+    vw_tensor (*embed)(vw_cx *cx, vw_param *table, float scale);
+
+    /* y = x / rms(x) * (offset + w).  w [D], or [head_dim] to norm each head of a row. */
+    vw_tensor (*rms_norm)(vw_cx *cx, vw_tensor x, vw_param *w, float offset, float eps);
+
+    /* y[i] = x W_i^T for n weights that share x (q, k, v).  W_i [N_i, K]. */
+    void (*linear)(vw_cx *cx, vw_tensor x, int32_t n, vw_param *const *w, vw_tensor *y);
+
+    /* y += x W^T, a projection into the residual stream. */
+    void (*linear_add)(vw_cx *cx, vw_tensor x, vw_param *w, vw_tensor y);
+
+    /* y += x. */
+    void (*add)(vw_cx *cx, vw_tensor x, vw_tensor y);
+
+    /* Rotate each head of x in place, by the token's position. */
+    void (*rope)(vw_cx *cx, vw_tensor x, const vw_nn_rope *rope);
+
+    /* Append k and v to the layer's cache and attend: [T, Hq * Dv]. */
+    vw_tensor (*attention)(vw_cx *cx, const vw_nn_attention *desc, vw_tensor q, vw_tensor k,
+                           vw_tensor v);
+
+    /* act(x Wg^T) * (x Wu^T), [T, F]: the first half of a gated MLP. */
+    vw_tensor (*gated)(vw_cx *cx, vw_tensor x, vw_param *gate, vw_param *up, vw_activation act);
+
+    /* Logits of the rows that the batch asks for: cap * tanh(multiplier * x E^T / cap), [R, V].
+     * Ends a forward; rows that nobody asked for are not computed. */
+    void (*head)(vw_cx *cx, vw_tensor x, vw_param *table, float multiplier, float cap);
+
+    /* The rows of x that `head` will need: lets a model skip the last norm of the others. */
+    vw_tensor (*wanted_rows)(vw_cx *cx, vw_tensor x);
+} vw_nn;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,71 @@
+/* weights.h - the weights kind: reading and writing files of named tensors.
+ *
+ * A reader maps a checkpoint (one file, or shards with an index) and hands out views of the mapped
+ * bytes.  Everything in the files is checked before a view is given.  Thread rule: after open, info,
+ * tensor, find and release may be called by several threads.
+ */
+#ifndef VISHWAMAI_WEIGHTS_H
+#define VISHWAMAI_WEIGHTS_H
+
+#include <vishwamai/host.h>
+#include <vishwamai/tensor.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define VW_WEIGHTS_OPS_MAJOR 0 /* provisional: one plugin so far */
+#define VW_WEIGHTS_OPS_MINOR 1
+
+typedef struct vw_weights_reader vw_weights_reader;
+typedef struct vw_weights_writer vw_weights_writer;
+
+typedef struct vw_weights_tensor {
+    const char *name;             /* borrowed from the reader */
+    const char *file;             /* path of the file that holds it, for messages */
+    vw_dtype dtype;
+    const vw_block_format *format;
+    int32_t n_dims;
+    int64_t shape[8];             /* outermost first */
+    const void *data;             /* mapped, read-only, alignment as the file has it */
+    size_t bytes;
+} vw_weights_tensor;
+
+typedef struct vw_weights_ops {
+    size_t size;
+
+    /* Open every file of a checkpoint folder (or one file), check the whole directory of tensors.
+     * Errors name file, tensor and what is expected.  Required. */
+    vw_status (*open)(void *self, const char *path, vw_weights_reader **reader, vw_error *err);
+    void (*close)(void *self, vw_weights_reader *reader);
+
+    /* Tensors, ordered by name.  Required. */
+    size_t (*count)(void *self, vw_weights_reader *reader);
+    vw_status (*tensor)(void *self, vw_weights_reader *reader, size_t i, vw_weights_tensor *out,
+                        vw_error *err);
+    /* By name.  VW_E_NOTFOUND names the folder and the nearest name.  Required. */
+    vw_status (*find)(void *self, vw_weights_reader *reader, const char *name,
+                      vw_weights_tensor *out, vw_error *err);
+    /* Key of the metadata, or NULL.  Optional. */
+    const char *(*metadata)(void *self, vw_weights_reader *reader, const char *key);
+
+    /* The bytes will be read soon, or are not needed again and may leave memory.  Hints.  Optional. */
+    void (*prefetch)(void *self, vw_weights_reader *reader, const void *data, size_t bytes);
+    void (*release)(void *self, vw_weights_reader *reader, const void *data, size_t bytes);
+
+    /* Write one file: declare all tensors (data ignored), then give their bytes in that order, whole
+     * or in pieces, then finish.  The file appears under its name, synced, only at finish; abort
+     * removes what there was.  Optional. */
+    vw_status (*create)(void *self, const char *path, const vw_weights_tensor *tensors, size_t n,
+                        const char *const *metadata_pairs, vw_weights_writer **writer,
+                        vw_error *err);
+    vw_status (*write)(void *self, vw_weights_writer *writer, const void *data, size_t bytes,
+                       vw_error *err);
+    vw_status (*finish)(void *self, vw_weights_writer *writer, vw_error *err);
+    void (*abort)(void *self, vw_weights_writer *writer);
+} vw_weights_ops;
+
+#ifdef __cplusplus
+}
+#endif
+#endif
