@@ -1,0 +1,283 @@
+/* vishwamai.h - the application's interface: settings, components, models, sequences, text.
+ *
+ * What the `vishwamai` command is written with, and all that a program which embeds the library
+ * needs.  Order of use:
+ *
+ *     vw_settings  (files and --set)  ->  vw_core  (threads, plugins)  ->  vw_engine  (a model)
+ *     ->  vw_generate(), vw_score(), or sequences and logits by hand
+ *
+ * Whoever makes a thing frees it, in the reverse order; every free accepts NULL.  Strings that are
+ * returned are borrowed unless a comment says otherwise.  Outputs are written only on success.
+ * Thread rule: one object is used by one thread at a time; different objects by different threads.
+ */
+#ifndef VISHWAMAI_H
+#define VISHWAMAI_H
+
+#include <stdio.h>
+#include <vishwamai/host.h>
+#include <vishwamai/json.h>
+#include <vishwamai/option.h>
+#include <vishwamai/plugin.h>
+#include <vishwamai/status.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define VW_VERSION "0.1.0"
+
+/* "0.1.0", and the words for a status: "invalid argument", "not found" ... */
+const char *vw_version(void);
+const char *vw_status_text(vw_status status);
+
+/* ---- settings: every value with its origin --------------------------------------------------- */
+
+typedef struct vw_settings vw_settings;
+
+vw_status vw_settings_new(vw_settings **settings, vw_error *err);
+void vw_settings_free(vw_settings *settings);
+
+/* Read an INI file and what it includes.  `path` may name a preset ("presets/small.ini") relative
+ * to the including file or the data folder.  Every line that is wrong is reported, all in one error,
+ * a line of text each: "file:line: [section] key = value: what is wrong; what would be right".
+ * Values read later win over values read earlier; an earlier origin is kept for printing. */
+vw_status vw_settings_read(vw_settings *settings, const char *path, vw_error *err);
+
+/* "section.key=value": split at the first '=', then at the last dot before it. */
+vw_status vw_settings_assign(vw_settings *settings, const char *assignment, const char *where,
+                             vw_error *err);
+
+/* Give a setting a value, as if it stood in a file.  `where` names the origin for messages
+ * ("--set #1", "-t"); all texts are copied. */
+vw_status vw_settings_set(vw_settings *settings, const char *section, const char *key,
+                          const char *value, const char *where, vw_error *err);
+
+/* The text of a setting, or NULL when nobody set it; and where it was set. */
+const char *vw_settings_get(const vw_settings *settings, const char *section, const char *key);
+const char *vw_settings_origin(const vw_settings *settings, const char *section, const char *key);
+
+/* Fill `config` from the table's defaults and the section's settings, checked.  Every wrong value
+ * is reported, all in one error.  Strings in `config` are borrowed from `settings`. */
+vw_status vw_settings_bind(const vw_settings *settings, const char *section,
+                           const vw_option *options, void *config, vw_error *err);
+
+/* Check everything without opening anything: unknown sections and keys ("did you mean"), values
+ * against the tables of the core and of the plugins that are installed. */
+vw_status vw_settings_check(const vw_settings *settings, vw_error *err);
+
+/* Print the effective settings as an INI file, each with its origin as a comment. */
+vw_status vw_settings_print(const vw_settings *settings, FILE *to, vw_error *err);
+
+/* Print an option table as an INI section with comments. */
+void vw_options_print(const char *section, const vw_option *options, FILE *to);
+
+/* A section of the core itself; i from 0, NULL after the last. */
+const vw_option *vw_core_section(size_t i, const char **section, const char **help);
+
+/* ---- kinds and plugins ------------------------------------------------------------------------ */
+
+const char *vw_kind_name(vw_kind kind);       /* "gemm"; NULL for no kind */
+const char *vw_kind_help(vw_kind kind);       /* one line */
+vw_kind vw_kind_from_name(const char *name);  /* VW_KIND_NONE for no kind */
+
+/* An installed plugin file, good or bad. */
+typedef struct vw_plugin_entry {
+    vw_kind kind;
+    const char *name;         /* from the file name */
+    const char *path;
+    const vw_plugin *plugin;  /* NULL when it cannot be used */
+    const char *problem;      /* then the sentence why, else NULL */
+    const char *hidden_by;    /* path of the file of the same name that comes first, or NULL */
+    int32_t score;            /* of its probe */
+    const char *why;          /* what the probe says */
+} vw_plugin_entry;
+
+/* Visit every plugin file of a kind (VW_KIND_NONE: all kinds), sorted by kind and name.  Files are
+ * first examined in a child process, so one that crashes becomes an entry with a problem.  `about`
+ * goes to the probes, NULL for none.  A visitor that returns nonzero ends the visit. */
+vw_status vw_plugins_visit(vw_kind kind, const vw_probe *about,
+                           int (*visit)(void *arg, const vw_plugin_entry *entry), void *arg,
+                           vw_error *err);
+
+/* ---- the core: threads and opened components --------------------------------------------------- */
+
+typedef struct vw_core vw_core;
+
+/* Start the thread pool and the log as the settings say.  Keeps a reference to `settings`, which
+ * must live longer and not change. */
+vw_status vw_core_new(const vw_settings *settings, vw_core **core, vw_error *err);
+void vw_core_free(vw_core *core);
+
+/* The component that the settings wire to a kind; opened at the first call, closed with the core.
+ * `label` names a second instance ("[gemm:label]"), NULL the first one.  `about` is for `auto`. */
+vw_status vw_core_component(vw_core *core, vw_kind kind, const char *label, const vw_probe *about,
+                            const vw_component **component, vw_error *err);
+
+/* A plugin by name, whatever the settings say: for benchmarks and conformance tests.  Its options
+ * come from [kind.name] as always.  Closed with the core. */
+vw_status vw_core_plugin(vw_core *core, vw_kind kind, const char *name,
+                         const vw_component **component, vw_error *err);
+
+/* Threads of the pool, the calling one included; and a loop over it as host->parallel_for. */
+int vw_core_threads(const vw_core *core);
+void vw_core_parallel_for(vw_core *core, int n_parts, vw_part_fn fn, void *arg);
+
+/* Host allocations since the start: those made through the host tables and the core's own. */
+uint64_t vw_core_allocations(const vw_core *core);
+
+/* ---- the engine: a model that is ready to run --------------------------------------------------- */
+
+typedef struct vw_engine vw_engine;
+typedef struct vw_sequence vw_sequence;
+
+/* Called while something long goes on; done of total in `unit`s.  Nonzero interrupts it. */
+typedef int (*vw_progress)(void *arg, const char *what, uint64_t done, uint64_t total,
+                           const char *unit);
+
+typedef struct vw_engine_options {
+    size_t size;
+    const char *label;     /* "[model:label]", or NULL */
+    const char *path;      /* model folder; NULL: the settings' [model] path, or the bundled model */
+    int32_t no_tokenizer;  /* do not need one */
+    vw_progress progress;
+    void *progress_arg;
+} vw_engine_options;
+
+typedef struct vw_engine_info {
+    size_t size;
+    const char *path, *family, *description;
+    int32_t vocab_size, n_layers, width;
+    int64_t context;          /* tokens a sequence may have here */
+    int64_t max_positions;    /* trained context */
+    int32_t has_tokenizer;
+    int32_t bos, eos, adds_bos; /* -1 where there is none */
+    int32_t n_stop;
+    int32_t stop[16];
+    uint64_t parameters;      /* count */
+    uint64_t weight_bytes;    /* executed: in place or packed */
+    uint64_t token_bytes;     /* weight bytes read for one decoded token */
+    uint64_t kv_token_bytes;  /* of one token, all layers */
+    uint64_t kv_pool_bytes;
+    int64_t kv_pages, kv_pages_free;
+    int64_t page_tokens;
+    const char *device, *gemm, *attention, *tokenizer, *weights; /* plugins in use */
+} vw_engine_info;
+
+/* Open a model: `options` may be NULL.  Checks names, shapes and vocabulary against the checkpoint;
+ * the error names file, tensor and what is expected. */
+vw_status vw_engine_open(vw_core *core, const vw_engine_options *options, vw_engine **engine,
+                         vw_error *err);
+void vw_engine_close(vw_engine *engine);
+void vw_engine_get_info(const vw_engine *engine, vw_engine_info *info);
+
+/* Text to ids.  Writes up to `room` ids and the full count to *n.  with_bos: 1 yes, 0 no, -1 as the
+ * tokenizer's configuration says.  VW_E_NOTFOUND when the model has no tokenizer. */
+vw_status vw_engine_encode(vw_engine *engine, const char *text, size_t bytes, int with_bos,
+                           int32_t *ids, size_t room, size_t *n, vw_error *err);
+/* A conversation as ids, ready for the answer; roles and texts alternate as the model's template
+ * wants.  As encode for room. */
+vw_status vw_engine_encode_chat(vw_engine *engine, const char *const *roles,
+                                const char *const *texts, size_t n_messages, int32_t *ids,
+                                size_t room, size_t *n, vw_error *err);
+/* Ids to text, all at once; *text is 0-terminated and freed by the caller with free(). */
+vw_status vw_engine_decode_dup(vw_engine *engine, const int32_t *ids, size_t n, char **text,
+                               size_t *bytes, vw_error *err);
+
+/* ---- sequences: tokens with their cache --------------------------------------------------------- */
+
+vw_status vw_sequence_new(vw_engine *engine, vw_sequence **sequence, vw_error *err);
+/* A branch that shares every page of its trunk until one of them writes. */
+vw_status vw_sequence_fork(vw_sequence *sequence, vw_sequence **branch, vw_error *err);
+/* Forget all tokens from position n on. */
+vw_status vw_sequence_truncate(vw_sequence *sequence, int64_t n, vw_error *err);
+int64_t vw_sequence_length(const vw_sequence *sequence);
+void vw_sequence_free(vw_sequence *sequence);
+
+typedef enum vw_want { VW_WANT_NOTHING = 0, VW_WANT_LAST, VW_WANT_ALL } vw_want;
+
+/* Tokens to append to a sequence, and which rows of logits are wanted. */
+typedef struct vw_feed {
+    vw_sequence *sequence;
+    const int32_t *tokens;
+    int64_t n_tokens;
+    vw_want want;
+} vw_feed;
+
+/* Append tokens to several sequences in one go (in chunks that the engine chooses), and call back
+ * with each wanted row of logits [vocab_size], f32, in order: feed `feed`, position `position`.
+ * The row is valid during the call.  on_row may be NULL.  VW_E_FULL, with what is needed and what
+ * there is, when a sequence would exceed the context or the pool; nothing is appended then. */
+typedef vw_status (*vw_on_row)(void *arg, size_t feed, int64_t position, const float *logits,
+                               vw_error *err);
+vw_status vw_engine_feed(vw_engine *engine, const vw_feed *feeds, size_t n_feeds, vw_on_row on_row,
+                         void *arg, vw_error *err);
+
+/* ---- sampling ----------------------------------------------------------------------------------- */
+
+typedef struct vw_sampling {
+    double temperature;       /* 0: greedy */
+    int64_t top_k;            /* 0: off */
+    double top_p, min_p;      /* 1 and 0: off */
+    double repeat_penalty;    /* 1: off; divides positive, multiplies negative logits */
+    double presence_penalty, frequency_penalty;
+    int64_t repeat_last_n;    /* tokens the penalties look back on; 0: off, -1: all */
+    int64_t seed;             /* -1: from the system's randomness */
+    int32_t ignore_eos;
+} vw_sampling;
+
+/* The settings of [sampling], checked. */
+vw_status vw_sampling_from_settings(const vw_settings *settings, vw_sampling *sampling,
+                                    vw_error *err);
+
+/* ---- generation --------------------------------------------------------------------------------- */
+
+typedef enum vw_finish {
+    VW_FINISH_LENGTH = 0, VW_FINISH_EOS, VW_FINISH_STOP_STRING, VW_FINISH_CONTEXT,
+    VW_FINISH_CALLBACK
+} vw_finish;
+
+/* One step of a generation.  `text` is what may be shown now: whole UTF-8 characters, nothing of a
+ * stop string; it may be empty.  Nonzero ends the generation. */
+typedef struct vw_piece {
+    size_t size;
+    int32_t token;        /* -1 in the last call, which flushes text that was held back */
+    float logprob;        /* natural, of the unfiltered distribution at temperature 1 */
+    const char *text;
+    size_t text_bytes;
+} vw_piece;
+typedef int (*vw_on_piece)(void *arg, const vw_piece *piece);
+
+typedef struct vw_generate_options {
+    size_t size;
+    const int32_t *prompt;    /* appended to the sequence first; may be empty if it has tokens */
+    size_t n_prompt;
+    int64_t max_tokens;       /* negative: until something else ends it */
+    const vw_sampling *sampling;
+    const char *const *stop;  /* stop strings, NULL-terminated; or NULL */
+    int32_t uncached;         /* recompute the whole sequence for every token: for proofs */
+    vw_on_piece on_piece;     /* or NULL */
+    void *arg;
+} vw_generate_options;
+
+typedef struct vw_generate_stats {
+    size_t size;
+    vw_finish finish;
+    int64_t n_prompt, n_cached, n_tokens; /* n_tokens: new ones, EOS not counted */
+    double prompt_seconds, decode_seconds;
+    double logprob;           /* sum */
+} vw_generate_stats;
+
+/* Generate after `sequence`, which then holds prompt and new tokens.  The new ids, without EOS, go
+ * to tokens[0 .. room) if tokens is not NULL. */
+vw_status vw_generate(vw_engine *engine, vw_sequence *sequence, const vw_generate_options *options,
+                      int32_t *tokens, size_t room, vw_generate_stats *stats, vw_error *err);
+
+/* Sum of natural log p(tokens[i] | before) for i in [first, n), on a fresh sequence.  n_greedy gets
+ * how many of them were the most likely token; both outputs may be NULL. */
+vw_status vw_score(vw_engine *engine, const int32_t *tokens, size_t n, size_t first,
+                   double *logprob, size_t *n_greedy, vw_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
