@@ -1,0 +1,101 @@
+dnl vw-with.m4 - one way to look for a library, for every --with option.
+dnl
+dnl VW_WITH(NAME, PURPOSE, DEFAULT, LANGUAGE, CANDIDATES, PROLOGUE, BODY, PACKAGE)
+dnl
+dnl Adds --with-NAME[=DIR|yes|no|auto].  CANDIDATES are pkg-config modules, tried in order; a candidate
+dnl without a .pc file is tried as -lCANDIDATE on the default paths, and under DIR if one was given.
+dnl What counts is never that a file exists but that the program PROLOGUE + BODY compiles and links
+dnl in LANGUAGE (C or C++).
+dnl
+dnl DEFAULT is `auto' (left out when missing) or `required' (an error when missing).  Asked for with
+dnl yes or DIR and missing is an error that names what was looked for and the Debian PACKAGE that has it.
+dnl
+dnl Sets, for NAME = blas:  BLAS_CFLAGS, BLAS_LIBS (substituted), HAVE_BLAS (config.h), the Automake
+dnl conditional WITH_BLAS, vw_have_blas=yes|no, and a line of the closing summary.
+
+AC_DEFUN([VW_WITH], [
+  m4_pushdef([VW_up], m4_translit([$1], [a-z-], [A-Z_]))
+  AC_ARG_WITH([$1],
+    [AS_HELP_STRING([--with-$1@<:@=DIR|yes|no|auto@:>@], [$2 (default: $3)])],
+    [vw_ask=$withval], [vw_ask=$3])
+  VW_up[]_CFLAGS= VW_up[]_LIBS= vw_have_$1=no vw_how=
+  AS_CASE([$vw_ask],
+    [no], [AS_IF([test "$3" = required],
+             [AC_MSG_ERROR([$1 cannot be left out: $2])])
+           vw_why="switched off"],
+    [AC_MSG_CHECKING([for $1])
+     AC_LANG_PUSH([$4])
+     for vw_try in $5; do
+       AS_CASE([$vw_ask],
+         [/*|./*|../*],
+           [vw_lib=$vw_ask/lib
+            AS_IF([test ! -d "$vw_lib"], [vw_lib=$vw_ask/lib64])
+            vw_cflags="-I$vw_ask/include"
+            vw_libs="-L$vw_lib -Wl,-rpath,$vw_lib -l$vw_try"],
+         [AS_IF([test -n "$PKG_CONFIG" && $PKG_CONFIG --exists $vw_try 2>/dev/null],
+           [vw_cflags=`$PKG_CONFIG --cflags $vw_try`
+            vw_libs=`$PKG_CONFIG --libs $vw_try`],
+           [vw_cflags= vw_libs=-l$vw_try])])
+       vw_save_CPPFLAGS=$CPPFLAGS vw_save_LIBS=$LIBS
+       CPPFLAGS="$CPPFLAGS $vw_cflags" LIBS="$vw_libs $LIBS"
+       AC_LINK_IFELSE([AC_LANG_PROGRAM([$6], [$7])],
+         [VW_up[]_CFLAGS=$vw_cflags VW_up[]_LIBS=$vw_libs vw_have_$1=yes vw_how=$vw_try])
+       CPPFLAGS=$vw_save_CPPFLAGS LIBS=$vw_save_LIBS
+       AS_IF([test $vw_have_$1 = yes], [break])
+     done
+     AC_LANG_POP([$4])
+     AC_MSG_RESULT([$vw_have_$1${vw_how:+ ($vw_how)}])
+     vw_why="looked for $5 (pkg-config module or -lNAME); Debian: $8"
+     AS_IF([test $vw_have_$1 = no && test "$vw_ask" != auto],
+       [AC_MSG_ERROR([$1 was asked for and is missing ($2).
+  Looked for: a program that links with one of: $5 (pkg-config module, or -lNAME), --with-$1=$vw_ask.
+  On Debian it is in $8; config.log has the compiler's words.])])])
+  AS_IF([test $vw_have_$1 = yes],
+    [AC_DEFINE([HAVE_]VW_up, [1], [Define to 1 if $1 is used: $2.])
+     VW_SUMMARY([$1], [yes], [$2: $vw_how])],
+    [VW_SUMMARY([$1], [no], [$2: $vw_why])])
+  AC_SUBST(VW_up[]_CFLAGS)
+  AC_SUBST(VW_up[]_LIBS)
+  AM_CONDITIONAL([WITH_]VW_up, [test $vw_have_$1 = yes])
+  m4_popdef([VW_up])
+])
+
+dnl VW_SUMMARY(NAME, yes|no, TEXT): a line of configure's closing words.
+AC_DEFUN([VW_SUMMARY], [
+  AS_IF([test "$2" = yes],
+    [vw_built="$vw_built
+    $1: $3"],
+    [vw_left_out="$vw_left_out
+    $1: $3"])
+])
+
+dnl VW_WITH_CUDA: --with-cuda[=DIR|yes|no|auto], DIR being the toolkit's folder.  The tools that
+dnl turn a .cu into something a C plugin can carry are nvcc and bin2c; no library is linked, because a
+dnl plugin opens the driver at run time.  Sets NVCC, BIN2C, CUDA_DIR and WITH_CUDA.
+AC_DEFUN([VW_WITH_CUDA], [
+  AC_ARG_WITH([cuda],
+    [AS_HELP_STRING([--with-cuda@<:@=DIR|yes|no|auto@:>@], [CUDA toolkit (default: auto)])],
+    [vw_ask=$withval], [vw_ask=auto])
+  AC_ARG_VAR([NVCC], [CUDA compiler])
+  vw_have_cuda=no CUDA_DIR= BIN2C=
+  AS_CASE([$vw_ask],
+    [no], [vw_why="switched off" NVCC=],
+    [AS_CASE([$vw_ask],
+       [yes|auto], [vw_path=$PATH:/usr/local/cuda/bin],
+       [vw_path=$vw_ask/bin])
+     AC_PATH_PROG([NVCC], [nvcc], [], [$vw_path])
+     AS_IF([test -n "$NVCC"],
+       [vw_bin=`AS_DIRNAME(["$NVCC"])`
+        CUDA_DIR=`AS_DIRNAME(["$vw_bin"])`
+        AC_PATH_PROG([BIN2C], [bin2c], [], [$vw_bin])])
+     AS_IF([test -n "$NVCC" && test -n "$BIN2C"], [vw_have_cuda=yes])
+     vw_why="looked for nvcc and bin2c in $vw_path"
+     AS_IF([test $vw_have_cuda = no && test "$vw_ask" != auto],
+       [AC_MSG_ERROR([cuda was asked for and is missing.
+  Looked for: nvcc and, beside it, bin2c in $vw_path, --with-cuda=$vw_ask.])])])
+  AS_IF([test $vw_have_cuda = yes],
+    [VW_SUMMARY([cuda], [yes], [toolkit found, no component uses it yet: $CUDA_DIR])],
+    [VW_SUMMARY([cuda], [no], [CUDA toolkit: $vw_why])])
+  AC_SUBST([CUDA_DIR])
+  AM_CONDITIONAL([WITH_CUDA], [test $vw_have_cuda = yes])
+])

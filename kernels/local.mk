@@ -1,0 +1,46 @@
+# kernels/: what plugins call.  Knows nothing above itself.
+#
+# ref/ is plain C and the specification.  cpu/ is fast: each source of CPU_KERNELS is compiled once
+# for every instruction set, with VW_ISA set to base, avx2, avx512 or vnni, so that its functions
+# must carry that word in their names; sources of one instruction set alone go to its own list.
+# Whoever dispatches (cpu/ sources in CPU_DISPATCH, compiled once, for the baseline) asks the CPU at
+# run time; HAVE_ISA_AVX2, HAVE_ISA_AVX512 and HAVE_ISA_VNNI say what was built.  Never -march=native.
+
+CPU_KERNELS =
+CPU_DISPATCH =
+AVX2_KERNELS =
+AVX512_KERNELS =
+VNNI_KERNELS =
+
+noinst_LTLIBRARIES += libkernels_ref.la libkernels_base.la libkernels_cpu.la
+
+libkernels_ref_la_SOURCES =
+libkernels_ref_la_CFLAGS = $(KERNEL_CFLAGS)
+
+libkernels_base_la_SOURCES = $(CPU_KERNELS)
+libkernels_base_la_CFLAGS = $(KERNEL_CFLAGS) -DVW_ISA=base
+
+libkernels_cpu_la_SOURCES = $(CPU_DISPATCH)
+libkernels_cpu_la_CFLAGS = $(KERNEL_CFLAGS)
+libkernels_cpu_la_LIBADD = libkernels_base.la
+
+if HAVE_ISA_AVX2
+noinst_LTLIBRARIES += libkernels_avx2.la
+libkernels_avx2_la_SOURCES = $(CPU_KERNELS) $(AVX2_KERNELS)
+libkernels_avx2_la_CFLAGS = $(KERNEL_CFLAGS) $(AVX2_CFLAGS) -DVW_ISA=avx2
+libkernels_cpu_la_LIBADD += libkernels_avx2.la
+endif
+
+if HAVE_ISA_AVX512
+noinst_LTLIBRARIES += libkernels_avx512.la
+libkernels_avx512_la_SOURCES = $(CPU_KERNELS) $(AVX512_KERNELS)
+libkernels_avx512_la_CFLAGS = $(KERNEL_CFLAGS) $(AVX512_CFLAGS) -DVW_ISA=avx512
+libkernels_cpu_la_LIBADD += libkernels_avx512.la
+endif
+
+if HAVE_ISA_VNNI
+noinst_LTLIBRARIES += libkernels_vnni.la
+libkernels_vnni_la_SOURCES = $(VNNI_KERNELS)
+libkernels_vnni_la_CFLAGS = $(KERNEL_CFLAGS) $(VNNI_CFLAGS) -DVW_ISA=vnni
+libkernels_cpu_la_LIBADD += libkernels_vnni.la
+endif

@@ -1,0 +1,6 @@
+# models/: model families, one folder each, built as plugins of the kind `model'.
+#
+#   plugins_LTLIBRARIES += model_gemma.la
+#   model_gemma_la_SOURCES = %D%/gemma/gemma.c
+#   model_gemma_la_LIBADD = $(PLUGIN_LIBS)
+#   model_gemma_la_LDFLAGS = $(PLUGIN_LDFLAGS)

@@ -1,0 +1,1 @@
+# plugins/attention/: components of the kind `attention'.  Makefile.am says how to add one.

@@ -1,0 +1,1 @@
+# plugins/balance/: components of the kind `balance'.  Makefile.am says how to add one.

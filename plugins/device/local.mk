@@ -1,0 +1,1 @@
+# plugins/device/: components of the kind `device'.  Makefile.am says how to add one.

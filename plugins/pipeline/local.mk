@@ -1,0 +1,1 @@
+# plugins/pipeline/: components of the kind `pipeline'.  Makefile.am says how to add one.

@@ -1,0 +1,113 @@
+# t/: the tests.  C tests are check_PROGRAMS t/NAME.t from t/NAME.c; script tests are t/NAME.t with a
+# first line #!/usr/bin/perl or #!/bin/sh and stand in script_tests.  All speak TAP and all are run by
+# `make check', by `make prove', and by `prove t/' inside the build folder, with the environment of
+# t/run.  C tests link libtap and libcore unless they give their own LDADD.
+
+check_LTLIBRARIES += t/tap/libtap.la
+t_tap_libtap_la_SOURCES = t/tap/tap.c t/tap/tap.h
+t_tap_libtap_la_LIBADD = -lm -lpthread
+
+# ---- the project's own rules ----------------------------------------------------------------
+check_PROGRAMS += t/tap.t
+t_tap_t_SOURCES = t/tap.c
+script_tests += t/configure-core.t
+
+# ---- core: error, log, options, settings, loader, tensors, threads, nn -------------------------
+
+# ---- broken plugins, bad INI files (t/bad, t/ini) ----------------------------------------------
+# A plugin for a test is a check_LTLIBRARIES with $(BAD_LDFLAGS) in its LDFLAGS; it lies in
+# t/bad/.libs of the build folder.
+
+# ---- gemm --------------------------------------------------------------------------------------
+
+# ---- attention and device ----------------------------------------------------------------------
+
+# ---- tokenizer and weights ---------------------------------------------------------------------
+
+# ---- models and engine -------------------------------------------------------------------------
+
+# ---- the command -------------------------------------------------------------------------------
+
+# ---- small kinds: comm, balance, pipeline, optimizer, verifier, reasoning ----------------------
+
+# ---- fuzz targets ------------------------------------------------------------------------------
+# t/fuzz/NAME.c defines LLVMFuzzerTestOneInput(); its corpus is t/fuzz/corpus/NAME/.  Every target is
+# two programs: the test that replays the corpus anywhere, and with --enable-fuzzing the fuzzer.
+#
+#   check_PROGRAMS += t/fuzz-NAME.t
+#   t_fuzz_NAME_t_SOURCES = t/fuzz/NAME.c t/fuzz/replay.c
+#   fuzzers += t/fuzz/NAME
+#   t_fuzz_NAME_SOURCES = t/fuzz/NAME.c
+#   t_fuzz_NAME_LDFLAGS = $(FUZZ_LDFLAGS)
+fuzzers =
+
+# ---- documentation -----------------------------------------------------------------------------
+
+# ================================================================================================
+# Below: how they are run.
+
+EXTRA_PROGRAMS += $(fuzzers)
+EXTRA_DIST += $(script_tests) t/proverc.in t/data/frankenstein.val.txt t/data/shakespeare.val.txt
+CLEANFILES += t/scripts.stamp $(fuzzers)
+DISTCLEANFILES += .proverc
+
+TESTS = $(check_PROGRAMS) $(script_tests)
+TEST_EXTENSIONS = .t
+T_LOG_COMPILER = $(abs_top_builddir)/t/run
+T_LOG_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/etc/build-aux/tap-driver.sh
+
+# A build folder apart from the sources gets links to the script tests, so that `prove t/' there
+# finds every test.
+check_DATA = t/scripts.stamp
+t/scripts.stamp: Makefile
+	@for t in $(script_tests); do \
+	  test -f $$t || ln -s $(abs_top_srcdir)/$$t $$t || exit 1; \
+	done
+	@touch $@
+clean-script-links:
+	@for t in $(script_tests); do test ! -h $$t || rm -f $$t; done
+
+# Everything that the tests need, built and not run.
+check-programs: all $(check_LTLIBRARIES) $(check_PROGRAMS) $(check_DATA)
+
+# make prove [PROVEFLAGS=-v]: the same tests under prove, with its closing words.
+PROVEFLAGS =
+.PHONY: prove check-programs check-asan check-tsan check-valgrind fuzz clean-script-links
+prove: check-programs
+	@$(PROVE) --exec $(abs_top_builddir)/t/run $(PROVEFLAGS) $(sort $(TESTS))
+
+# Long checks.  The first two configure a build folder of their own inside this one.
+check-asan:
+	@$(MAKE) check-in-subdir SUBDIR=asan SUBFLAGS=--enable-sanitizers=address,undefined
+check-tsan:
+	@$(MAKE) check-in-subdir SUBDIR=tsan SUBFLAGS=--enable-sanitizers=thread
+check-in-subdir:
+	@test "$(srcdir)" != . || { \
+	  echo "this needs a build folder apart from the sources: make distclean, then configure elsewhere" >&2; \
+	  exit 1; }
+	$(MKDIR_P) $(SUBDIR)
+	cd $(SUBDIR) && { test -f Makefile || $(abs_top_srcdir)/configure $(SUBFLAGS) $(SUBCONFIGURE); }
+	cd $(SUBDIR) && $(MAKE) $(SUBTARGET)
+SUBTARGET = prove
+SUBCONFIGURE =
+
+# Valgrind shows no AVX-512 to the program, which then takes its AVX2 code.
+check-valgrind: check-programs
+	@VW_VALGRIND=1 $(PROVE) --exec $(abs_top_builddir)/t/run $(PROVEFLAGS) $(sort $(check_PROGRAMS))
+
+# make fuzz [FUZZ_SECONDS=600]: every fuzzer for ten minutes, from a copy of its corpus.
+FUZZ_SECONDS = 600
+fuzz:
+	@$(MAKE) check-in-subdir SUBDIR=fuzzing SUBTARGET=run-fuzzers \
+	  SUBFLAGS='--enable-fuzzing --enable-sanitizers=address,undefined CC=clang CXX=clang++'
+run-fuzzers: all $(fuzzers)
+	@for f in $(fuzzers); do \
+	  name=`basename $$f`; \
+	  echo "== $$name"; \
+	  $(MKDIR_P) t/fuzz/corpus/$$name || exit 1; \
+	  seeds=$(abs_top_srcdir)/t/fuzz/corpus/$$name; \
+	  test -d $$seeds || seeds=; \
+	  t/run $$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+	    t/fuzz/corpus/$$name $$seeds || exit 1; \
+	done
+.PHONY: check-in-subdir run-fuzzers
