@@ -14,7 +14,9 @@ VNNI_KERNELS =
 
 noinst_LTLIBRARIES += libkernels_ref.la libkernels_base.la libkernels_cpu.la
 
-libkernels_ref_la_SOURCES =
+libkernels_ref_la_SOURCES = \
+	%D%/ref/gemm.c %D%/ref/gemm.h \
+	%D%/ref/quant.c %D%/ref/quant.h
 libkernels_ref_la_CFLAGS = $(KERNEL_CFLAGS)
 
 libkernels_base_la_SOURCES = $(CPU_KERNELS)
