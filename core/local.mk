@@ -1,11 +1,11 @@
 # core/: libvishwamai.  Sources, one line each, in alphabetical order.
 #
-# libcore.la holds the whole library with its internals reachable (for the tests);
-# libvishwamai.la is the same objects behind the exported vw_* names.
+# libcore.la is the whole library with its internals reachable, for the tests; libvishwamai.la is the
+# same objects, exporting exactly the functions that vishwamai.h declares.
 
 noinst_LTLIBRARIES += libcore.la
 
-libcore_la_CFLAGS = $(AM_CFLAGS) $(INIH_CFLAGS) $(JANSSON_CFLAGS)
+libcore_la_CFLAGS = $(AM_CFLAGS) -fvisibility=default $(INIH_CFLAGS) $(JANSSON_CFLAGS)
 libcore_la_LIBADD = $(INIH_LIBS) $(JANSSON_LIBS)
 libcore_la_SOURCES =
 
@@ -13,8 +13,40 @@ libcore_la_SOURCES =
 #   lib_LTLIBRARIES += libvishwamai.la
 libvishwamai_la_SOURCES =
 libvishwamai_la_LIBADD = libcore.la
-libvishwamai_la_LDFLAGS = -version-info 0:0:0 -no-undefined -export-symbols-regex '^vw_' \
+libvishwamai_la_LDFLAGS = -version-info 0:0:0 -no-undefined -export-symbols core/vishwamai.sym \
 	$(ZDEFS_LDFLAGS)
+EXTRA_libvishwamai_la_DEPENDENCIES = core/vishwamai.sym
 
-# Headers that are installed: vwinclude_HEADERS += %D%/include/vishwamai/NAME.h
-# Headers that are not:       libcore_la_SOURCES += %D%/NAME.h
+# The names of the functions that the application's header declares: its declarations begin in the
+# first column, which nothing else in it does.
+core/vishwamai.sym: $(top_srcdir)/core/include/vishwamai/vishwamai.h
+	$(AM_V_GEN)$(MKDIR_P) core && $(AWK) \
+	  '/^[a-z]/ && !/^(static|typedef|enum|extern)/ && match($$0, /vw_[a-z0-9_]+\(/) \
+	  { print substr($$0, RSTART, RLENGTH - 1) }' \
+	  $(top_srcdir)/core/include/vishwamai/vishwamai.h > $@
+CLEANFILES += core/vishwamai.sym
+
+# Headers that are installed.  Those that are not go to libcore_la_SOURCES.
+vwinclude_HEADERS += \
+	%D%/include/vishwamai/attention.h \
+	%D%/include/vishwamai/balance.h \
+	%D%/include/vishwamai/comm.h \
+	%D%/include/vishwamai/device.h \
+	%D%/include/vishwamai/dtype.h \
+	%D%/include/vishwamai/gemm.h \
+	%D%/include/vishwamai/generate.h \
+	%D%/include/vishwamai/host.h \
+	%D%/include/vishwamai/json.h \
+	%D%/include/vishwamai/model.h \
+	%D%/include/vishwamai/nn.h \
+	%D%/include/vishwamai/optimizer.h \
+	%D%/include/vishwamai/option.h \
+	%D%/include/vishwamai/pipeline.h \
+	%D%/include/vishwamai/plugin.h \
+	%D%/include/vishwamai/reasoning.h \
+	%D%/include/vishwamai/status.h \
+	%D%/include/vishwamai/tensor.h \
+	%D%/include/vishwamai/tokenizer.h \
+	%D%/include/vishwamai/verifier.h \
+	%D%/include/vishwamai/vishwamai.h \
+	%D%/include/vishwamai/weights.h
