@@ -10,7 +10,7 @@ t_tap_libtap_la_LIBADD = -lm -lpthread
 # ---- the project's own rules ----------------------------------------------------------------
 check_PROGRAMS += t/tap.t
 t_tap_t_SOURCES = t/tap.c
-script_tests += t/configure-core.t
+script_tests += t/configure-core.t t/headers.t t/layers.t t/symbols.t
 
 # ---- core: error, log, options, settings, loader, tensors, threads, nn -------------------------
 
