@@ -6,7 +6,7 @@
 noinst_LTLIBRARIES += libcore.la
 
 libcore_la_CFLAGS = $(AM_CFLAGS) -fvisibility=default $(INIH_CFLAGS) $(JANSSON_CFLAGS)
-libcore_la_LIBADD = $(INIH_LIBS) $(JANSSON_LIBS)
+libcore_la_LIBADD = $(INI_LIBS) $(JANSSON_LIBS)
 libcore_la_SOURCES =
 
 # With the first source:
@@ -51,11 +51,8 @@ vwinclude_HEADERS += \
 	%D%/include/vishwamai/vishwamai.h \
 	%D%/include/vishwamai/weights.h
 
-# JSON: read (json.h), written (json_write.h).
 libcore_la_SOURCES += \
 	%D%/json.c \
 	%D%/json.h \
 	%D%/json_parse.c \
-	%D%/json_tree.h \
-	%D%/json_write.c \
-	%D%/json_write.h
+	%D%/json_tree.h
