@@ -47,7 +47,8 @@ fuzzers =
 # Below: how they are run.
 
 EXTRA_PROGRAMS += $(fuzzers)
-EXTRA_DIST += $(script_tests) t/proverc.in t/data/frankenstein.val.txt t/data/shakespeare.val.txt
+EXTRA_DIST += $(script_tests) t/proverc.in t/fuzz/replay.c \
+	t/data/frankenstein.val.txt t/data/shakespeare.val.txt
 CLEANFILES += t/scripts.stamp $(fuzzers)
 DISTCLEANFILES += .proverc
 
@@ -75,6 +76,12 @@ PROVEFLAGS =
 .PHONY: prove check-programs check-asan check-tsan check-valgrind fuzz clean-script-links
 prove: check-programs
 	@$(PROVE) --exec $(abs_top_builddir)/t/run $(PROVEFLAGS) $(sort $(TESTS))
+
+# After `make install': is the installed tree enough to write a plugin and a program?
+EXTRA_DIST += t/installed
+installcheck-local:
+	@INSTALLED_BIN=$(bindir) PKG_CONFIG_PATH=$(pkgconfigdir) CC='$(CC)' top_srcdir=$(top_srcdir) \
+	  $(PROVE) --exec $(SHELL) $(top_srcdir)/t/installed
 
 # Long checks.  The first two configure a build folder of their own inside this one.
 check-asan:

@@ -28,8 +28,12 @@ AC_DEFUN([VW_WITH], [
      for vw_try in $5; do
        AS_CASE([$vw_ask],
          [/*|./*|../*],
-           [vw_lib=$vw_ask/lib
-            AS_IF([test ! -d "$vw_lib"], [vw_lib=$vw_ask/lib64])
+           [vw_lib=
+            for vw_dir in "$vw_ask/lib" "$vw_ask/lib64"; do
+              AS_IF([ls "$vw_dir/lib$vw_try".* >/dev/null 2>&1], [vw_lib=$vw_dir; break])
+            done
+            dnl Without this the linker would go on to the default paths and find another one.
+            AS_IF([test -z "$vw_lib"], [continue])
             vw_cflags="-I$vw_ask/include"
             vw_libs="-L$vw_lib -Wl,-rpath,$vw_lib -l$vw_try"],
          [AS_IF([test -n "$PKG_CONFIG" && $PKG_CONFIG --exists $vw_try 2>/dev/null],
@@ -45,7 +49,7 @@ AC_DEFUN([VW_WITH], [
      done
      AC_LANG_POP([$4])
      AC_MSG_RESULT([$vw_have_$1${vw_how:+ ($vw_how)}])
-     vw_why="looked for $5 (pkg-config module or -lNAME); Debian: $8"
+     vw_why="looked for $5 as a pkg-config module or -lNAME; Debian has it in $8"
      AS_IF([test $vw_have_$1 = no && test "$vw_ask" != auto],
        [AC_MSG_ERROR([$1 was asked for and is missing ($2).
   Looked for: a program that links with one of: $5 (pkg-config module, or -lNAME), --with-$1=$vw_ask.
