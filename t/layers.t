@@ -6,8 +6,7 @@
 #   plugins, models, reasoning
 #              installed headers, kernels, files of their own folder
 #   core       installed headers and files of core/ itself; no component, no kernel
-#   core/tools installed headers and files of core/tools/, and the JSON writer, which is compiled
-#              into the command as well so that JSON is printed in one way
+#   core/tools installed headers and files of core/tools/
 #   headers    only other installed headers
 #
 # And nothing in core names a model family, a GPU or a transport: such knowledge belongs to plugins.
@@ -37,7 +36,6 @@ sub included {
     my ($from, $name, $quoted) = @_;
     return 'formats' if $name eq 'vishwamai/dtype.h';
     return 'header' if $name =~ m{^vishwamai/};
-    return 'writer' if $name eq 'core/json_write.h';
     if ($quoted) {
         my $beside = File::Spec->canonpath(dirname($from) . "/$name");
         1 while $beside =~ s{[^/]+/\.\./}{};
@@ -51,7 +49,6 @@ sub included {
 sub forbidden {
     my ($from, $to) = @_;
     return if $to eq 'system' || $to eq 'formats' || $from eq $to;
-    return if $to eq 'writer' && $from =~ /^(core|tools)$/;
     return 'number formats see the system alone' if $from eq 'formats';
     return 'kernels know nothing above them' if $from eq 'kernels';
     return 'an installed header sees installed headers alone' if $from eq 'header';
