@@ -51,8 +51,11 @@ vwinclude_HEADERS += \
 	%D%/include/vishwamai/vishwamai.h \
 	%D%/include/vishwamai/weights.h
 
+# JSON: read (json.h), written (json_write.h, which the command compiles in as well).
 libcore_la_SOURCES += \
 	%D%/json.c \
 	%D%/json.h \
 	%D%/json_parse.c \
-	%D%/json_tree.h
+	%D%/json_tree.h \
+	%D%/json_write.c \
+	%D%/json_write.h

@@ -1,6 +1,6 @@
 /* json_write.c - a JSON document, grown in memory.
  */
-#include "core/tools/json_write.h"
+#include "core/json_write.h"
 
 #include <inttypes.h>
 #include <math.h>

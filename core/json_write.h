@@ -1,4 +1,4 @@
-/* core/tools/json_write.h - the one way in which the tools print JSON.
+/* core/json_write.h - the one way in which the tools print JSON.
  *
  * A writer grows a buffer; nothing is printed before the document is whole, so a command that fails
  * half way prints its error and no half of a document.  Every adder takes the member's key, or NULL
@@ -14,8 +14,8 @@
  *     const char *text = vw_json_text(&w, &bytes);      NULL: no memory
  *     vw_json_writer_free(&w);
  */
-#ifndef VW_TOOLS_JSON_WRITE_H
-#define VW_TOOLS_JSON_WRITE_H
+#ifndef VW_CORE_JSON_WRITE_H
+#define VW_CORE_JSON_WRITE_H
 
 #include <stddef.h>
 #include <stdint.h>
