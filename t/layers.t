@@ -6,7 +6,8 @@
 #   plugins, models, reasoning
 #              installed headers, kernels, files of their own folder
 #   core       installed headers and files of core/ itself; no component, no kernel
-#   core/tools installed headers and files of core/tools/
+#   core/tools installed headers and files of core/tools/, and the JSON writer, which is compiled
+#              into the command as well so that JSON is printed in one way
 #   headers    only other installed headers
 #
 # And nothing in core names a model family, a GPU or a transport: such knowledge belongs to plugins.
@@ -36,6 +37,7 @@ sub included {
     my ($from, $name, $quoted) = @_;
     return 'formats' if $name eq 'vishwamai/dtype.h';
     return 'header' if $name =~ m{^vishwamai/};
+    return 'writer' if $name eq 'core/json_write.h';
     if ($quoted) {
         my $beside = File::Spec->canonpath(dirname($from) . "/$name");
         1 while $beside =~ s{[^/]+/\.\./}{};
@@ -49,6 +51,7 @@ sub included {
 sub forbidden {
     my ($from, $to) = @_;
     return if $to eq 'system' || $to eq 'formats' || $from eq $to;
+    return if $to eq 'writer' && $from =~ /^(core|tools)$/;
     return 'number formats see the system alone' if $from eq 'formats';
     return 'kernels know nothing above them' if $from eq 'kernels';
     return 'an installed header sees installed headers alone' if $from eq 'header';
