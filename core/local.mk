@@ -9,8 +9,7 @@ libcore_la_CFLAGS = $(AM_CFLAGS) -fvisibility=default $(INIH_CFLAGS) $(JANSSON_C
 libcore_la_LIBADD = $(INI_LIBS) $(JANSSON_LIBS)
 libcore_la_SOURCES =
 
-# With the first source:
-#   lib_LTLIBRARIES += libvishwamai.la
+lib_LTLIBRARIES += libvishwamai.la
 libvishwamai_la_SOURCES =
 libvishwamai_la_LIBADD = libcore.la
 libvishwamai_la_LDFLAGS = -version-info 0:0:0 -no-undefined -export-symbols core/vishwamai.sym \

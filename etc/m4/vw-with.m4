@@ -85,18 +85,18 @@ AC_DEFUN([VW_WITH_CUDA], [
   AS_CASE([$vw_ask],
     [no], [vw_why="switched off" NVCC=],
     [AS_CASE([$vw_ask],
-       [yes|auto], [vw_path=$PATH:/usr/local/cuda/bin],
-       [vw_path=$vw_ask/bin])
+       [yes|auto], [vw_path=$PATH:/usr/local/cuda/bin vw_where="PATH and /usr/local/cuda/bin"],
+       [vw_path=$vw_ask/bin vw_where=$vw_ask/bin])
      AC_PATH_PROG([NVCC], [nvcc], [], [$vw_path])
      AS_IF([test -n "$NVCC"],
        [vw_bin=`AS_DIRNAME(["$NVCC"])`
         CUDA_DIR=`AS_DIRNAME(["$vw_bin"])`
         AC_PATH_PROG([BIN2C], [bin2c], [], [$vw_bin])])
      AS_IF([test -n "$NVCC" && test -n "$BIN2C"], [vw_have_cuda=yes])
-     vw_why="looked for nvcc and bin2c in $vw_path"
+     vw_why="looked for nvcc and bin2c in $vw_where"
      AS_IF([test $vw_have_cuda = no && test "$vw_ask" != auto],
        [AC_MSG_ERROR([cuda was asked for and is missing.
-  Looked for: nvcc and, beside it, bin2c in $vw_path, --with-cuda=$vw_ask.])])])
+  Looked for: nvcc and, beside it, bin2c in $vw_where; --with-cuda=$vw_ask.])])])
   AS_IF([test $vw_have_cuda = yes],
     [VW_SUMMARY([cuda], [yes], [toolkit found, no component uses it yet: $CUDA_DIR])],
     [VW_SUMMARY([cuda], [no], [CUDA toolkit: $vw_why])])
