@@ -7,6 +7,11 @@ check_LTLIBRARIES += t/tap/libtap.la
 t_tap_libtap_la_SOURCES = t/tap/tap.c t/tap/tap.h
 t_tap_libtap_la_LIBADD = -lm -lpthread
 
+# A stand-in for the core: what a test of plugins links instead of libcore.
+check_LTLIBRARIES += t/libmock.la
+t_libmock_la_SOURCES = t/mock_host.c t/mock_host.h t/mock_plugins.c
+MOCK_LIBS = t/libmock.la t/tap/libtap.la
+
 # ---- the project's own rules ----------------------------------------------------------------
 check_PROGRAMS += t/tap.t
 t_tap_t_SOURCES = t/tap.c
@@ -29,6 +34,9 @@ script_tests += t/configure-core.t t/headers.t t/layers.t t/symbols.t
 # ---- the command -------------------------------------------------------------------------------
 
 # ---- small kinds: comm, balance, pipeline, optimizer, verifier, reasoning ----------------------
+check_PROGRAMS += t/kind-comm.t
+t_kind_comm_t_SOURCES = t/kind-comm.c
+t_kind_comm_t_LDADD = $(MOCK_LIBS)
 
 # ---- fuzz targets ------------------------------------------------------------------------------
 # t/fuzz/NAME.c defines LLVMFuzzerTestOneInput(); its corpus is t/fuzz/corpus/NAME/.  Every target is

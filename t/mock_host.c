@@ -98,9 +98,9 @@ void mock_host_init(mock_host *mock)
     memset(mock, 0, sizeof *mock);
     mock->fail_after = -1;
     mock->n_threads = 1;
-    mock->host = (vw_host){sizeof(vw_host), mock, mock_log, mock_alloc, mock_free,
-                           mock_parallel_for, mock_n_threads, mock_component, mock_service,
-                           mock_count};
+    mock->host =
+        (vw_host){sizeof(vw_host),   mock,           mock_log,       mock_alloc,   mock_free,
+                  mock_parallel_for, mock_n_threads, mock_component, mock_service, mock_count};
 }
 
 /* The words of a comma-separated list, in one block: the pointers, then the text. */

@@ -33,20 +33,20 @@
 
 /* Where the test looks and what it sets; mock_host_init() fills in the defaults. */
 typedef struct mock_host {
-    vw_host host;              /* give &mock.host to a plugin */
-    atomic_llong n_allocs;     /* calls of alloc so far */
-    atomic_llong n_live;       /* blocks not freed yet */
-    atomic_llong fail_after;   /* allocs that still succeed; negative (the default): all of them */
-    atomic_llong n_parallel;   /* calls of parallel_for so far */
-    atomic_llong n_logged;     /* lines of warning or error so far */
-    int n_threads;             /* what n_threads() says; 1 */
-    bool is_backwards;         /* run parts from the last to the first */
-    bool is_quiet;             /* log nothing; counting goes on */
+    vw_host host;            /* give &mock.host to a plugin */
+    atomic_llong n_allocs;   /* calls of alloc so far */
+    atomic_llong n_live;     /* blocks not freed yet */
+    atomic_llong fail_after; /* allocs that still succeed; negative (the default): all of them */
+    atomic_llong n_parallel; /* calls of parallel_for so far */
+    atomic_llong n_logged;   /* lines of warning or error so far */
+    int n_threads;           /* what n_threads() says; 1 */
+    bool is_backwards;       /* run parts from the last to the first */
+    bool is_quiet;           /* log nothing; counting goes on */
     const vw_component *component[VW_KIND_COUNT]; /* what component() finds; NULL: an error */
     /* Hooks, NULL by default: service() then finds nothing and count() forgets. */
     const void *(*service)(void *arg, const char *name, uint32_t major);
     void (*count)(void *arg, const char *counter, uint64_t amount);
-    void *arg;                 /* of the hooks */
+    void *arg; /* of the hooks */
 } mock_host;
 
 void mock_host_init(mock_host *mock);
@@ -55,8 +55,8 @@ enum { MOCK_MAX_LISTS = 16 };
 
 /* An opened plugin. */
 typedef struct mock_instance {
-    vw_component component; /* plugin, ops, self */
-    void *config;           /* the plugin's options, filled */
+    vw_component component;      /* plugin, ops, self */
+    void *config;                /* the plugin's options, filled */
     void *owned[MOCK_MAX_LISTS]; /* what the lists in it point to */
     int n_owned;
 } mock_instance;

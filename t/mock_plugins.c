@@ -35,8 +35,8 @@ static const char *judge(const vw_plugin *p, vw_kind kind, const char *name)
         return "another ABI, or a short descriptor";
     if (p->kind != kind || !p->name || strcmp(p->name, name))
         return "kind or name differ from the file's";
-    if (is_empty(p->name) || is_empty(p->summary) || is_empty(p->version) ||
-        is_empty(p->license) || is_empty(p->author) || is_empty(p->url))
+    if (is_empty(p->name) || is_empty(p->summary) || is_empty(p->version) || is_empty(p->license) ||
+        is_empty(p->author) || is_empty(p->url))
         return "a mandatory text is empty";
     if (!p->probe || !p->open || !p->close || !p->ops)
         return "probe, open, close or ops is missing";
