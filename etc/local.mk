@@ -22,4 +22,15 @@ dist_tinygemma_DATA = \
 
 # INI presets, found by `include = presets/NAME.ini': dist_presets_DATA += %D%/presets/NAME.ini
 
-# Hand-written manual pages: dist_man_MANS += %D%/man/NAME.1
+# Manual pages.  Their option tables come from the program's own, so they are made after it.
+man_pages = %D%/man/vishwamai.1 %D%/man/vishwamai.ini.5
+nodist_man_MANS = $(man_pages)
+EXTRA_DIST += %D%/man/vishwamai.1.in %D%/man/vishwamai.ini.5.in %D%/man/generate %D%/man/help.awk
+CLEANFILES += $(man_pages)
+MAKE_PAGE = $(AM_V_GEN)$(MKDIR_P) etc/man && VERSION=$(PACKAGE_VERSION) pluginsdir=$(pluginsdir) \
+	datadir=$(vwdatadir) $(SHELL) $(srcdir)/etc/man/generate
+etc/man/vishwamai.1: etc/man/vishwamai.1.in etc/man/generate etc/man/help.awk $(bin_PROGRAMS)
+	$(MAKE_PAGE) $(srcdir)/etc/man/vishwamai.1.in > $@
+etc/man/vishwamai.ini.5: etc/man/vishwamai.ini.5.in etc/man/generate $(bin_PROGRAMS) \
+		$(plugins_LTLIBRARIES)
+	$(MAKE_PAGE) $(srcdir)/etc/man/vishwamai.ini.5.in > $@
