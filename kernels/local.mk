@@ -6,8 +6,11 @@
 # Whoever dispatches (cpu/ sources in CPU_DISPATCH, compiled once, for the baseline) asks the CPU at
 # run time; HAVE_ISA_AVX2, HAVE_ISA_AVX512 and HAVE_ISA_VNNI say what was built.  Never -march=native.
 
-CPU_KERNELS =
-CPU_DISPATCH =
+CPU_KERNELS = \
+	%D%/cpu/pointwise.c %D%/cpu/pointwise.h %D%/cpu/vmath.h
+CPU_DISPATCH = \
+	%D%/cpu/cpu.c %D%/cpu/cpu.h \
+	%D%/cpu/pointwise-best.c %D%/cpu/pointwise-pick.c
 AVX2_KERNELS =
 AVX512_KERNELS =
 VNNI_KERNELS =
@@ -16,6 +19,7 @@ noinst_LTLIBRARIES += libkernels_ref.la libkernels_base.la libkernels_cpu.la
 
 libkernels_ref_la_SOURCES = \
 	%D%/ref/gemm.c %D%/ref/gemm.h \
+	%D%/ref/pointwise.c %D%/ref/pointwise.h \
 	%D%/ref/quant.c %D%/ref/quant.h
 libkernels_ref_la_CFLAGS = $(KERNEL_CFLAGS)
 

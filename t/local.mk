@@ -26,6 +26,9 @@ script_tests += t/configure-core.t t/headers.t t/layers.t t/symbols.t
 # ---- gemm --------------------------------------------------------------------------------------
 
 # ---- attention and device ----------------------------------------------------------------------
+check_PROGRAMS += t/kind-device.t
+t_kind_device_t_SOURCES = t/kind-device.c
+t_kind_device_t_LDADD = libkernels_ref.la $(MOCK_LIBS) -lm
 
 # ---- tokenizer and weights ---------------------------------------------------------------------
 

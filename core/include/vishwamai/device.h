@@ -62,7 +62,12 @@ typedef struct vw_rope_desc {
 } vw_rope_desc;
 
 /* How one row of logits becomes a token.  Applied in this order: penalties and bias (done by the
- * caller on the row), temperature, top_k, top_p, min_p, draw. */
+ * caller on the row), temperature, top_k, top_p, min_p, draw.
+ *
+ * Ties go to the lower id.  top_p keeps the likeliest tokens whose shares of what top_k left reach
+ * it; min_p those with at least that fraction of the likeliest one's probability; at least one
+ * token stays.  The survivors are lined up by rising id, and the one drawn is the first at which
+ * their running share exceeds `uniform`: so a draw is the same on every device, but for rounding. */
 typedef struct vw_sample_desc {
     float temperature; /* 0: the largest logit; ties go to the lower id */
     int32_t top_k;     /* 0: off */

@@ -1,0 +1,692 @@
+/* kind-device.c - conformance of the device kind: every installed device against the formulas.
+ *
+ * Memory of a device is reached through upload and download alone, so a device whose memory the host
+ * cannot see is tested by the same text.  Expected values are computed here in double, from
+ * kernels/ref/pointwise.h or from the sentence in device.h.
+ */
+#include "kernels/ref/pointwise.h"
+#include "kernels/ref/quant.h"
+#include "t/mock_host.h"
+#include "t/tap/tap.h"
+
+#include <vishwamai/device.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The device under test. */
+typedef struct bench {
+    const char *name;
+    const vw_device_ops *ops;
+    void *self;
+    vw_stream *stream;
+    mock_host *mock;
+} bench;
+
+static vw_error err;
+
+#define must(call, ...) (err.text[0] = 0, ok((call) == VW_OK, __VA_ARGS__) || (diag("%s", err.text), 0))
+
+/* ---- device memory ----------------------------------------------------------------------------- */
+
+static void *to_device(const bench *b, const void *host, size_t bytes, vw_buffer *buffer)
+{
+    if (b->ops->alloc(b->self, bytes ? bytes : 1, buffer, &err) != VW_OK ||
+        (host && b->ops->upload(b->self, b->stream, buffer->data, host, bytes, &err) != VW_OK))
+        bail_out("%s: no memory: %s", b->name, err.text);
+    return buffer->data;
+}
+
+static void from_device(const bench *b, void *host, const void *device, size_t bytes)
+{
+    if (b->ops->download(b->self, b->stream, host, device, bytes, &err) != VW_OK ||
+        b->ops->synchronize(b->self, b->stream, &err) != VW_OK)
+        bail_out("%s: download: %s", b->name, err.text);
+}
+
+/* A host matrix and its copy on the device, whose rows are `pad` values longer than needed. */
+typedef struct grid {
+    int64_t rows, cols, stride;
+    float *host;
+    vw_buffer buffer;
+    vw_tensor t;
+} grid;
+
+static uint64_t random_state = 1;
+
+static float uniform(float low, float high)
+{
+    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
+    return low + (high - low) * (float)(random_state >> 40) * 0x1p-24f;
+}
+
+static grid make_grid(const bench *b, int64_t rows, int64_t cols, int64_t pad, float range)
+{
+    grid g = {rows, cols, cols + pad, NULL, {0}, {0}};
+    size_t n = (size_t)(rows * g.stride);
+    g.host = malloc((n + 1) * sizeof *g.host);
+    for (size_t i = 0; i < n; i++)
+        g.host[i] = (int64_t)i % g.stride < cols ? uniform(-range, range) : NAN;
+    to_device(b, g.host, n * sizeof *g.host, &g.buffer);
+    g.t = vw_tensor_2d(g.buffer.data, VW_F32, rows, cols);
+    g.t.stride[0] = g.stride;
+    return g;
+}
+
+/* The device's values, rows end to end; freed by the caller. */
+static float *fetch(const bench *b, const grid *g)
+{
+    float *all = malloc((size_t)(g->rows * g->stride + 1) * sizeof *all);
+    from_device(b, all, g->buffer.data, (size_t)(g->rows * g->stride) * sizeof *all);
+    for (int64_t t = 0; t < g->rows; t++)
+        memmove(all + t * g->cols, all + t * g->stride, (size_t)g->cols * sizeof *all);
+    return all;
+}
+
+static void drop(const bench *b, grid *g)
+{
+    b->ops->free(b->self, &g->buffer);
+    free(g->host);
+}
+
+/* All values of a grid within `bound` (absolute plus relative) of the expectation. */
+static void expect(const bench *b, const grid *g, const double *want, double bound, const char *what)
+{
+    float *got = fetch(b, g);
+    double worst = 0;
+    for (int64_t i = 0; i < g->rows * g->cols; i++) {
+        double diff = fabs((double)got[i] - want[i]) / (1 + fabs(want[i]));
+        if (!(diff <= worst))
+            worst = diff;
+    }
+    near(worst, 0, bound, "%s: %s", b->name, what);
+    free(got);
+}
+
+static double *doubles(const grid *g)
+{
+    double *x = malloc((size_t)(g->rows * g->cols + 1) * sizeof *x);
+    for (int64_t i = 0; i < g->rows * g->cols; i++)
+        x[i] = (double)g->host[i / g->cols * g->stride + i % g->cols];
+    return x;
+}
+
+/* ---- memory, streams, events ------------------------------------------------------------------- */
+
+static void test_memory(const bench *b)
+{
+    static const size_t sizes[] = {1, 255, 4096, 3 << 20};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        vw_buffer buffer = {0};
+        size_t n = sizes[i];
+        unsigned char *host = malloc(n);
+        must(b->ops->alloc(b->self, n, &buffer, &err), "%s: alloc of %zu bytes", b->name, n);
+        is_int((uintptr_t)buffer.data % 256, 0, "%s: aligned", b->name);
+        from_device(b, host, buffer.data, n);
+        size_t zeros = 0;
+        while (zeros < n && host[zeros] == 0)
+            zeros++;
+        is_int(zeros, n, "%s: zeroed", b->name);
+        b->ops->fill(b->self, b->stream, buffer.data, 0x5A, n, &err);
+        from_device(b, host, buffer.data, n);
+        is_int(host[0] + host[n - 1], 2 * 0x5A, "%s: filled", b->name);
+        b->ops->free(b->self, &buffer);
+        free(host);
+    }
+    vw_buffer none = {0};
+    b->ops->free(b->self, &none);
+    is_int(b->ops->alloc(b->self, (size_t)1 << 60, &none, &err), VW_E_NOMEM, "%s: too much",
+           b->name);
+    like(err.text, "1152921504606846976", "%s: the error names what was asked", b->name);
+}
+
+static void test_info(const bench *b)
+{
+    vw_device_info info = {.size = sizeof info};
+    must(b->ops->info(b->self, &info, &err), "%s: info", b->name);
+    ok(info.description[0], "%s: is %s", b->name, info.description);
+    ok(info.memory_free_bytes <= info.memory_bytes, "%s: free memory is part of all", b->name);
+}
+
+static void test_events(const bench *b)
+{
+    vw_event *from = NULL, *to = NULL;
+    double seconds = -1;
+    must(b->ops->event_new(b->self, &from, &err), "%s: event", b->name);
+    must(b->ops->event_new(b->self, &to, &err), "%s: event", b->name);
+    b->ops->event_record(b->self, from, b->stream, &err);
+    b->ops->event_record(b->self, to, b->stream, &err);
+    must(b->ops->event_wait(b->self, to, b->stream, &err), "%s: wait", b->name);
+    must(b->ops->event_seconds(b->self, from, to, &seconds, &err), "%s: seconds", b->name);
+    ok(seconds >= 0 && seconds < 10, "%s: %g seconds", b->name, seconds);
+    b->ops->event_free(b->self, from);
+    b->ops->event_free(b->self, to);
+}
+
+/* ---- the pointwise set ------------------------------------------------------------------------- */
+
+static void test_norm(const bench *b, int64_t rows, int64_t n)
+{
+    grid x = make_grid(b, rows, n, 3, 2), add = make_grid(b, rows, n, 0, 1);
+    grid w = make_grid(b, 1, n, 0, 1), y = make_grid(b, rows, n, 5, 0);
+    double *want = doubles(&x), *sum = doubles(&x), *extra = doubles(&add);
+    vw_tensor none = {0}, weight = vw_tensor_1d(w.buffer.data, VW_F32, n);
+
+    for (int64_t t = 0; t < rows; t++)
+        vw_ref_rms_norm(n, sum + t * n, w.host, 1, 1e-6, want + t * n);
+    must(b->ops->rms_norm(b->self, b->stream, x.t, none, weight, 1, 1e-6f, y.t, &err), "rms_norm");
+    expect(b, &y, want, 1e-6, "rms_norm with an offset");
+    for (int64_t i = 0; i < rows * n; i++)
+        sum[i] = (double)(float)(sum[i] + extra[i]);
+    for (int64_t t = 0; t < rows; t++)
+        vw_ref_rms_norm(n, sum + t * n, NULL, 0, 1e-5, want + t * n);
+    must(b->ops->rms_norm(b->self, b->stream, x.t, add.t, none, 0, 1e-5f, y.t, &err), "rms_norm");
+    expect(b, &x, sum, 1e-7, "rms_norm keeps the sum with the residual");
+    expect(b, &y, want, 1e-6, "rms_norm of the sum, without a weight");
+    must(b->ops->rms_norm(b->self, b->stream, x.t, none, none, 0, 1e-5f, x.t, &err), "in place");
+    expect(b, &x, want, 1e-6, "rms_norm in place");
+    drop(b, &x), drop(b, &add), drop(b, &w), drop(b, &y);
+    free(want), free(sum), free(extra);
+}
+
+static void test_rope(const bench *b, vw_rope_pairing pairing, int32_t head_dim, int32_t first,
+                      int32_t dims)
+{
+    static const int32_t places[] = {0, 1, 17, 8191, 131071, 999983, 1000000};
+    enum { ROWS = sizeof places / sizeof *places, HEADS = 3 };
+    grid x = make_grid(b, ROWS, HEADS * head_dim, 1, 1), freq = make_grid(b, 1, dims / 2, 0, 1);
+    double *want = doubles(&x);
+    vw_buffer where;
+
+    for (int32_t i = 0; i < dims / 2; i++)
+        freq.host[i] = powf(10000.0f, -2.0f * (float)i / (float)dims);
+    b->ops->upload(b->self, b->stream, freq.buffer.data, freq.host, (size_t)dims / 2 * 4, &err);
+    for (int t = 0; t < ROWS; t++)
+        for (int h = 0; h < HEADS; h++)
+            vw_ref_rope(pairing == VW_ROPE_PAIRS, first, dims, freq.host, 0.75, places[t],
+                        want + (t * HEADS + h) * head_dim);
+    vw_rope_desc desc = {pairing, HEADS, head_dim, first, dims, freq.buffer.data, 0.75f};
+    to_device(b, places, sizeof places, &where);
+    must(b->ops->rope(b->self, b->stream, x.t, where.data, &desc, &err), "rope");
+    expect(b, &x, want, 3e-7, pairing ? "rope in pairs" : "rope in halves");
+    b->ops->free(b->self, &where);
+    drop(b, &x), drop(b, &freq);
+    free(want);
+}
+
+static void test_activations(const bench *b, int64_t rows, int64_t n)
+{
+    static const char *const names[] = {"none", "gelu_tanh", "gelu_erf", "silu", "relu"};
+    for (int act = VW_ACT_NONE; act <= VW_ACT_RELU; act++) {
+        grid x = make_grid(b, rows, n, 2, act == VW_ACT_NONE ? 1 : 6);
+        grid up = make_grid(b, rows, n, 0, 1), y = make_grid(b, rows, n, 1, 0);
+        double *in = doubles(&x), *factor = doubles(&up), worst = 0;
+        must(b->ops->activate(b->self, b->stream, (vw_activation)act, x.t, y.t, &err), "activate");
+        float *got = fetch(b, &y);
+        for (int64_t i = 0; i < rows * n; i++)
+            worst = fmax(worst, fabs((double)got[i] - vw_ref_activate((vw_ref_act)act, in[i])));
+        near(worst, 0, 1e-6, "%s: %s, absolute error", b->name, names[act]);
+        for (int64_t i = 0; i < rows * n; i++)
+            in[i] = vw_ref_activate((vw_ref_act)act, in[i]) * factor[i];
+        must(b->ops->gate(b->self, b->stream, (vw_activation)act, x.t, up.t, up.t, &err), "gate");
+        expect(b, &up, in, 1e-6, "gate, onto its second input");
+        drop(b, &x), drop(b, &up), drop(b, &y);
+        free(got), free(in), free(factor);
+    }
+}
+
+static void test_extremes(const bench *b)
+{
+    static const float in[] = {0, -0.0f, 1e-30f, -1e-30f, 20, -20, 100, -100, 1e20f, -1e20f};
+    enum { N = sizeof in / sizeof *in };
+    for (int act = VW_ACT_GELU_TANH; act <= VW_ACT_RELU; act++) {
+        grid x = make_grid(b, 1, N, 0, 0);
+        double want[N];
+        b->ops->upload(b->self, b->stream, x.buffer.data, in, sizeof in, &err);
+        for (int i = 0; i < N; i++)
+            want[i] = in[i] > 15 ? (double)in[i] : in[i] < -15 ? 0 : (double)in[i] / 2;
+        if (act == VW_ACT_RELU)
+            want[3] = 0;
+        b->ops->activate(b->self, b->stream, (vw_activation)act, x.t, x.t, &err);
+        expect(b, &x, want, 1e-6, "large and tiny values keep an activation finite");
+        drop(b, &x);
+    }
+}
+
+static void test_elementwise(const bench *b, int64_t rows, int64_t n)
+{
+    grid x = make_grid(b, rows, n, 2, 3), y = make_grid(b, rows, n, 0, 3);
+    double *in = doubles(&x), *want = doubles(&y);
+    for (int64_t i = 0; i < rows * n; i++)
+        want[i] = 0.5 * in[i] - 2 * want[i];
+    must(b->ops->axpby(b->self, b->stream, 0.5f, x.t, -2, y.t, &err), "axpby");
+    expect(b, &y, want, 3e-7, "axpby");
+    for (int64_t i = 0; i < rows * n; i++)
+        want[i] = 3 * in[i];
+    b->ops->fill(b->self, b->stream, y.buffer.data, 0xFF, (size_t)(rows * n) * 4, &err);
+    must(b->ops->axpby(b->self, b->stream, 3, x.t, 0, y.t, &err), "axpby");
+    expect(b, &y, want, 1e-7, "axpby with b = 0 does not read y");
+    for (int64_t i = 0; i < rows * n; i++)
+        want[i] = 1.5 * tanh(in[i] / 1.5);
+    must(b->ops->softcap(b->self, b->stream, 1.5f, x.t, &err), "softcap");
+    expect(b, &x, want, 3e-7, "softcap");
+    drop(b, &x), drop(b, &y);
+    free(in), free(want);
+}
+
+static void test_softmax(const bench *b, int64_t rows, int64_t n)
+{
+    grid x = make_grid(b, rows, n, 1, 20);
+    x.host[0] = -INFINITY;
+    b->ops->upload(b->self, b->stream, x.buffer.data, x.host, (size_t)(rows * x.stride) * 4, &err);
+    double *want = doubles(&x);
+    for (int64_t t = 0; t < rows; t++)
+        vw_ref_softmax(n, want + t * n);
+    must(b->ops->softmax(b->self, b->stream, x.t, &err), "softmax");
+    expect(b, &x, want, 1e-6, "softmax");
+    drop(b, &x);
+    free(want);
+}
+
+static void test_moves(const bench *b)
+{
+    static const int32_t rows[] = {3, 0, -1, 3, 1};
+    static const float weight[] = {0.5f, 2, 9, -1, 0.25f};
+    enum { N = 5, D = 700 };
+    grid x = make_grid(b, 4, D, 1, 1), y = make_grid(b, N, D, 2, 1);
+    double *table = doubles(&x), *want = doubles(&y);
+    vw_buffer which, how;
+
+    to_device(b, rows, sizeof rows, &which);
+    to_device(b, weight, sizeof weight, &how);
+    for (int i = 0; i < N * D; i++)
+        want[i] = rows[i / D] < 0 ? 0 : table[rows[i / D] * D + i % D];
+    must(b->ops->gather(b->self, b->stream, x.t, which.data, y.t, &err), "gather");
+    expect(b, &y, want, 0, "gather; a negative row gives zeros");
+    for (int i = 0; i < N * D; i++)
+        if (rows[i / D] >= 0)
+            table[rows[i / D] * D + i % D] += (double)weight[i / D] * want[i];
+    must(b->ops->scatter_add(b->self, b->stream, y.t, which.data, how.data, x.t, &err), "scatter");
+    expect(b, &x, table, 3e-7, "scatter_add; a negative row is skipped");
+    b->ops->free(b->self, &which);
+    b->ops->free(b->self, &how);
+    drop(b, &x), drop(b, &y);
+    free(table), free(want);
+}
+
+static void test_top_k(const bench *b, int64_t n, int32_t k)
+{
+    enum { ROWS = 3 };
+    grid x = make_grid(b, ROWS, n, 1, 1), values = make_grid(b, ROWS, k, 0, 0);
+    grid indices = make_grid(b, ROWS, k, 0, 0);
+    int wrong = 0;
+
+    for (int64_t i = 0; i < ROWS * x.stride; i++)
+        x.host[i] = floorf(x.host[i] * 20); /* many ties */
+    b->ops->upload(b->self, b->stream, x.buffer.data, x.host, (size_t)(ROWS * x.stride) * 4, &err);
+    indices.t.dtype = VW_I32;
+    must(b->ops->top_k(b->self, b->stream, x.t, k, values.t, indices.t, &err), "top_k");
+    float *got = fetch(b, &values), *raw = fetch(b, &indices);
+    for (int t = 0; t < ROWS; t++) {
+        const float *row = x.host + t * x.stride;
+        char *taken = calloc((size_t)n, 1);
+        for (int32_t i = 0; i < k; i++) {
+            int32_t best = -1, id;
+            for (int32_t j = 0; j < n; j++)
+                if (!taken[j] && (best < 0 || row[j] > row[best]))
+                    best = j;
+            memcpy(&id, &raw[t * k + i], sizeof id);
+            taken[best] = 1;
+            wrong += id != best || got[t * k + i] != row[best];
+        }
+        free(taken);
+    }
+    is_int(wrong, 0, "%s: the %d largest of %lld, ties to the lower index", b->name, k,
+           (long long)n);
+    drop(b, &x), drop(b, &values), drop(b, &indices);
+    free(got), free(raw);
+}
+
+/* ---- number formats ---------------------------------------------------------------------------- */
+
+static void test_16_bits(const bench *b, vw_dtype dtype)
+{
+    enum { ROWS = 2, N = 301 };
+    grid x = make_grid(b, ROWS, N, 1, 100), back = make_grid(b, ROWS, N, 0, 0);
+    uint16_t narrow[ROWS * N], want[ROWS * N];
+    vw_tensor none = {0};
+    vw_buffer buffer;
+    double *exact = malloc(sizeof *exact * ROWS * N);
+
+    for (int i = 0; i < ROWS * N; i++) {
+        float v = x.host[i / N * x.stride + i % N];
+        want[i] = dtype == VW_BF16 ? vw_f32_to_bf16(v) : vw_f32_to_f16(v);
+        exact[i] = vw_dtype_get(dtype, want, (size_t)i);
+    }
+    to_device(b, NULL, sizeof narrow, &buffer);
+    vw_tensor y = vw_tensor_2d(buffer.data, dtype, ROWS, N);
+    must(b->ops->convert(b->self, b->stream, x.t, y, none, &err), "to %s", vw_dtype_name(dtype));
+    from_device(b, narrow, buffer.data, sizeof narrow);
+    is_mem(narrow, want, sizeof narrow, "%s: to %s", b->name, vw_dtype_name(dtype));
+    must(b->ops->convert(b->self, b->stream, y, back.t, none, &err), "from it");
+    expect(b, &back, exact, 0, "and back, exactly");
+    b->ops->free(b->self, &buffer);
+    drop(b, &x), drop(b, &back);
+    free(exact);
+}
+
+/* All 65536 halves, subnormals and infinities included. */
+static void test_all_halves(const bench *b)
+{
+    enum { N = 65536 };
+    uint16_t *half = malloc(N * sizeof *half);
+    grid y = make_grid(b, 1, N, 0, 0);
+    vw_tensor none = {0};
+    vw_buffer buffer;
+    int wrong = 0;
+
+    for (int i = 0; i < N; i++)
+        half[i] = (uint16_t)i;
+    to_device(b, half, N * sizeof *half, &buffer);
+    b->ops->convert(b->self, b->stream, vw_tensor_2d(buffer.data, VW_F16, 1, N), y.t, none, &err);
+    float *got = fetch(b, &y);
+    for (int i = 0; i < N; i++) {
+        float want = vw_f16_to_f32((uint16_t)i);
+        wrong += want != want ? got[i] == got[i] : vw_f32_bits(got[i]) != vw_f32_bits(want);
+    }
+    is_int(wrong, 0, "%s: every f16", b->name);
+    b->ops->free(b->self, &buffer);
+    drop(b, &y);
+    free(got), free(half);
+}
+
+static void test_quantised(const bench *b, vw_dtype dtype, int64_t group)
+{
+    enum { N = 300 };
+    int64_t groups = (N + group - 1) / group;
+    grid x = make_grid(b, 1, N, 0, 5), back = make_grid(b, 1, N, 0, 0);
+    grid scales = make_grid(b, 1, groups, 0, 0);
+    uint8_t codes[N], want[N];
+    double value[N];
+    vw_buffer buffer;
+
+    for (int64_t g = 0, i = 0; g < groups; g++, i += group) {
+        int64_t n = N - i < group ? N - i : group;
+        float scale;
+        if (dtype == VW_I8)
+            scale = vw_ref_quantise_int8(x.host + i, n, (int8_t *)want + i);
+        else
+            vw_ref_quantise_e4m3(x.host + i, n, 1, n, 1, n, 0, want + i, &scale);
+        for (int64_t j = i; j < i + n; j++)
+            value[j] = vw_dtype_get(dtype, want, (size_t)j) * (double)scale;
+    }
+    to_device(b, NULL, sizeof codes, &buffer);
+    vw_tensor y = vw_tensor_2d(buffer.data, dtype, 1, N);
+    must(b->ops->convert(b->self, b->stream, x.t, y, scales.t, &err), "quantise");
+    from_device(b, codes, buffer.data, sizeof codes);
+    is_mem(codes, want, sizeof codes, "%s: %s codes, %lld values a scale", b->name,
+           vw_dtype_name(dtype), (long long)group);
+    must(b->ops->convert(b->self, b->stream, y, back.t, scales.t, &err), "dequantise");
+    expect(b, &back, value, 1e-7, "and what they are worth");
+    b->ops->free(b->self, &buffer);
+    drop(b, &x), drop(b, &back), drop(b, &scales);
+}
+
+/* ---- sampling ---------------------------------------------------------------------------------- */
+
+/* One draw from one row of n logits. */
+static int32_t draw(const bench *b, const float *logits, int64_t n, vw_sample_desc desc,
+                    float *logprob)
+{
+    vw_buffer row, out, space;
+    int32_t result[2];
+    size_t bytes = b->ops->sample_bytes(b->self, 1, n);
+    to_device(b, logits, (size_t)n * 4, &row);
+    to_device(b, NULL, sizeof result, &out);
+    to_device(b, NULL, bytes, &space);
+    must(b->ops->sample(b->self, b->stream, vw_tensor_2d(row.data, VW_F32, 1, n), &desc, out.data,
+                        (float *)out.data + 1, space.data, &err), "sample");
+    from_device(b, result, out.data, sizeof result);
+    if (logprob)
+        memcpy(logprob, &result[1], sizeof *logprob);
+    b->ops->free(b->self, &row);
+    b->ops->free(b->self, &out);
+    b->ops->free(b->self, &space);
+    return result[0];
+}
+
+static void test_greedy(const bench *b)
+{
+    float row[600], logprob;
+    double sum = 0;
+    for (int i = 0; i < 600; i++)
+        row[i] = uniform(-4, 4);
+    row[77] = row[5] = row[599] = 6;
+    for (int i = 0; i < 600; i++)
+        sum += exp((double)row[i]);
+    vw_sample_desc desc = {.top_p = 1};
+    is_int(draw(b, row, 600, desc, &logprob), 5, "%s: greedy, ties to the lower id", b->name);
+    near(logprob, 6 - log(sum), 1e-6, "%s: log-probability", b->name);
+    row[300] = NAN;
+    is_int(draw(b, row, 600, desc, NULL), 5, "%s: NaN is not the largest", b->name);
+}
+
+/* p = 0.05, 0.4, 0.1, 0.3, 0.15 by id: which tokens can each filter draw, and with what share? */
+static void test_filters(const bench *b)
+{
+    static const double p[] = {0.05, 0.4, 0.1, 0.3, 0.15};
+    static const struct {
+        vw_sample_desc desc;
+        const char *drawn; /* for uniform = 0.04, 0.14 .. 0.94 */
+    } cases[] = {
+        {{1, 0, 1, 0, 0}, "0111123334"},
+        {{1, 2, 1, 0, 0}, "1111113333"},
+        {{1, 1, 1, 0, 0}, "1111111111"},
+        {{1, 9, 1, 0, 0}, "0111123334"},
+        {{1, 0, 0.6f, 0, 0}, "1111113333"},
+        {{1, 0, 0.0f, 0, 0}, "1111111111"},
+        {{1, 0, 0.75f, 0, 0}, "1111133344"},
+        {{1, 2, 0.5f, 0, 0}, "1111111111"}, /* 0.4 of the 0.7 that top-k leaves is above half */
+        {{1, 0, 1, 0.5f, 0}, "1111113333"},
+        {{1, 0, 1, 1, 0}, "1111111111"},
+        {{0.01f, 0, 1, 0, 0}, "1111111111"},
+    };
+    float row[5], twin[4] = {1, 1, 1, 1};
+    for (int i = 0; i < 5; i++)
+        row[i] = (float)log(p[i]) + 3;
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        char drawn[11] = "";
+        vw_sample_desc desc = cases[c].desc;
+        for (int i = 0; i < 10; i++) {
+            desc.uniform = 0.04 + 0.1 * i;
+            drawn[i] = (char)('0' + draw(b, row, 5, desc, NULL));
+        }
+        is_str(drawn, cases[c].drawn, "%s: top_k %d, top_p %g, min_p %g, temperature %g", b->name,
+               desc.top_k, (double)desc.top_p, (double)desc.min_p, (double)desc.temperature);
+    }
+    vw_sample_desc two = {1, 2, 1, 0, 0.99};
+    is_int(draw(b, twin, 4, two, NULL), 1, "%s: of equals top-k keeps the lower ids", b->name);
+}
+
+/* A large vocabulary: the filter by heap against one by sorting. */
+static const float *sorting;
+
+static int by_value(const void *a, const void *b)
+{
+    int32_t i = *(const int32_t *)a, j = *(const int32_t *)b;
+    return sorting[i] != sorting[j] ? (sorting[i] < sorting[j] ? 1 : -1) : (i < j ? -1 : 1);
+}
+
+static int by_id(const void *a, const void *b)
+{
+    int32_t i = *(const int32_t *)a, j = *(const int32_t *)b;
+    return (i > j) - (i < j);
+}
+
+static int32_t sorted_draw(const float *row, int32_t n, vw_sample_desc d)
+{
+    int32_t *ids = malloc((size_t)n * sizeof *ids), m = 0, kept = d.top_k > 0 ? d.top_k : n, token;
+    double total = 0, sum = 0;
+    for (int32_t i = 0; i < n; i++)
+        ids[i] = i;
+    sorting = row;
+    qsort(ids, (size_t)n, sizeof *ids, by_value);
+    double best = (double)row[ids[0]], t = (double)d.temperature;
+    for (int32_t i = 0; i < kept; i++)
+        total += exp(((double)row[ids[i]] - best) / t);
+    for (sum = 0; m < kept && (m == 0 || sum < (double)d.top_p * total); m++)
+        sum += exp(((double)row[ids[m]] - best) / t);
+    while (m > 1 && exp(((double)row[ids[m - 1]] - best) / t) < (double)d.min_p)
+        m--;
+    qsort(ids, (size_t)m, sizeof *ids, by_id);
+    for (int32_t i = total = 0; i < m; i++)
+        total += exp(((double)row[ids[i]] - best) / t);
+    token = ids[m - 1];
+    sum = 0;
+    for (int32_t i = 0; i < m; i++) {
+        sum += exp(((double)row[ids[i]] - best) / t);
+        if (sum > d.uniform * total) {
+            token = ids[i];
+            break;
+        }
+    }
+    free(ids);
+    return token;
+}
+
+static void test_large_vocabulary(const bench *b)
+{
+    static const vw_sample_desc descs[] = {
+        {0.8f, 40, 1, 0, 0.3}, {0.7f, 0, 0.9f, 0, 0.6},   {1, 64, 0.95f, 0.05f, 0.9},
+        {1.5f, 0, 1, 0, 0.5},  {0.9f, 0, 0.999f, 0, 0.7}, {1, 5000, 0.5f, 0, 0.2},
+    };
+    enum { N = 100003 };
+    float *row = malloc(N * sizeof *row);
+    for (int i = 0; i < N; i++)
+        row[i] = 3 * uniform(-1, 1) + 4 * uniform(0, 1) * uniform(0, 1) * uniform(0, 1);
+    for (size_t i = 0; i < sizeof descs / sizeof *descs; i++)
+        is_int(draw(b, row, N, descs[i], NULL), sorted_draw(row, N, descs[i]),
+               "%s: vocabulary of %d, filters %zu", b->name, N, i);
+    free(row);
+}
+
+/* ---- what must not matter ---------------------------------------------------------------------- */
+
+/* The same work with 1 and with 3 threads, forwards and backwards, large enough to be split. */
+static void test_threads(const bench *b)
+{
+    enum { ROWS = 37, N = 4099 };
+    uint64_t seed = random_state;
+    float *first = NULL;
+    for (int threads = 1; threads <= 3; threads += 2) {
+        random_state = seed;
+        b->mock->n_threads = threads;
+        b->mock->is_backwards = threads == 3;
+        grid x = make_grid(b, ROWS, N, 1, 4), y = make_grid(b, ROWS, N, 0, 4);
+        vw_tensor none = {0};
+        b->ops->rms_norm(b->self, b->stream, x.t, y.t, none, 0, 1e-6f, x.t, &err);
+        b->ops->gate(b->self, b->stream, VW_ACT_GELU_TANH, x.t, y.t, y.t, &err);
+        b->ops->softcap(b->self, b->stream, 2, y.t, &err);
+        b->ops->softmax(b->self, b->stream, x.t, &err);
+        b->ops->axpby(b->self, b->stream, 1, x.t, 1, y.t, &err);
+        float *got = fetch(b, &y);
+        if (first)
+            is_mem(got, first, sizeof *got * ROWS * N, "%s: threads change no bit", b->name);
+        else
+            first = got;
+        if (got != first)
+            free(got);
+        drop(b, &x), drop(b, &y);
+    }
+    free(first);
+    b->mock->n_threads = 1;
+    b->mock->is_backwards = false;
+}
+
+static void test_refusals(const bench *b)
+{
+    grid x = make_grid(b, 2, 8, 0, 1), y = make_grid(b, 2, 9, 0, 1);
+    vw_tensor none = {0}, half = x.t, empty = x.t;
+    float *before = fetch(b, &y), *after;
+    half.dtype = VW_BF16;
+    is_int(b->ops->axpby(b->self, b->stream, 1, x.t, 1, y.t, &err), VW_E_INVALID, "%s: shapes",
+           b->name);
+    like(err.text, "y", "%s: %s", b->name, err.text);
+    is_int(b->ops->softmax(b->self, b->stream, half, &err), VW_E_UNSUPPORTED, "%s: dtype", b->name);
+    is_int(b->ops->convert(b->self, b->stream, half, half, none, &err), VW_E_UNSUPPORTED,
+           "%s: conversion", b->name);
+    after = fetch(b, &y);
+    is_mem(after, before, sizeof *after * 18, "%s: nothing was touched", b->name);
+    empty.shape[0] = 0;
+    is_int(b->ops->softmax(b->self, b->stream, empty, &err), VW_OK, "%s: no rows", b->name);
+    drop(b, &x), drop(b, &y);
+    free(before), free(after);
+}
+
+/* The harness must see an error of 1e-5 in one value. */
+static void test_detector(const bench *b)
+{
+    grid x = make_grid(b, 3, 50, 0, 1);
+    double *want = doubles(&x), worst = 0;
+    float *got = fetch(b, &x);
+    want[77] += 1e-5;
+    for (int i = 0; i < 150; i++)
+        worst = fmax(worst, fabs((double)got[i] - want[i]) / (1 + fabs(want[i])));
+    ok(worst > 1e-6, "%s: a planted error shows", b->name);
+    drop(b, &x);
+    free(want), free(got);
+}
+
+static void test_device(const vw_plugin *plugin, void *arg)
+{
+    mock_host mock;
+    mock_instance it;
+    (void)arg;
+    mock_host_init(&mock);
+    if (!mock_open(&mock, plugin, NULL, &it))
+        return;
+    bench b = {plugin->name, it.component.ops, it.component.self, NULL, &mock};
+    must(b.ops->stream_new(b.self, &b.stream, &err), "%s: a stream", b.name);
+    test_info(&b);
+    test_memory(&b);
+    test_events(&b);
+    test_detector(&b);
+    for (int64_t n = 1; n <= 2100; n = n * 3 + 1)
+        test_norm(&b, n > 100 ? 2 : 5, n);
+    test_norm(&b, 40, 2048);
+    test_rope(&b, VW_ROPE_HALF, 256, 0, 256);
+    test_rope(&b, VW_ROPE_HALF, 40, 0, 40);
+    test_rope(&b, VW_ROPE_HALF, 192, 128, 64);
+    test_rope(&b, VW_ROPE_PAIRS, 192, 128, 64);
+    test_rope(&b, VW_ROPE_PAIRS, 6, 2, 2);
+    test_activations(&b, 3, 1001);
+    test_extremes(&b);
+    test_elementwise(&b, 3, 777);
+    test_elementwise(&b, 2, 20001);
+    test_softmax(&b, 4, 333);
+    test_softmax(&b, 2, 70000);
+    test_moves(&b);
+    test_top_k(&b, 1, 1);
+    test_top_k(&b, 256, 8);
+    test_top_k(&b, 60, 60);
+    test_16_bits(&b, VW_BF16);
+    test_16_bits(&b, VW_F16);
+    test_all_halves(&b);
+    test_quantised(&b, VW_I8, 300);
+    test_quantised(&b, VW_I8, 128);
+    test_quantised(&b, VW_E4M3, 300);
+    test_quantised(&b, VW_E4M3, 128);
+    test_greedy(&b);
+    test_filters(&b);
+    test_large_vocabulary(&b);
+    test_threads(&b);
+    test_refusals(&b);
+    b.ops->stream_free(b.self, b.stream);
+    mock_close(&mock, &it);
+}
+
+int main(void)
+{
+    ok(mock_plugins(VW_KIND_DEVICE, test_device, NULL) > 0, "there are devices");
+    return done_testing();
+}
