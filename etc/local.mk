@@ -20,7 +20,8 @@ dist_tinygemma_DATA = \
 	%D%/models/tiny-gemma/tokenizer.model \
 	%D%/models/tiny-gemma/tokenizer_config.json
 
-# INI presets, found by `include = presets/NAME.ini': dist_presets_DATA += %D%/presets/NAME.ini
+# INI presets, found by `include = presets/NAME.ini'.
+dist_presets_DATA += %D%/presets/reference.ini
 
 # Manual pages.  Their option tables come from the program's own, so they are made after it.
 man_pages = %D%/man/vishwamai.1 %D%/man/vishwamai.ini.5

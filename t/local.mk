@@ -53,7 +53,7 @@ t_kind_comm_t_LDADD = $(MOCK_LIBS)
 fuzzers =
 
 # ---- documentation -----------------------------------------------------------------------------
-script_tests += t/man.t
+script_tests += t/man.t t/readme.t
 
 # ================================================================================================
 # Below: how they are run.
