@@ -55,7 +55,8 @@ typedef struct vw_model_info {
     size_t n_params;
     const vw_param_spec *params; /* [n_params] */
     int32_t bos, eos, pad;   /* as config.json says; -1: silent */
-    const char *const *ignored; /* prefixes of tensors in the file that are not surplus; NULL-ended */
+    /* Names in the file that are not surplus though no parameter, as fnmatch patterns; NULL-ended. */
+    const char *const *ignored;
 } vw_model_info;
 
 typedef struct vw_model_ops {

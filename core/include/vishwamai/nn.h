@@ -23,7 +23,10 @@ extern "C" {
 #define VW_NN_MAJOR 0 /* provisional until training and a mixture of experts have used it */
 #define VW_NN_MINOR 1
 
-typedef struct vw_cx vw_cx;       /* a forward in progress */
+typedef struct vw_nn vw_nn;
+typedef struct vw_cx {            /* a forward in progress; the core's own fields follow */
+    const vw_nn *nn;
+} vw_cx;
 typedef struct vw_param vw_param; /* a parameter: file bytes or pack, format, scales, shard ... */
 
 /* Attention of one layer; heads, sizes and window are in the model's cache description. */
@@ -42,7 +45,8 @@ typedef struct vw_nn_rope {
     float scale;
 } vw_nn_rope;
 
-typedef struct vw_nn {
+/* The table behind the functions at the end of this file, which is how models call it. */
+struct vw_nn {
     size_t size;
 
     /* The first error of this context, or VW_OK. */
@@ -91,7 +95,60 @@ typedef struct vw_nn {
 
     /* The rows of x that `head` will need: lets a model skip the last norm of the others. */
     vw_tensor (*wanted_rows)(vw_cx *cx, vw_tensor x);
-} vw_nn;
+};
+
+/* The blocks as a model writes them.  The comments stand above, at the table's members. */
+static inline vw_status vw_nn_status(vw_cx *cx) { return cx->nn->status(cx); }
+static inline size_t vw_begin(vw_cx *cx) { return cx->nn->begin(cx); }
+static inline void vw_end(vw_cx *cx, size_t mark) { cx->nn->end(cx, mark); }
+static inline vw_tensor vw_hidden_in(vw_cx *cx) { return cx->nn->hidden_in(cx); }
+static inline void vw_hidden_out(vw_cx *cx, vw_tensor x) { cx->nn->hidden_out(cx, x); }
+static inline vw_tensor vw_embed(vw_cx *cx, vw_param *table, float scale)
+{
+    return cx->nn->embed(cx, table, scale);
+}
+static inline vw_tensor vw_rms_norm(vw_cx *cx, vw_tensor x, vw_param *w, float offset, float eps)
+{
+    return cx->nn->rms_norm(cx, x, w, offset, eps);
+}
+static inline void vw_linears(vw_cx *cx, vw_tensor x, int32_t n, vw_param *const *w, vw_tensor *y)
+{
+    cx->nn->linear(cx, x, n, w, y);
+}
+static inline vw_tensor vw_linear(vw_cx *cx, vw_tensor x, vw_param *w)
+{
+    vw_tensor y;
+    memset(&y, 0, sizeof y);
+    cx->nn->linear(cx, x, 1, &w, &y);
+    return y;
+}
+static inline void vw_linear_add(vw_cx *cx, vw_tensor x, vw_param *w, vw_tensor y)
+{
+    cx->nn->linear_add(cx, x, w, y);
+}
+static inline void vw_add(vw_cx *cx, vw_tensor x, vw_tensor y) { cx->nn->add(cx, x, y); }
+static inline void vw_rope(vw_cx *cx, vw_tensor x, const vw_nn_rope *rope)
+{
+    cx->nn->rope(cx, x, rope);
+}
+static inline vw_tensor vw_attention(vw_cx *cx, const vw_nn_attention *desc, vw_tensor q,
+                                     vw_tensor k, vw_tensor v)
+{
+    return cx->nn->attention(cx, desc, q, k, v);
+}
+static inline vw_tensor vw_gated(vw_cx *cx, vw_tensor x, vw_param *gate, vw_param *up,
+                                 vw_activation act)
+{
+    return cx->nn->gated(cx, x, gate, up, act);
+}
+static inline void vw_head(vw_cx *cx, vw_tensor x, vw_param *table, float multiplier, float cap)
+{
+    cx->nn->head(cx, x, table, multiplier, cap);
+}
+static inline vw_tensor vw_wanted_rows(vw_cx *cx, vw_tensor x)
+{
+    return cx->nn->wanted_rows(cx, x);
+}
 
 #ifdef __cplusplus
 }

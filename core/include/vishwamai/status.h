@@ -87,7 +87,8 @@ static inline vw_status vw_fail_in(vw_error *err, vw_status code, const char *fo
         int n = vsnprintf(err->text, sizeof err->text, format, args);
         va_end(args);
         if (n >= 0 && (size_t)n + 2 < sizeof err->text)
-            snprintf(err->text + n, sizeof err->text - (size_t)n, ": %s", tail);
+            snprintf(err->text + n, sizeof err->text - (size_t)n, ": %.*s",
+                     (int)(sizeof err->text - (size_t)n), tail);
         vw_text_trim(err->text);
     }
     return code;

@@ -30,6 +30,14 @@ extern "C" {
 const char *vw_version(void);
 const char *vw_status_text(vw_status status);
 
+/* The reader of JSON from outside that plugins get as the service "json".  Any thread. */
+const vw_json *vw_json_service(void);
+
+/* The path of a file or folder that is installed with the library: "template", "models/tiny-gemma",
+ * "presets/x.ini".  Looked for in the folders of VW_DATA_PATH, beside the library, and where
+ * configure put it.  VW_E_NOTFOUND says what is missing. */
+vw_status vw_data_path(const char *name, char *path, size_t room, vw_error *err);
+
 /* ---- settings: every value with its origin --------------------------------------------------- */
 
 typedef struct vw_settings vw_settings;
@@ -211,6 +219,10 @@ typedef vw_status (*vw_on_row)(void *arg, size_t feed, int64_t position, const f
                                vw_error *err);
 vw_status vw_engine_feed(vw_engine *engine, const vw_feed *feeds, size_t n_feeds, vw_on_row on_row,
                          void *arg, vw_error *err);
+
+/* Make a vw_engine_feed in progress stop between two chunks with VW_E_INTERRUPTED; the sequences
+ * keep what they had before the call.  Safe in a signal handler and from any thread. */
+void vw_engine_interrupt(vw_engine *engine);
 
 /* ---- sampling ----------------------------------------------------------------------------------- */
 

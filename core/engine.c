@@ -1,0 +1,292 @@
+/* engine.c - a model becomes ready to run, and is put away again.
+ *
+ * The order matters: components, then what the checkpoint says about itself, then its parameters,
+ * then one measuring forward that makes every plan, and only then the cache, whose pages the
+ * attention's plan sizes.  Closing undoes the same steps backwards and accepts any prefix of them.
+ */
+#include "core/engine.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/json.h"
+#include "core/places.h"
+#include "core/sections.h"
+
+enum { LOGIT_BYTES = 64 << 20 }; /* of one chunk of logits, unless one row needs more */
+
+static const char bundled_model[] = "models/tiny-gemma";
+
+vw_status vw_report(const vw_engine_options *o, const char *what, uint64_t done, uint64_t total,
+                    const char *unit, vw_error *err)
+{
+    if (o->progress && o->progress(o->progress_arg, what, done, total, unit))
+        return vw_fail(err, VW_E_INTERRUPTED, "interrupted while %s", what);
+    return VW_OK;
+}
+
+/* ---- settings ----------------------------------------------------------------------------------------- */
+
+static vw_status read_settings(vw_engine *e, const char *label, vw_config_model *model,
+                               int64_t *ctx_size, vw_error *err)
+{
+    const vw_settings *settings = vw_core_settings(e->core);
+    vw_config_engine engine;
+    vw_config_kv kv;
+    char section[64];
+    vw_status st;
+    vw_section_write(section, sizeof section, VW_KIND_MODEL, label, NULL);
+    if ((st = vw_settings_bind(settings, section, vw_model_options, model, err)) ||
+        (st = vw_settings_bind(settings, "engine", vw_engine_options_table, &engine, err)) ||
+        (st = vw_settings_bind(settings, "kv", vw_kv_options, &kv, err)))
+        return st;
+    *ctx_size = engine.ctx_size;
+    e->batch_tokens = engine.batch_tokens;
+    e->max_sequences = (int32_t)engine.max_sequences;
+    e->page_tokens = (int32_t)kv.page_tokens;
+    e->kv_dtype = vw_kv_dtypes[kv.dtype];
+    e->kv_bytes_limit = kv.pool_bytes;
+    e->format = (vw_gemm_format)model->weights;
+    return VW_OK;
+}
+
+static vw_status find_folder(vw_engine *e, const char *given, vw_error *err)
+{
+    char path[VW_PLACE_BYTES];
+    if (!given || !*given) {
+        if (!vw_place_data(bundled_model, path, sizeof path))
+            return vw_fail(err, VW_E_NOTFOUND, "the bundled model (%s) is not installed; give a model "
+                           "folder with -m or [model] path", bundled_model);
+        given = path;
+    }
+    if (access(given, R_OK) != 0)
+        return vw_fail(err, VW_E_NOTFOUND, "the model folder %s cannot be read", given);
+    size_t bytes = strlen(given) + 1;
+    e->path = vw_core_alloc(e->core, bytes);
+    if (!e->path)
+        return vw_fail(err, VW_E_NOMEM, "no memory for a path");
+    memcpy(e->path, given, bytes);
+    return VW_OK;
+}
+
+/* ---- components ----------------------------------------------------------------------------------------- */
+
+static vw_status open_tokenizer(vw_engine *e, const char *label, const vw_probe *about,
+                                int is_optional, vw_error *err)
+{
+    vw_error why;
+    vw_status st = vw_core_component(e->core, VW_KIND_TOKENIZER, label, about, &e->tokenizer, &why);
+    if (!st) {
+        e->tok = e->tokenizer->ops;
+        st = e->tok->load(e->tokenizer->self, e->path, &why);
+    }
+    e->tokens.size = sizeof e->tokens;
+    if (!st)
+        st = e->tok->info(e->tokenizer->self, &e->tokens, &why);
+    if (!st)
+        return VW_OK;
+    e->tokenizer = NULL;
+    if (!is_optional) {
+        if (err)
+            *err = why;
+        return st;
+    }
+    vw_core_log(e->core, VW_LOG_INFO, "no tokenizer: %s", why.text);
+    return VW_OK;
+}
+
+static const char *label_or_none(const char *label) { return label && *label ? label : NULL; }
+
+static vw_status open_components(vw_engine *e, const vw_config_model *m, const char *label,
+                                 int no_tokenizer, vw_error *err)
+{
+    vw_probe about = {sizeof about, e->path, NULL};
+    vw_status st = vw_core_component(e->core, VW_KIND_DEVICE, label_or_none(m->kind.device), &about,
+                                     &e->device, err);
+    if (st)
+        return st;
+    e->dev = e->device->ops;
+    e->device_info.size = sizeof e->device_info;
+    about.device = e->device->plugin->name;
+    if ((st = e->dev->info(e->device->self, &e->device_info, err)) ||
+        (st = e->dev->stream_new(e->device->self, &e->stream, err)) ||
+        (st = vw_core_component(e->core, VW_KIND_GEMM, label_or_none(m->gemm), &about, &e->gemm,
+                                err)) ||
+        (st = vw_core_component(e->core, VW_KIND_ATTENTION, label_or_none(m->attention), &about,
+                                &e->attention, err)) ||
+        (st = vw_core_component(e->core, VW_KIND_MODEL, label, &about, &e->model, err)) ||
+        (st = vw_core_component(e->core, VW_KIND_WEIGHTS, NULL, &about, &e->weights, err)))
+        return st;
+    e->mm = e->gemm->ops;
+    e->att = e->attention->ops;
+    e->mdl = e->model->ops;
+    e->wts = e->weights->ops;
+    return open_tokenizer(e, label_or_none(m->tokenizer), &about, no_tokenizer, err);
+}
+
+/* ---- what the checkpoint says ------------------------------------------------------------------------------ */
+
+static vw_status check_vocabulary(vw_engine *e, vw_error *err)
+{
+    if (!e->tokenizer) {
+        e->tokens = (vw_tokenizer_info){.size = sizeof e->tokens, .vocab_size = e->info->vocab_size,
+                                        .bos = e->info->bos, .eos = e->info->eos,
+                                        .pad = e->info->pad, .unk = -1};
+        if (e->info->eos >= 0)
+            e->tokens.stop[e->tokens.n_stop++] = e->info->eos;
+        return VW_OK;
+    }
+    if (e->tokens.vocab_size <= e->info->vocab_size)
+        return VW_OK;
+    return vw_fail(err, VW_E_FORMAT, "%s: the tokenizer has %d tokens, but \"vocab_size\" of "
+                   "config.json is %d; they do not belong together", e->path, e->tokens.vocab_size,
+                   e->info->vocab_size);
+}
+
+static vw_status read_checkpoint(vw_engine *e, int64_t ctx_size, vw_error *err)
+{
+    const vw_json *json = vw_json_service();
+    char path[VW_PLACE_BYTES];
+    if ((size_t)snprintf(path, sizeof path, "%s/config.json", e->path) >= sizeof path)
+        return vw_fail(err, VW_E_INVALID, "the path %s is too long", e->path);
+    vw_status st = json->open_file(path, &e->config, err);
+    if (!st && (st = e->mdl->load(e->model->self, json, e->config, err)))
+        st = vw_fail_in(err, st, "%s", e->path);
+    if (st)
+        return st;
+    e->info = e->mdl->info(e->model->self);
+    e->context = ctx_size ? ctx_size : e->info->max_positions;
+    if (e->context > e->info->max_positions)
+        vw_core_log(e->core, VW_LOG_WARN, "ctx_size %lld is beyond the %lld positions that the model "
+                    "was trained for", (long long)e->context, (long long)e->info->max_positions);
+    if (e->batch_tokens > e->context)
+        e->batch_tokens = e->context;
+    if ((st = check_vocabulary(e, err)))
+        return st;
+    return e->wts->open(e->weights->self, e->path, &e->reader, err);
+}
+
+/* ---- memory for running ---------------------------------------------------------------------------------------- */
+
+static vw_status open_buffers(vw_engine *e, vw_error *err)
+{
+    void *dev = e->device->self;
+    size_t tokens = (size_t)e->batch_tokens, sequences = (size_t)e->max_sequences;
+    size_t row_bytes = (size_t)e->info->vocab_size * sizeof(float);
+    e->staging_words = vw_staging_words(e);
+    e->staging_host = vw_core_alloc(e->core, e->staging_words * sizeof *e->staging_host);
+    e->feed_done = vw_core_alloc(e->core, sequences * sizeof *e->feed_done);
+    e->round_feed = vw_core_alloc(e->core, sequences * sizeof *e->round_feed);
+    e->row_feed = vw_core_alloc(e->core, tokens * sizeof *e->row_feed);
+    e->row_position = vw_core_alloc(e->core, tokens * sizeof *e->row_position);
+    e->host_row = vw_core_alloc(e->core, row_bytes);
+    if (!e->staging_host || !e->feed_done || !e->round_feed || !e->row_feed || !e->row_position ||
+        !e->host_row)
+        return vw_fail(err, VW_E_NOMEM, "no memory for batches of %zu tokens", tokens);
+    memset(e->staging_host, 0, e->staging_words * sizeof *e->staging_host);
+    vw_status st = e->dev->alloc(dev, e->staging_words * sizeof *e->staging_host, &e->staging, err);
+    if (st)
+        return st;
+    return e->dev->alloc(dev, SAMPLE_RESULT_BYTES +
+                         e->dev->sample_bytes(dev, 1, e->info->vocab_size), &e->sample_space, err);
+}
+
+static vw_status open_all(vw_engine *e, const vw_engine_options *o, vw_error *err)
+{
+    vw_config_model m;
+    int64_t ctx_size;
+    vw_status st;
+    if ((st = read_settings(e, o->label, &m, &ctx_size, err)) ||
+        (st = find_folder(e, o->path ? o->path : m.path, err)) ||
+        (st = open_components(e, &m, o->label, o->no_tokenizer, err)) ||
+        (st = read_checkpoint(e, ctx_size, err)))
+        return st;
+    e->logit_rows = (int64_t)(LOGIT_BYTES / ((size_t)e->info->vocab_size * sizeof(float)));
+    if (e->logit_rows < 1)
+        e->logit_rows = 1;
+    if (e->logit_rows > e->batch_tokens)
+        e->logit_rows = e->batch_tokens;
+    if ((st = vw_kv_group_layers(e, err)) || (st = vw_params_load(e, o, err)))
+        return st;
+    if ((st = vw_forward_measure(e, err)))
+        return vw_fail_in(err, st, "%s", e->path);
+    if ((st = vw_kv_open(e, err)))
+        return st;
+    return open_buffers(e, err);
+}
+
+vw_status vw_engine_open(vw_core *core, const vw_engine_options *options, vw_engine **engine,
+                         vw_error *err)
+{
+    static const vw_engine_options defaults = {.size = sizeof defaults};
+    vw_engine *e = vw_core_alloc(core, sizeof *e);
+    if (!e)
+        return vw_fail(err, VW_E_NOMEM, "no memory for an engine");
+    memset(e, 0, sizeof *e);
+    e->core = core;
+    vw_status st = open_all(e, options ? options : &defaults, err);
+    if (st) {
+        vw_engine_close(e);
+        return st;
+    }
+    *engine = e;
+    return VW_OK;
+}
+
+void vw_engine_close(vw_engine *e)
+{
+    if (!e)
+        return;
+    vw_core *core = e->core;
+    if (e->dev) {
+        void *dev = e->device->self;
+        e->dev->free(dev, &e->sample_space);
+        e->dev->free(dev, &e->staging);
+        e->dev->free(dev, &e->workspace);
+        e->dev->free(dev, &e->arena);
+    }
+    vw_core_release(core, e->host_row);
+    vw_core_release(core, e->row_position);
+    vw_core_release(core, e->row_feed);
+    vw_core_release(core, e->round_feed);
+    vw_core_release(core, e->feed_done);
+    vw_core_release(core, e->staging_host);
+    if (e->info)
+        vw_kv_close(e);
+    vw_plans_free(e);
+    if (e->info)
+        vw_params_free(e);
+    if (e->reader)
+        e->wts->close(e->weights->self, e->reader);
+    vw_json_service()->close(e->config);
+    if (e->stream)
+        e->dev->stream_free(e->device->self, e->stream);
+    vw_core_release(core, e->path);
+    vw_core_release(core, e);
+}
+
+void vw_engine_get_info(const vw_engine *e, vw_engine_info *info)
+{
+    const vw_tokenizer_info *t = &e->tokens;
+    *info = (vw_engine_info){
+        .size = sizeof *info, .path = e->path, .family = e->info->family,
+        .description = e->info->description, .vocab_size = e->info->vocab_size,
+        .n_layers = e->info->n_layers, .width = e->info->width, .context = e->context,
+        .max_positions = e->info->max_positions, .has_tokenizer = e->tokenizer != NULL,
+        .bos = t->bos, .eos = t->eos, .adds_bos = t->adds_bos, .parameters = e->parameters,
+        .weight_bytes = e->weight_bytes, .token_bytes = e->token_bytes,
+        .kv_token_bytes = e->kv_token_bytes, .kv_pool_bytes = e->kv_pool_bytes,
+        .page_tokens = e->page_tokens, .device = e->device->plugin->name,
+        .gemm = e->gemm->plugin->name, .attention = e->attention->plugin->name,
+        .tokenizer = e->tokenizer ? e->tokenizer->plugin->name : NULL,
+        .weights = e->weights->plugin->name,
+    };
+    for (int g = 0; g < e->n_groups; g++) {
+        info->kv_pages += e->groups[g].n_pages;
+        info->kv_pages_free += e->groups[g].n_free;
+    }
+    info->n_stop = t->n_stop;
+    for (int32_t i = 0; i < t->n_stop; i++)
+        info->stop[i] = t->stop[i];
+}

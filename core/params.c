@@ -1,0 +1,321 @@
+/* params.c - the checkpoint's tensors become parameters.
+ *
+ * A matrix is run where the file is mapped when the gemm can do that; else the gemm packs it, a slab
+ * of rows at a time on all threads, and the file's pages behind the slab are let go, so that a model
+ * is never in memory twice.  Vectors (norms) are small and become f32.  Names, shapes and dtypes are
+ * checked one by one, and what the file has beyond the model's list is an error too: a checkpoint
+ * that does not fit exactly is another model.
+ */
+#include "core/engine.h"
+
+#include <fnmatch.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/json.h"
+
+enum { PACK_ROWS = 64, SLAB_PARTS = 64 };
+
+static const char scale_suffix[] = "_scale_inv";
+
+/* ---- what the file says against what the model wants ------------------------------------------------ */
+
+static void shape_text(const vw_weights_tensor *t, char *text, size_t room)
+{
+    size_t at = (size_t)snprintf(text, room, "[");
+    for (int i = 0; i < t->n_dims && at < room; i++)
+        at += (size_t)snprintf(text + at, room - at, "%s%lld", i ? ", " : "",
+                               (long long)t->shape[i]);
+    if (at < room)
+        snprintf(text + at, room - at, "]");
+}
+
+static vw_status check_shape(const vw_param_spec *spec, const vw_weights_tensor *t, vw_error *err)
+{
+    char have[160];
+    bool fits = spec->rows ? t->n_dims == 2 && t->shape[0] == spec->rows && t->shape[1] == spec->cols
+                           : t->n_dims == 1 && t->shape[0] == spec->cols;
+    if (fits)
+        return VW_OK;
+    shape_text(t, have, sizeof have);
+    if (spec->rows)
+        return vw_fail(err, VW_E_FORMAT, "%s: tensor \"%s\" has shape %s; config.json makes it "
+                       "[%lld, %lld]", t->file, t->name, have, (long long)spec->rows,
+                       (long long)spec->cols);
+    return vw_fail(err, VW_E_FORMAT, "%s: tensor \"%s\" has shape %s; config.json makes it [%lld]",
+                   t->file, t->name, have, (long long)spec->cols);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static bool is_known(const char *const *sorted, size_t n, const char *name,
+                     const char *const *ignored)
+{
+    char base[512];
+    size_t length = strlen(name), tail = sizeof scale_suffix - 1;
+    if (bsearch(&name, sorted, n, sizeof *sorted, by_name))
+        return true;
+    if (length > tail && length < sizeof base && strcmp(name + length - tail, scale_suffix) == 0) {
+        const char *key = base;
+        snprintf(base, sizeof base, "%.*s", (int)(length - tail), name);
+        if (bsearch(&key, sorted, n, sizeof *sorted, by_name))
+            return true;
+    }
+    for (; ignored && *ignored; ignored++)
+        if (fnmatch(*ignored, name, 0) == 0)
+            return true;
+    return false;
+}
+
+static vw_status refuse_surplus(vw_engine *e, vw_error *err)
+{
+    size_t n = e->info->n_params, count = e->wts->count(e->weights->self, e->reader);
+    const char **names = vw_core_alloc(e->core, n * sizeof *names);
+    vw_status st = VW_OK;
+    if (!names)
+        return vw_fail(err, VW_E_NOMEM, "no memory for %zu names", n);
+    for (size_t i = 0; i < n; i++)
+        names[i] = e->info->params[i].name;
+    qsort(names, n, sizeof *names, by_name);
+    for (size_t i = 0; i < count && !st; i++) {
+        vw_weights_tensor t;
+        st = e->wts->tensor(e->weights->self, e->reader, i, &t, err);
+        if (!st && !is_known(names, n, t.name, e->info->ignored))
+            st = vw_fail(err, VW_E_FORMAT, "%s: tensor \"%s\" is no part of this model (%s); the "
+                         "checkpoint and its config.json do not belong together", t.file, t.name,
+                         e->info->description);
+    }
+    vw_core_release(e->core, names);
+    return st;
+}
+
+/* ---- vectors ------------------------------------------------------------------------------------------ */
+
+static vw_status load_vector(vw_engine *e, vw_param *p, const vw_weights_tensor *t, vw_error *err)
+{
+    size_t n = (size_t)p->spec->cols, bytes = n * sizeof(float);
+    void *dev = e->device->self;
+    unsigned bits = vw_dtype_bits(t->dtype);
+    if (t->dtype != VW_F32 && t->dtype != VW_BF16 && t->dtype != VW_F16 && t->dtype != VW_F64)
+        return vw_fail(err, VW_E_UNSUPPORTED, "%s: tensor \"%s\" is %s; a vector is f32, bf16, f16 "
+                       "or f64", t->file, t->name, bits ? vw_dtype_name(t->dtype) : "of a block format");
+    float *values = vw_core_alloc(e->core, bytes);
+    if (!values)
+        return vw_fail(err, VW_E_NOMEM, "no memory for tensor \"%s\"", t->name);
+    for (size_t i = 0; i < n; i++)
+        values[i] = (float)vw_dtype_get(t->dtype, t->data, i);
+    vw_status st = e->dev->alloc(dev, bytes, &p->buffer, err);
+    if (!st)
+        st = e->dev->upload(dev, e->stream, p->buffer.data, values, bytes, err);
+    if (!st)
+        st = e->dev->synchronize(dev, e->stream, err);
+    vw_core_release(e->core, values);
+    p->vector = p->buffer.data;
+    p->bytes = bytes;
+    return st;
+}
+
+/* ---- matrices ----------------------------------------------------------------------------------------- */
+
+/* The block of a file's fp8 scales, [128, 128] unless config.json's quantization_config says. */
+static void scale_block(vw_engine *e, int64_t block[2])
+{
+    const vw_json *json = vw_json_service();
+    const vw_json_value *v = json->get(json->root(e->config), "quantization_config");
+    v = v ? json->get(v, "weight_block_size") : NULL;
+    for (size_t i = 0; i < 2; i++) {
+        int64_t size = v ? json->integer(json->at(v, i)) : 0;
+        block[i] = size > 0 ? size : 128;
+    }
+}
+
+static vw_status find_scales(vw_engine *e, const vw_weights_tensor *t, vw_matrix *m, vw_error *err)
+{
+    char name[600], have[160];
+    int64_t block[2];
+    vw_weights_tensor s;
+    if (t->dtype != VW_E4M3 && t->dtype != VW_E5M2)
+        return VW_OK;
+    snprintf(name, sizeof name, "%s%s", t->name, scale_suffix);
+    vw_status st = e->wts->find(e->weights->self, e->reader, name, &s, err);
+    if (st)
+        return vw_fail_in(err, st, "tensor \"%s\" is %s and needs its scales", t->name,
+                          vw_dtype_name(t->dtype));
+    scale_block(e, block);
+    int64_t rows = (m->rows + block[0] - 1) / block[0], cols = (m->cols + block[1] - 1) / block[1];
+    if (s.dtype != VW_F32 || s.n_dims != 2 || s.shape[0] != rows || s.shape[1] != cols) {
+        shape_text(&s, have, sizeof have);
+        return vw_fail(err, VW_E_FORMAT, "%s: tensor \"%s\" is %s %s; blocks of %lldx%lld make it "
+                       "f32 [%lld, %lld]", s.file, s.name, vw_dtype_name(s.dtype), have,
+                       (long long)block[0], (long long)block[1], (long long)rows, (long long)cols);
+    }
+    m->scales = (vw_scales){s.data, VW_F32, block[0], block[1], cols};
+    return VW_OK;
+}
+
+/* Bytes of the host as device memory: mapped if the device can, else copied. */
+static vw_status to_device(vw_engine *e, const void *host, size_t bytes, vw_buffer *buffer,
+                           vw_error *err)
+{
+    void *dev = e->device->self;
+    vw_status st = e->dev->map(dev, host, bytes, buffer, err);
+    if (st != VW_E_UNSUPPORTED)
+        return st;
+    st = e->dev->alloc(dev, bytes, buffer, err);
+    if (!st)
+        st = e->dev->upload(dev, e->stream, buffer->data, host, bytes, err);
+    if (!st)
+        st = e->dev->synchronize(dev, e->stream, err);
+    return st;
+}
+
+typedef struct slab {
+    vw_engine *engine;
+    const vw_matrix *stored;
+    void *pack;
+    int64_t first, n;
+    vw_status status; /* of any part that failed; the text is the last one's */
+    vw_error err;
+} slab;
+
+static void pack_part(void *arg, int part, int n_parts)
+{
+    slab *s = arg;
+    vw_engine *e = s->engine;
+    int64_t first = s->first + (int64_t)part * PACK_ROWS, left = s->first + s->n - first;
+    vw_error err;
+    (void)n_parts;
+    vw_status st = e->mm->pack(e->gemm->self, s->stored, e->format, first,
+                               left < PACK_ROWS ? left : PACK_ROWS, s->pack, &err);
+    if (st) { /* parts that fail at once say the same thing; the pool's barrier publishes it */
+        if (__atomic_exchange_n(&s->status, st, __ATOMIC_ACQ_REL) == VW_OK)
+            s->err = err;
+    }
+}
+
+static vw_status pack(vw_engine *e, vw_param *p, const vw_weights_tensor *t, size_t bytes,
+                      const vw_engine_options *o, uint64_t done, uint64_t total, vw_error *err)
+{
+    bool is_visible = e->device_info.flags & VW_DEVICE_HOST_VISIBLE;
+    vw_matrix stored = p->weight.stored;
+    size_t row_bytes = (size_t)stored.cols * vw_dtype_bits(stored.dtype) / 8;
+    void *dev = e->device->self, *host = NULL;
+    vw_status st = e->dev->alloc(dev, bytes, &p->buffer, err);
+    if (!st && !is_visible && !(host = vw_core_alloc(e->core, bytes)))
+        st = vw_fail(err, VW_E_NOMEM, "no memory to pack tensor \"%s\"", t->name);
+    slab s = {.engine = e, .stored = &stored, .pack = is_visible ? p->buffer.data : host};
+    for (; !st && s.first < stored.rows; s.first += s.n) {
+        s.n = stored.rows - s.first;
+        if (s.n > PACK_ROWS * SLAB_PARTS)
+            s.n = PACK_ROWS * SLAB_PARTS;
+        vw_core_parallel_for(e->core, (int)((s.n + PACK_ROWS - 1) / PACK_ROWS), pack_part, &s);
+        if (s.status) {
+            if (err)
+                *err = s.err;
+            st = vw_fail_in(err, s.status, "packing tensor \"%s\"", t->name);
+            break;
+        }
+        e->wts->release(e->weights->self, e->reader,
+                        (const char *)t->data + (size_t)s.first * row_bytes,
+                        (size_t)s.n * row_bytes);
+        st = vw_report(o, "packing", done + (uint64_t)(s.first + s.n) * row_bytes, total, "bytes",
+                       err);
+    }
+    if (!st && host) {
+        st = e->dev->upload(dev, e->stream, p->buffer.data, host, bytes, err);
+        if (!st)
+            st = e->dev->synchronize(dev, e->stream, err);
+    }
+    vw_core_release(e->core, host);
+    p->weight.pack = p->buffer.data;
+    p->bytes = bytes;
+    return st;
+}
+
+static vw_status load_matrix(vw_engine *e, vw_param *p, const vw_weights_tensor *t,
+                             const vw_engine_options *o, uint64_t done, uint64_t total,
+                             vw_error *err)
+{
+    size_t pack_bytes;
+    vw_matrix *m = &p->weight.stored;
+    *m = (vw_matrix){.data = t->data, .dtype = t->dtype, .layout = VW_OUT_IN, .rows = p->spec->rows,
+                     .cols = p->spec->cols, .row_stride = p->spec->cols, .format = t->format};
+    p->weight.format = e->format;
+    vw_status st = find_scales(e, t, m, err);
+    if (!st)
+        st = e->mm->pack_size(e->gemm->self, m, e->format, &pack_bytes, &p->weight.layout, err);
+    if (st)
+        return vw_fail_in(err, st, "tensor \"%s\"", t->name);
+    if (pack_bytes)
+        return pack(e, p, t, pack_bytes, o, done, total, err);
+    st = to_device(e, t->data, t->bytes, &p->buffer, err);
+    m->data = p->buffer.data;
+    p->bytes = t->bytes;
+    if (!st && m->scales.data) {
+        size_t n = (size_t)((m->rows + m->scales.rows - 1) / m->scales.rows * m->scales.row_stride);
+        st = to_device(e, m->scales.data, n * sizeof(float), &p->scales, err);
+        m->scales.data = p->scales.data;
+    }
+    return st;
+}
+
+/* ---- all of them ---------------------------------------------------------------------------------------- */
+
+static vw_status find_tensor(vw_engine *e, const vw_param_spec *spec, vw_weights_tensor *t,
+                             bool *is_absent, vw_error *err)
+{
+    vw_status st = e->wts->find(e->weights->self, e->reader, spec->name, t, err);
+    *is_absent = st == VW_E_NOTFOUND && spec->is_optional;
+    if (*is_absent)
+        return VW_OK;
+    return st ? st : check_shape(spec, t, err);
+}
+
+vw_status vw_params_load(vw_engine *e, const vw_engine_options *o, vw_error *err)
+{
+    size_t n = e->info->n_params;
+    uint64_t total = 0, done = 0;
+    bool is_absent;
+    vw_weights_tensor t;
+    vw_status st = refuse_surplus(e, err);
+    e->params = vw_core_alloc(e->core, n * sizeof *e->params);
+    e->param_list = vw_core_alloc(e->core, n * sizeof *e->param_list);
+    if (!e->params || !e->param_list)
+        return vw_fail(err, VW_E_NOMEM, "no memory for %zu parameters", n);
+    memset(e->params, 0, n * sizeof *e->params);
+    memset(e->param_list, 0, n * sizeof *e->param_list);
+    for (size_t i = 0; i < n && !st; i++) { /* everything is checked before anything is packed */
+        st = find_tensor(e, &e->info->params[i], &t, &is_absent, err);
+        total += st || is_absent ? 0 : t.bytes;
+    }
+    for (size_t i = 0; i < n && !st; i++) {
+        vw_param *p = &e->params[i];
+        p->spec = &e->info->params[i];
+        st = find_tensor(e, p->spec, &t, &is_absent, err);
+        if (st || is_absent)
+            continue;
+        st = p->spec->rows ? load_matrix(e, p, &t, o, done, total, err)
+                           : load_vector(e, p, &t, err);
+        done += t.bytes;
+        e->param_list[i] = p;
+        e->parameters += (uint64_t)(p->spec->rows ? p->spec->rows : 1) * (uint64_t)p->spec->cols;
+        e->weight_bytes += p->bytes;
+        if (!st)
+            st = vw_report(o, "loading", done, total, "bytes", err);
+    }
+    e->token_bytes = e->weight_bytes;
+    return st;
+}
+
+void vw_params_free(vw_engine *e)
+{
+    for (size_t i = 0; e->params && i < e->info->n_params; i++) {
+        e->dev->free(e->device->self, &e->params[i].buffer);
+        e->dev->free(e->device->self, &e->params[i].scales);
+    }
+    vw_core_release(e->core, e->params);
+    vw_core_release(e->core, e->param_list);
+}

@@ -1,0 +1,23 @@
+/* sampling.h - from a row of logits to a token.
+ */
+#ifndef VW_CORE_SAMPLING_H
+#define VW_CORE_SAMPLING_H
+
+#include "core/engine.h"
+
+typedef struct sampler {
+    vw_engine *engine;
+    vw_sampling with;
+    uint64_t seed;
+    int32_t *counts; /* [vocab_size], zeros between draws; NULL without penalties */
+} sampler;
+
+vw_status vw_sampler_open(sampler *s, vw_engine *e, const vw_sampling *with, vw_error *err);
+void vw_sampler_close(sampler *s);
+
+/* Draw the token after `sequence` from its device row of logits, which may be changed.  The draw
+ * depends on the seed and the position alone, so neither neighbours nor threads change a text. */
+vw_status vw_sampler_draw(sampler *s, const vw_sequence *sequence, vw_tensor row, int32_t *token,
+                          float *logprob, vw_error *err);
+
+#endif

@@ -1,0 +1,59 @@
+/* params.c - the parameters of a Gemma model under their published names.
+ */
+#include "gemma.h"
+
+typedef struct layer_param {
+    const char *suffix;
+    int64_t rows, cols; /* rows 0: a vector */
+    vw_split split;
+} layer_param;
+
+static void set_spec(gemma *g, size_t i, int64_t rows, int64_t cols, vw_split split)
+{
+    vw_param_spec *s = &g->specs[i];
+    s->name = g->names[i];
+    s->rows = rows;
+    s->cols = cols;
+    s->init = rows ? VW_INIT_NORMAL : VW_INIT_ZEROS; /* norms hold w of (1 + w) */
+    s->init_std = 0.02;
+    s->split = split;
+    s->decay_group = rows ? 1 : 0;
+}
+
+vw_status gemma_list_params(gemma *g, vw_error *err)
+{
+    const int64_t d = g->width, q = (int64_t)g->heads * g->head_dim,
+                  kv = (int64_t)g->kv_heads * g->head_dim;
+    const layer_param list[LAYER_PARAMS] = {
+        [INPUT_NORM] = {"input_layernorm", 0, d, VW_SPLIT_NONE},
+        [Q_PROJ] = {"self_attn.q_proj", q, d, VW_SPLIT_ROWS},
+        [K_PROJ] = {"self_attn.k_proj", kv, d, VW_SPLIT_ROWS},
+        [V_PROJ] = {"self_attn.v_proj", kv, d, VW_SPLIT_ROWS},
+        [O_PROJ] = {"self_attn.o_proj", d, q, VW_SPLIT_COLUMNS},
+        [MLP_NORM] = {"post_attention_layernorm", 0, d, VW_SPLIT_NONE},
+        [GATE_PROJ] = {"mlp.gate_proj", g->ffn, d, VW_SPLIT_ROWS},
+        [UP_PROJ] = {"mlp.up_proj", g->ffn, d, VW_SPLIT_ROWS},
+        [DOWN_PROJ] = {"mlp.down_proj", d, g->ffn, VW_SPLIT_COLUMNS},
+    };
+    size_t n = FIRST_LAYER + (size_t)g->n_layers * LAYER_PARAMS;
+    g->specs = g->host->alloc(g->host->core, n * sizeof *g->specs);
+    g->names = g->host->alloc(g->host->core, n * sizeof *g->names);
+    if (!g->specs || !g->names)
+        return vw_fail(err, VW_E_NOMEM, "no memory for a list of %zu parameters", n);
+    memset(g->specs, 0, n * sizeof *g->specs);
+
+    snprintf(g->names[EMBED_TOKENS], sizeof *g->names, "model.embed_tokens.weight");
+    set_spec(g, EMBED_TOKENS, g->vocab_size, d, VW_SPLIT_VOCABULARY);
+    snprintf(g->names[FINAL_NORM], sizeof *g->names, "model.norm.weight");
+    set_spec(g, FINAL_NORM, 0, d, VW_SPLIT_NONE);
+    for (int l = 0; l < g->n_layers; l++) {
+        for (int p = 0; p < LAYER_PARAMS; p++) {
+            size_t i = FIRST_LAYER + (size_t)l * LAYER_PARAMS + (size_t)p;
+            snprintf(g->names[i], sizeof *g->names, "model.layers.%d.%s.weight", l, list[p].suffix);
+            set_spec(g, i, list[p].rows, list[p].cols, list[p].split);
+        }
+    }
+    g->info.n_params = n;
+    g->info.params = g->specs;
+    return VW_OK;
+}
