@@ -1,5 +1,9 @@
 # etc/: what is installed or shipped beside the code.
 
+# Folders that only travel: they go into the distribution whole.
+EXTRA_DIST += $(wildcard $(srcdir)/etc/benchmarks $(srcdir)/etc/decisions $(srcdir)/etc/examples \
+	$(srcdir)/etc/goldens $(srcdir)/etc/tasks)
+
 # An INI reader with inih's interface, for systems without the package.
 EXTRA_DIST += %D%/inih/ini.h %D%/inih/ini.c
 if !WITH_INIH

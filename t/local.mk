@@ -59,8 +59,9 @@ script_tests += t/man.t t/readme.t
 # Below: how they are run.
 
 EXTRA_PROGRAMS += $(fuzzers)
-EXTRA_DIST += $(script_tests) t/proverc.in t/fuzz/replay.c \
-	t/data/frankenstein.val.txt t/data/shakespeare.val.txt
+EXTRA_DIST += $(script_tests) t/proverc.in t/fuzz/replay.c
+# Folders of files that tests read: they travel whole.
+EXTRA_DIST += t/data $(wildcard $(srcdir)/t/ini $(srcdir)/t/fuzz/corpus)
 CLEANFILES += t/scripts.stamp $(fuzzers)
 DISTCLEANFILES += .proverc
 
