@@ -68,10 +68,10 @@ static vw_status check_all(const feeding *f, vw_error *err)
 
 /* ---- one round ------------------------------------------------------------------------------------------ */
 
-typedef struct round { /* what this forward takes; arrays live in the staging buffer */
+typedef struct feed_round { /* what this forward takes; arrays live in the staging buffer */
     batch b;
     int32_t *ids, *positions, *wanted, *starts, *n_keys;
-} round;
+} feed_round;
 
 static int64_t left_of(const vw_feed *feed, const int64_t *done, size_t i)
 {
@@ -79,7 +79,7 @@ static int64_t left_of(const vw_feed *feed, const int64_t *done, size_t i)
 }
 
 /* Append the next tokens of one feed to the round and to its sequence's list of tokens. */
-static vw_status add_feed(const feeding *f, round *r, size_t i, vw_error *err)
+static vw_status add_feed(const feeding *f, feed_round *r, size_t i, vw_error *err)
 {
     vw_engine *e = f->engine;
     const vw_feed *feed = &f->feeds[i];
@@ -115,7 +115,7 @@ static vw_status add_feed(const feeding *f, round *r, size_t i, vw_error *err)
 }
 
 /* Lay the arrays out, fill them, and put them on the device. */
-static vw_status stage(const feeding *f, round *r, vw_error *err)
+static vw_status stage(const feeding *f, feed_round *r, vw_error *err)
 {
     vw_engine *e = f->engine;
     int32_t *host = e->staging_host, *dev = e->staging.data;
@@ -168,7 +168,7 @@ static vw_status on_logits(void *arg, int64_t first, vw_tensor logits, vw_error 
 static vw_status run_round(feeding *f, vw_error *err)
 {
     vw_engine *e = f->engine;
-    round r;
+    feed_round r;
     memset(&r, 0, sizeof r);
     vw_status st = stage(f, &r, err);
     if (!st)
