@@ -84,8 +84,9 @@ clean-script-links:
 # Everything that the tests need, built and not run.
 check-programs: all $(check_LTLIBRARIES) $(check_PROGRAMS) $(check_DATA)
 
-# make prove [PROVEFLAGS=-v]: the same tests under prove, with its closing words.
-PROVEFLAGS =
+# make prove [PROVEFLAGS=-v]: the same tests under prove, with its closing words.  --directives shows
+# every skipped assertion with its reason.
+PROVEFLAGS = --directives
 .PHONY: prove check-programs check-asan check-tsan check-valgrind fuzz clean-script-links
 prove: check-programs
 	@$(PROVE) --exec $(abs_top_builddir)/t/run $(PROVEFLAGS) $(sort $(TESTS))
