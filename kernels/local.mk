@@ -6,14 +6,24 @@
 # Whoever dispatches (cpu/ sources in CPU_DISPATCH, compiled once, for the baseline) asks the CPU at
 # run time; HAVE_ISA_AVX2, HAVE_ISA_AVX512 and HAVE_ISA_VNNI say what was built.  Never -march=native.
 
-CPU_KERNELS = \
+# What VNNI changes of the matrix kernels; the rest is AVX-512's.
+GEMM_S8_KERNELS = \
+	%D%/cpu/gemm-prepare.c %D%/cpu/gemm-table.c %D%/cpu/gemm-tile-s8.c
+GEMM_KERNELS = $(GEMM_S8_KERNELS) \
+	%D%/cpu/gemm-dot.c %D%/cpu/gemm-expand.c %D%/cpu/gemm-finish.c %D%/cpu/gemm-quantise.c \
+	%D%/cpu/gemm-stream.c %D%/cpu/gemm-tile.c \
+	%D%/cpu/gemm.h %D%/cpu/gemm-pack.h %D%/cpu/gemm-tile.h \
+	%D%/cpu/simd.h %D%/cpu/simd_avx2.h %D%/cpu/simd_avx512.h %D%/cpu/simd_base.h
+
+CPU_KERNELS = $(GEMM_KERNELS) \
 	%D%/cpu/pointwise.c %D%/cpu/pointwise.h %D%/cpu/vmath.h
 CPU_DISPATCH = \
+	%D%/cpu/gemm.c %D%/cpu/gemm-weights.c \
 	%D%/cpu/cpu.c %D%/cpu/cpu.h \
 	%D%/cpu/pointwise-best.c %D%/cpu/pointwise-pick.c
 AVX2_KERNELS =
 AVX512_KERNELS =
-VNNI_KERNELS =
+VNNI_KERNELS = $(GEMM_S8_KERNELS)
 
 noinst_LTLIBRARIES += libkernels_ref.la libkernels_base.la libkernels_cpu.la
 

@@ -24,6 +24,9 @@ script_tests += t/configure-core.t t/headers.t t/layers.t t/symbols.t
 # t/bad/.libs of the build folder.
 
 # ---- gemm --------------------------------------------------------------------------------------
+check_PROGRAMS += t/gemm-kernels.t
+t_gemm_kernels_t_SOURCES = t/gemm-kernels.c t/gemm-check.c t/gemm-check.h
+t_gemm_kernels_t_LDADD = t/tap/libtap.la libkernels_cpu.la libkernels_ref.la -lm
 
 # ---- attention and device ----------------------------------------------------------------------
 check_PROGRAMS += t/kind-device.t

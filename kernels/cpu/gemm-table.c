@@ -1,0 +1,45 @@
+/* gemm-table.c - the kernels of one instruction set, gathered. */
+#include "kernels/cpu/gemm-tile.h"
+
+/* VNNI differs from AVX-512 in the int8 products alone and takes the rest from there. */
+#if defined(VW_HAS_DOT4) && !defined(VW_EMULATE_AVX512)
+#define SHARED(name) name##_avx512
+extern void (*const vw_gemm_tiles_avx512[])(const vw_gemm_tile *);
+void vw_gemm_expand_avx512(const vw_gemm_operand *w, int64_t n, int64_t first, int64_t k,
+                           float *out);
+void vw_gemm_quantise_avx512(const float *panel, int64_t k, int64_t scale_k, int64_t group,
+                             int is_kept, void *codes, float *scales, int32_t *sums);
+void vw_gemm_dot_avx512(const vw_gemm_source *w, int64_t first, int64_t n, const float *x,
+                        int64_t x_stride, int m, float *c, int64_t c_stride);
+void vw_gemm_stream_avx512(const vw_gemm_operand *w, int64_t panel, int64_t n_panels,
+                           const float *x, int64_t x_stride, int m, float *c, int64_t c_stride);
+void vw_gemm_finish_avx512(const vw_gemm_job *job, const float *c, const float *up,
+                           int64_t c_stride, int64_t m, int64_t n, float *y, int64_t y_stride);
+#else
+#define SHARED(name) VW_ISA_NAME(name)
+#endif
+
+#ifdef VW_HAS_DOT4
+enum { S8_X_BYTES = 4 };
+#else
+enum { S8_X_BYTES = 8 };
+#endif
+
+#define TEXT_(x) #x
+#define TEXT(x) TEXT_(x)
+
+const vw_gemm_kernels VW_ISA_NAME(vw_gemm_kernels) = {
+    .name = TEXT(VW_ISA),
+    .rows = VW_GEMM_TILE_ROWS,
+    .panels = VW_GEMM_TILE_PANELS,
+    .s8_x_bytes = S8_X_BYTES,
+    .tile = SHARED(vw_gemm_tiles),
+    .tile_s8 = VW_ISA_NAME(vw_gemm_tiles_s8),
+    .pack_x = VW_ISA_NAME(vw_gemm_pack_x),
+    .pack_x_s8 = VW_ISA_NAME(vw_gemm_pack_x_s8),
+    .expand = SHARED(vw_gemm_expand),
+    .quantise = SHARED(vw_gemm_quantise),
+    .dot = SHARED(vw_gemm_dot),
+    .stream = SHARED(vw_gemm_stream),
+    .finish = SHARED(vw_gemm_finish),
+};

@@ -1,0 +1,46 @@
+/* gemm-tile.h - the shape of the tiles, one for each width of vector, and what each instruction set
+ * offers to its table. */
+#ifndef KERNELS_CPU_GEMM_TILE_H
+#define KERNELS_CPU_GEMM_TILE_H
+
+#include "kernels/cpu/gemm.h"
+#include "kernels/cpu/simd.h"
+
+#define VW_GEMM_TILES_2(f) f(1) f(2)
+#define VW_GEMM_TILES_6(f) VW_GEMM_TILES_2(f) f(3) f(4) f(5) f(6)
+#define VW_GEMM_TILES_14(f) VW_GEMM_TILES_6(f) f(7) f(8) f(9) f(10) f(11) f(12) f(13) f(14)
+
+#if defined(__AVX512F__) || defined(VW_EMULATE_AVX512)
+#define VW_GEMM_TILE_ROWS 14
+#define VW_GEMM_TILE_PANELS 2
+#define VW_GEMM_EACH_TILE VW_GEMM_TILES_14
+#elif defined(__AVX2__)
+#define VW_GEMM_TILE_ROWS 6
+#define VW_GEMM_TILE_PANELS 1
+#define VW_GEMM_EACH_TILE VW_GEMM_TILES_6
+#else
+#define VW_GEMM_TILE_ROWS 2
+#define VW_GEMM_TILE_PANELS 1
+#define VW_GEMM_EACH_TILE VW_GEMM_TILES_2
+#endif
+
+extern void (*const VW_ISA_NAME(vw_gemm_tiles)[])(const vw_gemm_tile *);
+extern void (*const VW_ISA_NAME(vw_gemm_tiles_s8)[])(const vw_gemm_tile *);
+
+void VW_ISA_NAME(vw_gemm_pack_x)(const float *x, int64_t x_stride, int rows, int64_t k, float *out);
+void VW_ISA_NAME(vw_gemm_pack_x_s8)(const float *x, int64_t x_stride, int rows, int64_t k,
+                                    int64_t k4, void *out, float *scales);
+void VW_ISA_NAME(vw_gemm_expand)(const vw_gemm_operand *w, int64_t n, int64_t first, int64_t k,
+                                 float *out);
+void VW_ISA_NAME(vw_gemm_quantise)(const float *panel, int64_t k, int64_t scale_k, int64_t group,
+                                   int is_kept, void *codes, float *scales, int32_t *sums);
+void VW_ISA_NAME(vw_gemm_dot)(const vw_gemm_source *w, int64_t first, int64_t n, const float *x,
+                              int64_t x_stride, int m, float *c, int64_t c_stride);
+void VW_ISA_NAME(vw_gemm_stream)(const vw_gemm_operand *w, int64_t panel, int64_t n_panels,
+                                 const float *x, int64_t x_stride, int m, float *c,
+                                 int64_t c_stride);
+void VW_ISA_NAME(vw_gemm_finish)(const vw_gemm_job *job, const float *c, const float *up,
+                                 int64_t c_stride, int64_t m, int64_t n, float *y,
+                                 int64_t y_stride);
+
+#endif

@@ -1,0 +1,324 @@
+/* gemm.c - one thread's part of a product: which way it goes, and the blocking.
+ *
+ *   few rows, weights in place [out, in]   row path: dot products, gemm-dot.c
+ *   few rows, packed weights               gemm-stream.c, f32 activations
+ *   all else, and all int8 products        tiles
+ *
+ * Tiles, from outside in: rows of X in blocks whose sums fit the L2 cache; panels of weights in groups
+ * of 4, whose sums stay in a scratch of the thread until they are complete, so that each result is
+ * stored once and a gate finds both its halves; K in blocks, of which a panel fits the L1 cache; then
+ * panels and tiles.  A weight that is not f32 panels is expanded once for a block of rows.
+ */
+#include "kernels/cpu/gemm-pack.h"
+#include "kernels/cpu/gemm.h"
+
+enum {
+    BLOCK_ROWS = 768,  /* rows of X whose sums are held at once */
+    BLOCK_K = 256,     /* values along K of an f32 block; a multiple of 4 */
+    CHUNK = 256,       /* outputs of the row path that are finished together */
+    WIDTH = VW_GEMM_GROUP * VW_GEMM_PANEL
+};
+
+typedef struct scratch {
+    float *sums, *up; /* [BLOCK_ROWS][WIDTH], or [few rows][CHUNK] */
+    float *panels;    /* [VW_GEMM_GROUP][BLOCK_K][16] */
+} scratch;
+
+/* ---- workspace: packed rows of X and their scales, then one scratch a part ---- */
+
+static size_t round_up(size_t bytes)
+{
+    return (bytes + 255) / 256 * 256;
+}
+
+static size_t sums_bytes(int64_t max_m)
+{
+    size_t rows = (size_t)(max_m < BLOCK_ROWS ? max_m : BLOCK_ROWS) + VW_GEMM_MAX_ROWS;
+    size_t few = VW_GEMM_FEW_ROWS * CHUNK;
+    return round_up((rows * WIDTH > few ? rows * WIDTH : few) * sizeof(float));
+}
+
+static size_t scratch_bytes(int64_t max_m, int is_gated)
+{
+    return sums_bytes(max_m) * (is_gated ? 2 : 1) +
+           round_up(WIDTH * BLOCK_K * sizeof(float));
+}
+
+static size_t rows_bytes(int64_t m, int64_t k)
+{
+    return round_up((size_t)m * (size_t)((k + 3) / 4) * 16) + round_up((size_t)m * sizeof(float));
+}
+
+size_t vw_gemm_workspace(const vw_gemm_kernels *kernels, int64_t max_m, int64_t k, int is_gated,
+                         int n_parts)
+{
+    (void)kernels;
+    return rows_bytes(max_m, k) + (size_t)n_parts * scratch_bytes(max_m, is_gated);
+}
+
+static scratch scratch_of(const vw_gemm_job *job, int part)
+{
+    int is_gated = job->finish == VW_GEMM_FINISH_GATED;
+    char *at = (char *)job->workspace + rows_bytes(job->m, job->k) +
+               (size_t)part * scratch_bytes(job->m, is_gated);
+    scratch s = {.sums = (float *)(void *)at};
+    at += sums_bytes(job->m);
+    if (is_gated) {
+        s.up = (float *)(void *)at;
+        at += sums_bytes(job->m);
+    }
+    s.panels = (float *)(void *)at;
+    return s;
+}
+
+static float *row_scales(const vw_gemm_job *job)
+{
+    char *rows = job->workspace;
+    return (float *)(void *)(rows + round_up((size_t)job->m * (size_t)((job->k + 3) / 4) * 16));
+}
+
+/* ---- tiles along M: as even as can be, so that none computes rows that do not exist ---- */
+
+static int64_t n_tiles(const vw_gemm_job *job)
+{
+    return (job->m + job->kernels->rows - 1) / job->kernels->rows;
+}
+
+static int64_t tile_start(const vw_gemm_job *job, int64_t t)
+{
+    int64_t n = n_tiles(job), rest = job->m % n;
+    return t * (job->m / n) + (t < rest ? t : rest);
+}
+
+static int tile_rows(const vw_gemm_job *job, int64_t t)
+{
+    return (int)(tile_start(job, t + 1) - tile_start(job, t));
+}
+
+/* ---- which way ---- */
+
+static int is_row_path(const vw_gemm_job *job, const vw_gemm_operand *w)
+{
+    vw_dtype t = w->source.dtype;
+    return !job->is_int8 && !job->is_one_path && job->m <= VW_GEMM_FEW_ROWS &&
+           w->layout == VW_GEMM_IN_PLACE && !w->source.is_in_out &&
+           (t == VW_F32 || t == VW_BF16 || t == VW_F16 || t == VW_E4M3 || t == VW_E5M2 ||
+            t == VW_I8);
+}
+
+static int is_stream_path(const vw_gemm_job *job, const vw_gemm_operand *w)
+{
+    return !job->is_int8 && job->m <= VW_GEMM_FEW_ROWS && w->layout != VW_GEMM_IN_PLACE;
+}
+
+int vw_gemm_needs_prepare(const vw_gemm_job *job)
+{
+    for (int i = 0; i < job->n_weights; i++)
+        if (!is_row_path(job, &job->w[i]) && !is_stream_path(job, &job->w[i]))
+            return job->m > 0;
+    return 0;
+}
+
+void vw_gemm_prepare(const vw_gemm_job *job, int part, int n_parts)
+{
+    int64_t n = n_tiles(job), k4 = (job->k + 3) / 4;
+    for (int64_t t = n * part / n_parts; t < n * (part + 1) / n_parts; t++) {
+        int64_t start = tile_start(job, t);
+        const float *x = job->x + start * job->x_stride;
+        if (job->is_int8)
+            job->kernels->pack_x_s8(x, job->x_stride, tile_rows(job, t), job->k, k4,
+                                    (char *)job->workspace + start * k4 * job->kernels->s8_x_bytes,
+                                    row_scales(job) + start);
+        else
+            job->kernels->pack_x(x, job->x_stride, tile_rows(job, t), job->k,
+                                 (float *)job->workspace + start * job->k);
+    }
+}
+
+/* ---- few rows ---- */
+
+/* Outputs [first, first + n) for all rows of X, on the path of few rows. */
+static void few_rows(const vw_gemm_job *job, const vw_gemm_operand *w, int64_t first, int64_t n,
+                     float *sums)
+{
+    for (int64_t i = 0; i < job->m; i += 4) {
+        int m = (int)(job->m - i < 4 ? job->m - i : 4);
+        const float *x = job->x + i * job->x_stride;
+        if (is_row_path(job, w))
+            job->kernels->dot(&w->source, first, n, x, job->x_stride, m, sums + i * CHUNK, CHUNK);
+        else
+            job->kernels->stream(w, first / VW_GEMM_PANEL, (n + VW_GEMM_PANEL - 1) / VW_GEMM_PANEL,
+                                 x, job->x_stride, m, sums + i * CHUNK, CHUNK);
+    }
+}
+
+/* Outputs [first, last) of result i. */
+static void multiply_few(const vw_gemm_job *job, int i, int64_t first, int64_t last, scratch s)
+{
+    for (int64_t n = first; n < last; n += CHUNK) {
+        int64_t len = last - n < CHUNK ? last - n : CHUNK;
+        few_rows(job, &job->w[i], n, len, s.sums);
+        if (s.up)
+            few_rows(job, &job->w[1], n, len, s.up);
+        job->kernels->finish(job, s.sums, s.up, CHUNK, job->m, len, job->y[i] + n,
+                             job->y_stride[i]);
+    }
+}
+
+/* ---- tiles ---- */
+
+/* A block of tiles, panels and K. */
+typedef struct block {
+    int64_t first_tile, last_tile;
+    int64_t panel; /* the first */
+    int n_panels;
+    int64_t k, k_len;
+} block;
+
+/* Where each panel's block lies as f32, expanded if it must be. */
+static void find_panels(const vw_gemm_job *job, const vw_gemm_operand *w, const block *b,
+                        float *scratch_panels, const float **panel)
+{
+    for (int p = 0; p < b->n_panels; p++) {
+        if (w->layout == VW_GEMM_PANEL_F32) {
+            panel[p] = (const float *)w->pack + ((b->panel + p) * job->k + b->k) * VW_GEMM_PANEL;
+            continue;
+        }
+        float *to = scratch_panels + p * BLOCK_K * VW_GEMM_PANEL;
+        job->kernels->expand(w, (b->panel + p) * VW_GEMM_PANEL, b->k, b->k_len, to);
+        panel[p] = to;
+    }
+}
+
+static void tiles_f32(const vw_gemm_job *job, const vw_gemm_operand *w, const block *b, scratch s,
+                      float *sums)
+{
+    const float *panel[VW_GEMM_GROUP];
+    int wide = job->kernels->panels;
+    int64_t first_row = tile_start(job, b->first_tile);
+    find_panels(job, w, b, s.panels, panel);
+    for (int p = 0; p < b->n_panels; p += wide) {
+        vw_gemm_tile t = {.k = b->k_len, .c_stride = WIDTH, .is_first = b->k == 0};
+        for (int i = 0; i < wide; i++) /* a panel too few: the last one again, to be ignored */
+            t.w[i] = panel[p + i < b->n_panels ? p + i : b->n_panels - 1];
+        for (int64_t i = b->first_tile; i < b->last_tile; i++) {
+            int64_t start = tile_start(job, i);
+            int rows = tile_rows(job, i);
+            t.x = (const float *)job->workspace + start * job->k + b->k * rows;
+            t.c = sums + (start - first_row) * WIDTH + p * VW_GEMM_PANEL;
+            job->kernels->tile[rows - 1](&t);
+        }
+    }
+}
+
+static void tiles_s8(const vw_gemm_job *job, const vw_gemm_operand *w, const block *b, float *sums)
+{
+    vw_gemm_s8 s = vw_gemm_s8_shape(w->source.n, job->k, w->scale_k);
+    int wide = job->kernels->panels;
+    int64_t first_row = tile_start(job, b->first_tile), group = b->k / s.group;
+    for (int p = 0; p < b->n_panels; p += wide) {
+        vw_gemm_tile t = {.k = (b->k_len + 3) / 4,
+                          .c_stride = WIDTH,
+                          .is_first = b->k == 0,
+                          .group_k = s.group / 4};
+        for (int i = 0; i < wide; i++) {
+            int64_t q = b->panel + (p + i < b->n_panels ? p + i : b->n_panels - 1);
+            t.w[i] = (const char *)w->pack + (size_t)(q * s.k4 + b->k / 4) * 64;
+            t.scale[i] = vw_gemm_s8_scales(&s, w->pack, q) + group * VW_GEMM_PANEL;
+            t.sum[i] = vw_gemm_s8_sums(&s, w->pack, q) + group * VW_GEMM_PANEL;
+        }
+        for (int64_t i = b->first_tile; i < b->last_tile; i++) {
+            int64_t start = tile_start(job, i);
+            int rows = tile_rows(job, i);
+            t.x = (const char *)job->workspace +
+                  (start * s.k4 + b->k / 4 * rows) * job->kernels->s8_x_bytes;
+            t.c = sums + (start - first_row) * WIDTH + p * VW_GEMM_PANEL;
+            job->kernels->tile_s8[rows - 1](&t);
+        }
+    }
+}
+
+/* The scales of the rows, which int8 sums lack. */
+static void scale_rows(const vw_gemm_job *job, int64_t first, int64_t last, int64_t n, float *sums)
+{
+    const float *scale = row_scales(job);
+    for (int64_t i = first; i < last; i++)
+        for (int64_t j = 0; j < n; j++)
+            sums[(i - first) * WIDTH + j] *= scale[i];
+}
+
+/* All of K for one block of tiles and panels. */
+static void block_sums(const vw_gemm_job *job, const vw_gemm_operand *w, block *b, scratch s,
+                       float *sums)
+{
+    int64_t step = BLOCK_K;
+    if (job->is_int8) {
+        vw_gemm_s8 shape = vw_gemm_s8_shape(w->source.n, job->k, w->scale_k);
+        step = VW_GEMM_S8_GROUP / shape.group * shape.group;
+        step = n_tiles(job) == 1 ? shape.k4 * 4 : step;
+    }
+    for (b->k = 0; b->k < job->k; b->k += step) {
+        b->k_len = job->k - b->k < step ? job->k - b->k : step;
+        if (job->is_int8)
+            tiles_s8(job, w, b, sums);
+        else
+            tiles_f32(job, w, b, s, sums);
+    }
+    int64_t first = tile_start(job, b->first_tile), last = tile_start(job, b->last_tile);
+    if (job->k == 0)
+        memset(sums, 0, (size_t)((last - first) * WIDTH) * sizeof *sums);
+    else if (job->is_int8)
+        scale_rows(job, first, last, WIDTH, sums);
+}
+
+/* Outputs [first, last) of result i. */
+static void multiply_tiles(const vw_gemm_job *job, int i, int64_t first, int64_t last, scratch s)
+{
+    int64_t tiles = n_tiles(job), a_block = BLOCK_ROWS / job->kernels->rows;
+    block b;
+    for (b.first_tile = 0; b.first_tile < tiles; b.first_tile = b.last_tile) {
+        b.last_tile = tiles - b.first_tile < a_block ? tiles : b.first_tile + a_block;
+        int64_t row = tile_start(job, b.first_tile), m = tile_start(job, b.last_tile) - row;
+        for (int64_t n = first; n < last; n += WIDTH) {
+            int64_t len = last - n < WIDTH ? last - n : WIDTH;
+            b.panel = n / VW_GEMM_PANEL;
+            b.n_panels = (int)((len + VW_GEMM_PANEL - 1) / VW_GEMM_PANEL);
+            block_sums(job, &job->w[i], &b, s, s.sums);
+            if (s.up)
+                block_sums(job, &job->w[1], &b, s, s.up);
+            job->kernels->finish(job, s.sums, s.up, WIDTH, m, len,
+                                 job->y[i] + row * job->y_stride[i] + n, job->y_stride[i]);
+        }
+    }
+}
+
+/* ---- the part of a thread: a run of panels, counted over all weights ---- */
+
+static int64_t panels_of(const vw_gemm_operand *w)
+{
+    return (w->source.n + VW_GEMM_PANEL - 1) / VW_GEMM_PANEL;
+}
+
+void vw_gemm_multiply(const vw_gemm_job *job, int part, int n_parts)
+{
+    int results = job->finish == VW_GEMM_FINISH_GATED ? 1 : job->n_weights;
+    int64_t total = 0, before = 0;
+    scratch s = scratch_of(job, part);
+    for (int i = 0; i < results && job->m > 0; i++)
+        total += panels_of(&job->w[i]);
+    int64_t begin = total * part / n_parts, end = total * (part + 1) / n_parts;
+    for (int i = 0; i < results && total > 0; i++) {
+        const vw_gemm_operand *w = &job->w[i];
+        int64_t here = panels_of(w);
+        int64_t first = begin > before ? begin - before : 0;
+        int64_t last = end < before + here ? end - before : here;
+        before += here;
+        if (first >= last)
+            continue;
+        int64_t n = last * VW_GEMM_PANEL < w->source.n ? last * VW_GEMM_PANEL : w->source.n;
+        if (is_row_path(job, w) || is_stream_path(job, w))
+            multiply_few(job, i, first * VW_GEMM_PANEL, n, s);
+        else
+            multiply_tiles(job, i, first * VW_GEMM_PANEL, n, s);
+    }
+}
