@@ -28,6 +28,7 @@ VNNI_KERNELS = $(GEMM_S8_KERNELS)
 noinst_LTLIBRARIES += libkernels_ref.la libkernels_base.la libkernels_cpu.la
 
 libkernels_ref_la_SOURCES = \
+	%D%/ref/attention.c %D%/ref/attention-page.c %D%/ref/attention.h \
 	%D%/ref/gemm.c %D%/ref/gemm.h \
 	%D%/ref/pointwise.c %D%/ref/pointwise.h \
 	%D%/ref/quant.c %D%/ref/quant.h

@@ -29,9 +29,11 @@ t_gemm_kernels_t_SOURCES = t/gemm-kernels.c t/gemm-check.c t/gemm-check.h
 t_gemm_kernels_t_LDADD = t/tap/libtap.la libkernels_cpu.la libkernels_ref.la -lm
 
 # ---- attention and device ----------------------------------------------------------------------
-check_PROGRAMS += t/kind-device.t
+check_PROGRAMS += t/kind-device.t t/kind-attention.t
 t_kind_device_t_SOURCES = t/kind-device.c
 t_kind_device_t_LDADD = libkernels_ref.la $(MOCK_LIBS) -lm
+t_kind_attention_t_SOURCES = t/kind-attention.c
+t_kind_attention_t_LDADD = libkernels_ref.la $(MOCK_LIBS) -lm
 
 # ---- tokenizer and weights ---------------------------------------------------------------------
 

@@ -1,1 +1,9 @@
 # plugins/attention/: components of the kind `attention'.  Makefile.am says how to add one.
+
+noinst_HEADERS += %D%/checks.h
+
+plugins_LTLIBRARIES += attention_ref.la
+attention_ref_la_SOURCES = %D%/ref.c
+attention_ref_la_CFLAGS = $(PLUGIN_CFLAGS)
+attention_ref_la_LIBADD = libkernels_ref.la $(PLUGIN_LIBS)
+attention_ref_la_LDFLAGS = $(PLUGIN_LDFLAGS)
