@@ -50,6 +50,53 @@ vwinclude_HEADERS += \
 	%D%/include/vishwamai/vishwamai.h \
 	%D%/include/vishwamai/weights.h
 
+# The base: settings, plugins, threads.
+libcore_la_SOURCES += \
+	%D%/core.c \
+	%D%/core.h \
+	%D%/cpus.c \
+	%D%/cpus.h \
+	%D%/examine.c \
+	%D%/examine.h \
+	%D%/host.c \
+	%D%/host.h \
+	%D%/ini_reader.c \
+	%D%/ini_reader.h \
+	%D%/instance.c \
+	%D%/instance.h \
+	%D%/kind.c \
+	%D%/kind.h \
+	%D%/loader.c \
+	%D%/loader.h \
+	%D%/log.c \
+	%D%/log.h \
+	%D%/memory.c \
+	%D%/memory.h \
+	%D%/nearest.c \
+	%D%/nearest.h \
+	%D%/option.c \
+	%D%/option.h \
+	%D%/places.c \
+	%D%/places.h \
+	%D%/pool.c \
+	%D%/pool.h \
+	%D%/problems.c \
+	%D%/problems.h \
+	%D%/registry.c \
+	%D%/registry.h \
+	%D%/sections.c \
+	%D%/sections.h \
+	%D%/settings.c \
+	%D%/settings.h \
+	%D%/settings_check.c \
+	%D%/settings_print.c \
+	%D%/settings_read.c \
+	%D%/status.c \
+	%D%/stubs.c \
+	%D%/stubs.h \
+	%D%/texts.c \
+	%D%/texts.h
+
 # JSON: read (json.h), written (json_write.h, which the command compiles in as well).
 libcore_la_SOURCES += \
 	%D%/json.c \

@@ -1,0 +1,79 @@
+/* sections.h - the core's own settings: one table and one struct for each section.
+ *
+ * A section is read with vw_settings_bind(settings, "kv", vw_kv_options, &config, err).
+ */
+#ifndef VW_CORE_SECTIONS_H
+#define VW_CORE_SECTIONS_H
+
+#include <vishwamai/dtype.h>
+#include <vishwamai/vishwamai.h>
+
+typedef struct vw_config_vishwamai {
+    int64_t threads; /* 0: all usable CPUs */
+} vw_config_vishwamai;
+
+typedef struct vw_config_log {
+    int32_t level; /* vw_log_level */
+} vw_config_log;
+
+typedef struct vw_config_engine {
+    int64_t ctx_size;      /* 0: the model's */
+    int64_t batch_tokens;  /* tokens of one forward, at most */
+    int64_t max_sequences; /* alive at once */
+} vw_config_engine;
+
+typedef struct vw_config_kv {
+    int32_t dtype; /* index into vw_kv_dtypes */
+    int64_t page_tokens;
+    uint64_t pool_bytes; /* 0: enough for one sequence of ctx_size */
+} vw_config_kv;
+
+extern const vw_dtype vw_kv_dtypes[];
+
+/* What every kind's section has: [kind] or [kind:label]. */
+typedef struct vw_config_kind {
+    const char *plugin; /* a name, or "auto" */
+    int64_t threads;    /* of the pool that its component uses, at most; 0: all */
+    const char *device; /* label of the device instance; "": the first */
+} vw_config_kind;
+
+typedef struct vw_config_model {
+    vw_config_kind kind;
+    const char *path;  /* "": the bundled model */
+    int32_t weights;   /* vw_gemm_format */
+    const char *gemm, *attention, *tokenizer; /* labels of the instances it uses; "": the first */
+} vw_config_model;
+
+typedef struct vw_config_reasoning {
+    vw_config_kind kind;
+    const char *model, *verifier; /* labels */
+} vw_config_reasoning;
+
+extern const vw_option vw_vishwamai_options[], vw_log_options[], vw_engine_options_table[],
+    vw_kv_options[], vw_sampling_options[], vw_kind_options[], vw_model_options[],
+    vw_reasoning_options[];
+
+/* The key that every [kind.plugin] section has beside the plugin's own. */
+typedef struct vw_config_implicit {
+    int64_t threads;
+} vw_config_implicit;
+extern const vw_option vw_implicit_options[];
+
+/* The table of [kind], and of [kind:label]. */
+const vw_option *vw_kind_section(vw_kind kind);
+
+/* A section name taken apart: "gemm:label.cpu". */
+typedef struct vw_section_name {
+    const vw_option *core; /* a section of the core itself, else the rest */
+    vw_kind kind;          /* VW_KIND_NONE when the name is wrong */
+    char label[50];        /* "" for none */
+    char plugin[50];       /* "" for [kind] and [kind:label] */
+} vw_section_name;
+
+vw_section_name vw_section_parse(const char *section);
+
+/* "gemm", "gemm:label", "gemm.cpu", "gemm:label.cpu".  label and plugin may be NULL. */
+void vw_section_write(char *text, size_t room, vw_kind kind, const char *label,
+                      const char *plugin);
+
+#endif
