@@ -45,6 +45,21 @@ t_kind_attention_t_LDADD = libkernels_ref.la $(MOCK_LIBS) -lm
 check_PROGRAMS += t/kind-comm.t
 t_kind_comm_t_SOURCES = t/kind-comm.c
 t_kind_comm_t_LDADD = $(MOCK_LIBS)
+check_PROGRAMS += t/kind-balance.t
+t_kind_balance_t_SOURCES = t/kind-balance.c
+t_kind_balance_t_LDADD = $(MOCK_LIBS)
+check_PROGRAMS += t/kind-pipeline.t
+t_kind_pipeline_t_SOURCES = t/kind-pipeline.c
+t_kind_pipeline_t_LDADD = $(MOCK_LIBS)
+check_PROGRAMS += t/kind-optimizer.t
+t_kind_optimizer_t_SOURCES = t/kind-optimizer.c
+t_kind_optimizer_t_LDADD = $(MOCK_LIBS)
+check_PROGRAMS += t/kind-verifier.t
+t_kind_verifier_t_SOURCES = t/kind-verifier.c
+t_kind_verifier_t_LDADD = $(MOCK_LIBS)
+check_PROGRAMS += t/kind-reasoning.t
+t_kind_reasoning_t_SOURCES = t/kind-reasoning.c
+t_kind_reasoning_t_LDADD = $(MOCK_LIBS)
 
 # ---- fuzz targets ------------------------------------------------------------------------------
 # t/fuzz/NAME.c defines LLVMFuzzerTestOneInput(); its corpus is t/fuzz/corpus/NAME/.  Every target is

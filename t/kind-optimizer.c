@@ -1,0 +1,356 @@
+/* kind-optimizer.c - what holds for every update rule, and sgd against its formula in double.
+ *
+ * Any rule must go down a quadratic, do nothing at a learning rate of 0 without decay, treat
+ * grad_scale as a factor of the gradient, give the same bits for the same input however the work is
+ * cut into parts, and touch nothing but its parameter and state.
+ */
+#include "t/mock_host.h"
+#include "t/tap/tap.h"
+
+#include <vishwamai/optimizer.h>
+
+#include <math.h>
+#include <stdlib.h>
+
+enum { GUARDS = 8 };
+static const float guard = -12345.5f;
+
+/* One parameter with everything that belongs to it, each array with guards behind it. */
+typedef struct subject {
+    int64_t rows, cols, n, n_state;
+    float *parameter, *gradient, *state;
+} subject;
+
+/* What a check works on. */
+typedef struct bench {
+    const vw_optimizer_ops *ops;
+    void *self;
+    mock_host *mock;
+} bench;
+
+static float *array(int64_t n)
+{
+    float *values = malloc(((size_t)n + GUARDS) * sizeof *values);
+
+    if (!values)
+        bail_out("no memory");
+    for (int64_t i = 0; i < n + GUARDS; i++)
+        values[i] = i < n ? 0 : guard;
+    return values;
+}
+
+static bool is_guarded(const float *values, int64_t n)
+{
+    for (int i = 0; i < GUARDS; i++)
+        if (values[n + i] != guard)
+            return false;
+    return true;
+}
+
+/* Values in (-1, 1), the same on every machine. */
+static float draw(uint64_t *seed)
+{
+    *seed = *seed * 6364136223846793005u + 1442695040888963407u;
+    return (float)((double)(*seed >> 40) / 0x1p23 - 1);
+}
+
+static subject subject_new(const bench *b, int64_t rows, int64_t cols, uint64_t seed)
+{
+    subject s = {.rows = rows, .cols = cols, .n = rows * cols};
+
+    s.n_state = b->ops->state_floats(b->self, rows, cols);
+    if (s.n_state < 0 || s.n_state > 16 * s.n + 1024)
+        bail_out("a state of %lld floats for %lld values", (long long)s.n_state, (long long)s.n);
+    s.parameter = array(s.n);
+    s.gradient = array(s.n);
+    s.state = array(s.n_state);
+    for (int64_t i = 0; i < s.n; i++) {
+        s.parameter[i] = draw(&seed);
+        s.gradient[i] = draw(&seed);
+    }
+    return s;
+}
+
+static void subject_free(subject *s)
+{
+    free(s->parameter);
+    free(s->gradient);
+    free(s->state);
+}
+
+static vw_status step(const bench *b, const subject *s, int64_t number, double rate, double scale,
+                      double decay, vw_error *err)
+{
+    vw_update u = {sizeof u, number,  rate,         scale,       decay,   s->n,
+                   s->rows,  s->cols, s->parameter, s->gradient, s->state};
+    vw_status status = b->ops->update(b->self, NULL, &u, err);
+
+    if (status)
+        return status;
+    if (!is_guarded(s->parameter, s->n) || !is_guarded(s->gradient, s->n) ||
+        !is_guarded(s->state, s->n_state))
+        return vw_fail(err, VW_E_INVALID, "it wrote behind an array");
+    return VW_OK;
+}
+
+/* The gradient of f(x) = sum of c (x - t)^2 / 2, with c from 0.5 to 2 and t within 1. */
+static void quadratic(const subject *s, uint64_t seed)
+{
+    for (int64_t i = 0; i < s->n; i++) {
+        double c = 1.25 + 0.75 * (double)draw(&seed);
+        s->gradient[i] = (float)(c * (s->parameter[i] - (double)draw(&seed)));
+    }
+}
+
+/* After 300 steps every value's gradient is small, or at least much smaller than at first. */
+static vw_status check_descent(const bench *b, int64_t rows, int64_t cols, vw_error *err)
+{
+    subject s = subject_new(b, rows, cols, 1), first = subject_new(b, rows, cols, 1);
+    vw_status status = VW_OK;
+
+    quadratic(&first, 2);
+    for (int64_t i = 1; i <= 300 && status == VW_OK; i++) {
+        quadratic(&s, 2);
+        status = step(b, &s, i, 0.02, 1, 0, err);
+    }
+    quadratic(&s, 2);
+    for (int64_t i = 0; i < s.n && status == VW_OK; i++)
+        if (!(fabsf(s.gradient[i]) <= fmaxf(fabsf(first.gradient[i]) / 4, 0.1f)))
+            status =
+                vw_fail(err, VW_E_INVALID, "value %lld: a gradient of %g is %g after 300 steps",
+                        (long long)i, (double)first.gradient[i], (double)s.gradient[i]);
+    subject_free(&s);
+    subject_free(&first);
+    return status;
+}
+
+static vw_status check_vector(const bench *b, vw_error *err)
+{
+    return check_descent(b, 1, 37, err);
+}
+
+static vw_status check_matrix(const bench *b, vw_error *err)
+{
+    return check_descent(b, 12, 9, err);
+}
+
+/* No learning rate, no decay: the parameter keeps its bits. */
+static vw_status check_standstill(const bench *b, vw_error *err)
+{
+    subject s = subject_new(b, 5, 7, 3), copy = subject_new(b, 5, 7, 3);
+    vw_status status = VW_OK;
+
+    for (int64_t i = 1; i <= 3 && status == VW_OK; i++)
+        status = step(b, &s, i, 0, 1, 0, err);
+    if (status == VW_OK && memcmp(s.parameter, copy.parameter, (size_t)s.n * sizeof(float)))
+        status = vw_fail(err, VW_E_INVALID, "a learning rate of 0 changes the parameter");
+    if (status == VW_OK && memcmp(s.gradient, copy.gradient, (size_t)s.n * sizeof(float)))
+        status = vw_fail(err, VW_E_INVALID, "it changes the gradient");
+    subject_free(&s);
+    subject_free(&copy);
+    return status;
+}
+
+/* A gradient scaled by 1/4, which is exact, and one that is four times smaller. */
+static vw_status check_scale(const bench *b, vw_error *err)
+{
+    subject s = subject_new(b, 6, 5, 4), small = subject_new(b, 6, 5, 4);
+    vw_status status = VW_OK;
+
+    for (int64_t i = 0; i < small.n; i++)
+        small.gradient[i] /= 4;
+    for (int64_t i = 1; i <= 4 && status == VW_OK; i++) {
+        status = step(b, &s, i, 0.01, 0.25, 0.1, err);
+        if (status == VW_OK)
+            status = step(b, &small, i, 0.01, 1, 0.1, err);
+    }
+    for (int64_t i = 0; i < s.n && status == VW_OK; i++)
+        if (fabsf(s.parameter[i] - small.parameter[i]) > 1e-6f)
+            status = vw_fail(err, VW_E_INVALID, "value %lld: %g, with a smaller gradient %g",
+                             (long long)i, (double)s.parameter[i], (double)small.parameter[i]);
+    subject_free(&s);
+    subject_free(&small);
+    return status;
+}
+
+/* The same bits with one thread and with five, whose parts run backwards. */
+static vw_status check_threads(const bench *b, vw_error *err)
+{
+    subject s = subject_new(b, 301, 333, 5), copy = subject_new(b, 301, 333, 5);
+    vw_status status = VW_OK;
+
+    for (int64_t i = 1; i <= 3 && status == VW_OK; i++) {
+        b->mock->n_threads = 1;
+        b->mock->is_backwards = false;
+        status = step(b, &s, i, 0.02, 0.5, 0.1, err);
+        b->mock->n_threads = 5;
+        b->mock->is_backwards = true;
+        if (status == VW_OK)
+            status = step(b, &copy, i, 0.02, 0.5, 0.1, err);
+    }
+    b->mock->n_threads = 1;
+    b->mock->is_backwards = false;
+    if (status == VW_OK && memcmp(s.parameter, copy.parameter, (size_t)s.n * sizeof(float)))
+        status = vw_fail(err, VW_E_INVALID, "another number of threads gives other bits");
+    subject_free(&s);
+    subject_free(&copy);
+    return status;
+}
+
+typedef vw_status (*check_fn)(const bench *b, vw_error *err);
+static const struct {
+    const char *name;
+    check_fn check;
+} checks[] = {
+    {"goes down a quadratic, as a vector", check_vector},
+    {"and as a matrix", check_matrix},
+    {"stands still at a learning rate of 0", check_standstill},
+    {"grad_scale is a factor of the gradient", check_scale},
+    {"threads change no bit", check_threads},
+};
+enum { N_CHECKS = sizeof checks / sizeof *checks };
+
+/* ---- sgd against its formula ------------------------------------------------------------------ */
+
+/* Each step starts from the f32 values that the last one left, so the bound is that of one step:
+ * eight roundings of the largest term that takes part. */
+static vw_status check_formula(const bench *b, double momentum, bool nesterov, vw_error *err)
+{
+    const double rate = 0.03, scale = 0.7, decay = 0.05, u = 0x1p-24;
+    subject s = subject_new(b, 7, 11, 6);
+    double want[77], bound[77];
+    vw_status status = VW_OK;
+
+    for (int64_t k = 1; k <= 6 && status == VW_OK; k++) {
+        for (int64_t i = 0; i < s.n; i++) {
+            double p = s.parameter[i], old = momentum > 0 ? s.state[i] : 0;
+            double g = scale * s.gradient[i] + decay * p, v = momentum * old + g;
+            double size = fabs(scale * s.gradient[i]) + fabs(decay * p) + fabs(momentum * old);
+            want[i] = p - rate * (nesterov ? g + momentum * v : v);
+            bound[i] = 8 * u * (fabs(p) + rate * 2 * size);
+        }
+        status = step(b, &s, k, rate, scale, decay, err);
+        for (int64_t i = 0; i < s.n && status == VW_OK; i++)
+            if (!(fabs(s.parameter[i] - want[i]) <= bound[i]))
+                status = vw_fail(err, VW_E_INVALID, "step %lld, value %lld: %.9g, not %.9g",
+                                 (long long)k, (long long)i, (double)s.parameter[i], want[i]);
+    }
+    subject_free(&s);
+    return status;
+}
+
+static void test_sgd(const vw_plugin *plugin)
+{
+    static const struct {
+        const char *settings[3];
+        double momentum;
+        bool nesterov;
+    } cases[] = {
+        {{NULL}, 0, false},
+        {{"momentum=0.9", NULL}, 0.9, false},
+        {{"momentum=0.75", "nesterov=yes", NULL}, 0.75, true},
+    };
+    vw_error err = {VW_OK, ""};
+    mock_instance it;
+    mock_host mock;
+
+    mock_host_init(&mock);
+    for (int i = 0; i < 3; i++) {
+        bench b = {.mock = &mock};
+        if (!mock_open(&mock, plugin, cases[i].settings, &it))
+            continue;
+        b.ops = it.component.ops;
+        b.self = it.component.self;
+        is_int(b.ops->state_floats(b.self, 3, 5), i ? 15 : 0, "sgd %d: state", i);
+        err.text[0] = '\0';
+        ok(check_formula(&b, cases[i].momentum, cases[i].nesterov, &err) == VW_OK,
+           "sgd %d: the formula in double %s", i, err.text);
+        if (i > 0) {
+            ok(check_formula(&b, cases[i].momentum + 1e-4, cases[i].nesterov, NULL) != VW_OK,
+               "sgd %d, planted: a momentum off by 1e-4", i);
+            ok(check_formula(&b, cases[i].momentum, !cases[i].nesterov, NULL) != VW_OK,
+               "sgd %d, planted: the other momentum", i);
+        }
+        mock_close(&mock, &it);
+    }
+    is_int(mock_try_open(&mock, plugin, (const char *const[]){"nesterov=yes", NULL}, &it, &err),
+           VW_E_CONFIG, "sgd: nesterov without momentum");
+    like(err.text, "nesterov = yes needs a momentum above 0", "and its sentence");
+}
+
+/* ---- planted errors --------------------------------------------------------------------------- */
+
+static int64_t no_state(void *self, int64_t rows, int64_t cols)
+{
+    (void)self, (void)rows, (void)cols;
+    return 0;
+}
+
+/* Plain descent with one thing wrong, which *self tells. */
+static vw_status wrong_update(void *self, vw_stream *stream, const vw_update *u, vw_error *err)
+{
+    int how = *(int *)self;
+    int64_t n = u->n;
+
+    (void)stream, (void)err;
+    if (how == 0)
+        n = u->n - 1; /* the last value is left out */
+    if (how == 4)
+        n = u->n + 1; /* one too many */
+    for (int64_t i = 0; i < n; i++) {
+        float g = u->gradient[i] * (float)(how == 2 ? 1 : u->grad_scale);
+        float rate = (float)(how == 1 ? fmax(u->learning_rate, 0.01) : u->learning_rate);
+        u->parameter[i] -= how == 3 ? -rate * g : rate * g;
+    }
+    return VW_OK;
+}
+
+static void plant(void)
+{
+    static const struct {
+        const char *name;
+        int check;
+    } plants[] = {
+        {"a value left out", 0}, {"a rate of its own", 2}, {"grad_scale forgotten", 3},
+        {"the sign", 1},         {"a value too many", 0},
+    };
+    static const vw_optimizer_ops ops = {sizeof ops, no_state, wrong_update};
+    mock_host mock;
+
+    mock_host_init(&mock);
+    for (int how = 0; how < 5; how++) {
+        bench b = {&ops, &how, &mock};
+        vw_error err = {VW_OK, ""};
+        ok(checks[plants[how].check].check(&b, &err) != VW_OK, "planted: %s: %s", plants[how].name,
+           err.text);
+    }
+}
+
+static void test_one(const vw_plugin *plugin, void *arg)
+{
+    mock_host mock;
+    mock_instance it;
+    bench b = {.mock = &mock};
+    vw_error err = {VW_OK, ""};
+
+    (void)arg;
+    mock_host_init(&mock);
+    if (!mock_open(&mock, plugin, NULL, &it))
+        return;
+    b.ops = it.component.ops;
+    b.self = it.component.self;
+    for (int i = 0; i < N_CHECKS; i++) {
+        err.text[0] = '\0';
+        ok(checks[i].check(&b, &err) == VW_OK, "%s: %s %s", plugin->name, checks[i].name, err.text);
+    }
+    mock_close(&mock, &it);
+    if (!strcmp(plugin->name, "sgd"))
+        test_sgd(plugin);
+}
+
+int main(void)
+{
+    ok(mock_plugins(VW_KIND_OPTIMIZER, test_one, NULL) > 0, "there are plugins");
+    plant();
+    return done_testing();
+}
