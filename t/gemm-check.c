@@ -147,7 +147,8 @@ static void make_problem(problem *p, const vw_gemm_kernels *kernels, const form 
     p->x = malloc(((size_t)s.m * (size_t)(s.k + 5) + 1) * sizeof(float));
     for (int i = 0; i < s.m * (s.k + 5); i++)
         p->x[i] = number();
-    p->job = (vw_gemm_job){.kernels = kernels, .m = s.m, .k = s.k, .x = p->x, .x_stride = s.k + 5};
+    p->job = (vw_gemm_job){.kernels = kernels, .m = s.m, .k = s.k, .x = p->x, .x_stride = s.k + 5,
+                            .x_step = 1};
     add_weight(p, kernels, f, s.n, s.k);
     p->want = malloc(((size_t)s.m * (size_t)s.n + 1) * sizeof(float));
     p->bound = malloc(((size_t)s.m * (size_t)s.n + 1) * sizeof(float));

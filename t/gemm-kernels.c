@@ -84,7 +84,7 @@ static void check_exact(const vw_gemm_kernels *kernels)
         }
     ok(fnv(a, sizeof a) == 0x5ef58cb949126ce5u && fnv(b, sizeof b) == 0x2e71a256a758a05fu,
        "operands of the exact product");
-    vw_gemm_job job = {.kernels = kernels, .m = M, .k = K, .x = x, .x_stride = K, .n_weights = 1,
+    vw_gemm_job job = {.kernels = kernels, .m = M, .k = K, .x = x, .x_stride = K, .x_step = 1, .n_weights = 1,
                        .y = {y}, .y_stride = {N}};
     job.w[0].source = (vw_gemm_source){.data = b, .dtype = VW_E4M3, .n = N, .k = K,
                                        .row_stride = K, .scales = b_scales, .scale_dtype = VW_F32,

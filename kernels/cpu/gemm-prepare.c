@@ -7,13 +7,14 @@
 #include "kernels/cpu/gemm-tile.h"
 #include "kernels/cpu/simd.h"
 
-void VW_ISA_NAME(vw_gemm_pack_x)(const float *x, int64_t x_stride, int rows, int64_t k, float *out)
+void VW_ISA_NAME(vw_gemm_pack_x)(const float *x, int64_t x_stride, int64_t x_step, int rows,
+                                 int64_t k, float *out)
 {
     for (int i = 0; i < rows; i++) {
         const float *in = x + i * x_stride;
         float *to = out + i;
         for (int64_t j = 0; j < k; j++)
-            to[j * rows] = in[j];
+            to[j * rows] = in[j * x_step];
     }
 }
 

@@ -100,7 +100,8 @@ static int tile_rows(const vw_gemm_job *job, int64_t t)
 static int is_row_path(const vw_gemm_job *job, const vw_gemm_operand *w)
 {
     vw_dtype t = w->source.dtype;
-    return !job->is_int8 && !job->is_one_path && job->m <= VW_GEMM_FEW_ROWS &&
+    return !job->is_int8 && !job->is_one_path && job->x_step == 1 &&
+           job->m <= VW_GEMM_FEW_ROWS &&
            w->layout == VW_GEMM_IN_PLACE && !w->source.is_in_out &&
            (t == VW_F32 || t == VW_BF16 || t == VW_F16 || t == VW_E4M3 || t == VW_E5M2 ||
             t == VW_I8);
@@ -130,7 +131,7 @@ void vw_gemm_prepare(const vw_gemm_job *job, int part, int n_parts)
                                     (char *)job->workspace + start * k4 * job->kernels->s8_x_bytes,
                                     row_scales(job) + start);
         else
-            job->kernels->pack_x(x, job->x_stride, tile_rows(job, t), job->k,
+            job->kernels->pack_x(x, job->x_stride, job->x_step, tile_rows(job, t), job->k,
                                  (float *)job->workspace + start * job->k);
     }
 }

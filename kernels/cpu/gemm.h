@@ -59,7 +59,7 @@ typedef struct vw_gemm_job {
     const vw_gemm_kernels *kernels;
     int64_t m, k;
     const float *x;
-    int64_t x_stride;
+    int64_t x_stride, x_step; /* from row to row, and along K; only tiles take a step other than 1 */
     int n_weights;
     vw_gemm_operand w[VW_GEMM_WEIGHTS];
     float *y[VW_GEMM_WEIGHTS];
@@ -125,7 +125,8 @@ struct vw_gemm_kernels {
     void (*const *tile_s8)(const vw_gemm_tile *t);
 
     /* x rows [0, rows) as [k][rows]. */
-    void (*pack_x)(const float *x, int64_t x_stride, int rows, int64_t k, float *out);
+    void (*pack_x)(const float *x, int64_t x_stride, int64_t x_step, int rows, int64_t k,
+                   float *out);
     /* The same, quantised to [k4][rows] of s8_x_bytes, K padded with zeros; scales [rows]. */
     void (*pack_x_s8)(const float *x, int64_t x_stride, int rows, int64_t k, int64_t k4, void *out,
                       float *scales);

@@ -51,7 +51,20 @@ static inline vw_status check_group_rows(const group_walk *w, int64_t max_m, vw_
     return VW_OK;
 }
 
+static inline vw_status check_group_weights(const vw_gemm_problem *p,
+                                            const vw_gemm_weight *const *weights,
+                                            int32_t n_groups, vw_error *err)
+{
+    for (int32_t i = 0; i < n_groups * p->n_weights; i++)
+        if (!is_same_weight_kind(weights[i], p->weights[i % p->n_weights]))
+            return vw_fail(err, VW_E_INVALID,
+                           "weight %d of group %d is not of the plan's shape and format",
+                           (int)(i % p->n_weights), (int)(i / p->n_weights));
+    return VW_OK;
+}
+
 static inline vw_status group_walk_begin(group_walk *w, const vw_gemm_plan *plan,
+                                         const vw_gemm_weight *const *weights,
                                          const vw_groups *groups, const vw_tensor *x,
                                          const vw_tensor *y, vw_error *err)
 {
@@ -75,7 +88,8 @@ static inline vw_status group_walk_begin(group_walk *w, const vw_gemm_plan *plan
     else if (w->n_rows > p->max_m)
         return vw_fail(err, VW_E_INVALID, "%lld rows; the plan is for %lld", (long long)w->n_rows,
                        (long long)p->max_m);
-    return check_group_rows(w, p->max_m, err);
+    vw_status s = check_group_weights(p, weights, groups->n_groups, err);
+    return s != VW_OK ? s : check_group_rows(w, p->max_m, err);
 }
 
 /* Step to the next run that has rows; 0 when there is none. */

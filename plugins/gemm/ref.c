@@ -204,7 +204,7 @@ static vw_status run_grouped(void *self, const vw_gemm_plan *p, vw_stream *strea
     ref_job job = {.problem = &p->problem, .workspace = workspace};
     (void)stream;
     group_walk walk;
-    vw_status s = group_walk_begin(&walk, p, groups, &x, y, err);
+    vw_status s = group_walk_begin(&walk, p, weights, groups, &x, y, err);
     if (s != VW_OK)
         return s;
     while (group_walk_next(&walk)) {

@@ -1,0 +1,433 @@
+/* cpu.c - gemm/cpu: matrix products with the vector units of this machine.
+ *
+ * Stored weights run in place by default: a start is then immediate and nothing is kept twice.
+ * Weights that the user has re-quantised to int8 are packed, and `pack = yes` packs the others, which
+ * is a little faster for small batches.  Activations are f32 unless `activations = int8` says that
+ * products with int8 weights may quantise each row to int8.
+ *
+ * Bits: results do not depend on the number of threads.  Packed weights sum in the same order for any
+ * number of rows; weights in place do so only for a batch-invariant plan, which gives up the row path
+ * of small batches.  int8 x int8 gives the same bits on every instruction set.
+ */
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/gemm.h"
+#include "plugins/gemm/checks.h"
+#include "plugins/gemm/groups.h"
+
+typedef struct cpu_config {
+    int64_t threads;
+    int32_t pack, activations;
+} cpu_config;
+
+typedef struct cpu_gemm {
+    const vw_host *host;
+    const vw_gemm_kernels *kernels;
+    cpu_config config;
+} cpu_gemm;
+
+enum { F32_ACTIVATIONS, INT8_ACTIVATIONS };
+
+/* The number of a pack layout, as a file would hold it: the version above the kernels' word. */
+enum { LAYOUT_VERSION = 1 << 8 };
+
+static int32_t probe(const vw_probe *about, char *why, size_t why_bytes)
+{
+    vw_cpu_isa isa;
+    (void)about;
+    if (!vw_cpu_choose(&isa, why, why_bytes))
+        return 0;
+    snprintf(why, why_bytes, "runs on %s", vw_cpu_isa_name(isa));
+    return 100 + (int32_t)isa;
+}
+
+static const vw_gemm_kernels *kernels_of(vw_cpu_isa isa)
+{
+    switch (isa) {
+#ifdef HAVE_ISA_AVX2
+    case VW_CPU_AVX2: return &vw_gemm_kernels_avx2;
+#endif
+#ifdef HAVE_ISA_AVX512
+    case VW_CPU_AVX512: return &vw_gemm_kernels_avx512;
+#endif
+#ifdef HAVE_ISA_VNNI
+    case VW_CPU_VNNI: return &vw_gemm_kernels_vnni;
+#endif
+    default: return &vw_gemm_kernels_base;
+    }
+}
+
+static vw_status open_cpu(const vw_host *host, const void *config, void **self, vw_error *err)
+{
+    vw_cpu_isa isa;
+    char why[160];
+    if (!vw_cpu_choose(&isa, why, sizeof why))
+        return vw_fail(err, VW_E_CONFIG, "%s", why);
+    cpu_gemm *g = host->alloc(host->core, sizeof *g);
+    if (!g)
+        return vw_fail(err, VW_E_NOMEM, "no memory for gemm/cpu");
+    *g = (cpu_gemm){host, kernels_of(isa), *(const cpu_config *)config};
+    host->log(host->core, VW_LOG_INFO, "matrix kernels: %s%s", g->kernels->name,
+              g->config.activations == INT8_ACTIVATIONS
+                  ? "; activations are quantised to int8 where weights are int8"
+                  : "");
+    *self = g;
+    return VW_OK;
+}
+
+static void close_cpu(void *self)
+{
+    cpu_gemm *g = self;
+    g->host->free(g->host->core, g);
+}
+
+/* ---- weights ---- */
+
+/* How this component lays a stored matrix out in a format, and what an int8 scale covers. */
+static vw_gemm_layout choose_layout(const cpu_gemm *g, const vw_matrix *w, vw_gemm_format format,
+                                    int64_t *scale_k, int *is_kept)
+{
+    vw_gemm_source s = matrix_source(w, VW_GEMM_FORWARD);
+    *scale_k = s.k > 0 ? s.k : 1;
+    *is_kept = 0;
+    if (format != VW_GEMM_STORED) {
+        *scale_k = format == VW_GEMM_INT8_BLOCK32 ? 32 : *scale_k;
+        return VW_GEMM_PANEL_S8;
+    }
+    if (w->dtype == VW_I8 && (g->config.pack || g->config.activations == INT8_ACTIVATIONS) &&
+        vw_gemm_keeps_s8(&s, scale_k)) {
+        *is_kept = 1;
+        return VW_GEMM_PANEL_S8;
+    }
+    if (!g->config.pack || s.scales)
+        return VW_GEMM_IN_PLACE;
+    return w->dtype == VW_F32    ? VW_GEMM_PANEL_F32
+           : w->dtype == VW_BF16 ? VW_GEMM_PANEL_BF16
+           : w->dtype == VW_F16  ? VW_GEMM_PANEL_F16
+                                 : VW_GEMM_IN_PLACE;
+}
+
+static vw_status pack_size(void *self, const vw_matrix *stored, vw_gemm_format format,
+                           size_t *pack_bytes, uint32_t *layout, vw_error *err)
+{
+    int64_t scale_k;
+    int is_kept;
+    vw_status s = check_matrix(stored, err);
+    if (s != VW_OK)
+        return s;
+    if (!is_weight_dtype(stored->dtype))
+        return vw_fail(err, VW_E_UNSUPPORTED,
+                       "weights in %s; gemm/cpu runs f32, bf16, f16, e4m3, e5m2 and int8",
+                       stored->format ? stored->format->name : vw_dtype_name(stored->dtype));
+    vw_gemm_layout l = choose_layout(self, stored, format, &scale_k, &is_kept);
+    *layout = l == VW_GEMM_IN_PLACE ? 0 : LAYOUT_VERSION | (uint32_t)l;
+    *pack_bytes = vw_gemm_pack_bytes(l, matrix_n(stored), matrix_k(stored), scale_k);
+    return VW_OK;
+}
+
+static vw_status pack(void *self, const vw_matrix *stored, vw_gemm_format format, int64_t first,
+                      int64_t n, void *out, vw_error *err)
+{
+    cpu_gemm *g = self;
+    int64_t scale_k;
+    int is_kept;
+    vw_gemm_layout l = choose_layout(g, stored, format, &scale_k, &is_kept);
+    vw_gemm_source s = matrix_source(stored, VW_GEMM_FORWARD);
+    size_t bytes = (size_t)(s.k + 1) * VW_GEMM_PANEL * sizeof(float);
+    float *scratch = l == VW_GEMM_PANEL_S8 ? g->host->alloc(g->host->core, bytes) : NULL;
+    if (l == VW_GEMM_PANEL_S8 && !scratch)
+        return vw_fail(err, VW_E_NOMEM, "no memory to pack weights: %zu bytes", bytes);
+    if (l != VW_GEMM_IN_PLACE)
+        vw_gemm_pack(g->kernels, &s, l, scale_k, is_kept, first, n, out, scratch);
+    g->host->free(g->host->core, scratch);
+    return VW_OK;
+}
+
+static vw_gemm_operand operand(const cpu_gemm *g, const vw_gemm_weight *w, vw_gemm_op op)
+{
+    int64_t scale_k;
+    int is_kept;
+    vw_gemm_operand o = {.source = matrix_source(&w->stored, op), .pack = w->pack};
+    choose_layout(g, &w->stored, w->format, &scale_k, &is_kept);
+    o.layout = w->pack ? (vw_gemm_layout)(w->layout & 0xFF) : VW_GEMM_IN_PLACE;
+    o.scale_k = scale_k;
+    return o;
+}
+
+/* ---- plans ---- */
+
+static vw_status check_weight(const cpu_gemm *g, const vw_gemm_problem *p, int i, vw_error *err)
+{
+    const vw_gemm_weight *w = p->weights[i];
+    size_t bytes;
+    uint32_t layout;
+    vw_status s = pack_size((void *)(uintptr_t)g, &w->stored, w->format, &bytes, &layout, err);
+    if (s != VW_OK)
+        return s;
+    if (bytes && p->op == VW_GEMM_DGRAD)
+        return vw_fail(err, VW_E_UNSUPPORTED, "dgrad needs the weight in place, and it is packed");
+    if (layout != w->layout)
+        return vw_fail(err, VW_E_INVALID, "weight %d is in layout %u; this plan needs layout %u", i,
+                       (unsigned)w->layout, (unsigned)layout);
+    return VW_OK;
+}
+
+static vw_status supports(void *self, const vw_gemm_problem *p, vw_error *err)
+{
+    vw_status s = check_problem(p, err);
+    if (s == VW_OK && p->op == VW_GEMM_WGRAD && p->n_weights != 1)
+        return vw_fail(err, VW_E_UNSUPPORTED, "wgrad is planned with the one weight it is for");
+    for (int i = 0; s == VW_OK && p->op != VW_GEMM_WGRAD && i < p->n_weights; i++)
+        s = check_weight(self, p, i, err);
+    return s;
+}
+
+static vw_status plan(void *self, const vw_gemm_problem *p, vw_gemm_plan *out, vw_error *err)
+{
+    cpu_gemm *g = self;
+    vw_status s = supports(self, p, err);
+    if (s != VW_OK)
+        return s;
+    plan_weights *kept = g->host->alloc(g->host->core, sizeof *kept);
+    if (!kept)
+        return vw_fail(err, VW_E_NOMEM, "no memory for a plan");
+    memset(out, 0, sizeof *out);
+    keep_weights(kept, out, p);
+    out->state = kept;
+    vw_gemm_source w = matrix_source(&kept->copy[0].stored, p->op);
+    int64_t m = p->op == VW_GEMM_WGRAD ? w.n : p->max_m, k = p->op == VW_GEMM_WGRAD ? p->max_m : w.k;
+    out->workspace_bytes = vw_gemm_workspace(g->kernels, m, k, p->epilogue == VW_GEMM_GATED,
+                                             g->host->n_threads(g->host->core));
+    return VW_OK;
+}
+
+static void plan_free(void *self, vw_gemm_plan *out)
+{
+    cpu_gemm *g = self;
+    g->host->free(g->host->core, out->state);
+    memset(out, 0, sizeof *out);
+}
+
+/* ---- products ---- */
+
+static void prepare_part(void *arg, int part, int n_parts)
+{
+    vw_gemm_prepare(arg, part, n_parts);
+}
+
+static void multiply_part(void *arg, int part, int n_parts)
+{
+    vw_gemm_multiply(arg, part, n_parts);
+}
+
+/* As many parts as threads, unless waking them costs more than they save. */
+static int n_parts(const cpu_gemm *g, const vw_gemm_job *job)
+{
+    int64_t work = 0, threads = g->host->n_threads(g->host->core);
+    for (int i = 0; i < job->n_weights; i++)
+        work += (job->m + 3) * job->k * job->w[i].source.n;
+    work = work / 100000 + 1;
+    return (int)(work < threads ? work : threads);
+}
+
+static void compute(const cpu_gemm *g, vw_gemm_job *job)
+{
+    int parts = n_parts(g, job);
+    if (vw_gemm_needs_prepare(job)) {
+        if (parts == 1 || job->m <= job->kernels->rows)
+            vw_gemm_prepare(job, 0, 1);
+        else
+            g->host->parallel_for(g->host->core, parts, prepare_part, job);
+    }
+    if (parts == 1)
+        vw_gemm_multiply(job, 0, 1);
+    else
+        g->host->parallel_for(g->host->core, parts, multiply_part, job);
+}
+
+static void set_weights(const cpu_gemm *g, vw_gemm_job *job, const vw_gemm_problem *p,
+                        const vw_gemm_weight *const *weights)
+{
+    job->is_int8 = g->config.activations == INT8_ACTIVATIONS;
+    for (int i = 0; i < p->n_weights; i++) {
+        job->w[i] = operand(g, weights[i], p->op);
+        job->is_int8 &= job->w[i].layout == VW_GEMM_PANEL_S8;
+    }
+    job->n_weights = p->n_weights;
+    job->k = job->w[0].source.k;
+}
+
+static void set_rows(vw_gemm_job *job, const vw_gemm_problem *p, const vw_tensor *x,
+                     const vw_tensor *y, int64_t first, int64_t m)
+{
+    job->m = m;
+    job->x = (const float *)x->data + first * x->stride[0];
+    job->x_stride = x->stride[0];
+    for (int i = 0; i < n_results(p); i++) {
+        job->y[i] = (float *)y[i].data + first * y[i].stride[0];
+        job->y_stride[i] = y[i].stride[0];
+    }
+}
+
+static vw_gemm_job new_job(const cpu_gemm *g, const vw_gemm_problem *p, void *workspace)
+{
+    return (vw_gemm_job){.kernels = g->kernels,
+                         .x_step = 1,
+                         .finish = (vw_gemm_finish)p->epilogue,
+                         .act = (vw_gemm_act)p->activation,
+                         .cap = p->cap,
+                         .is_one_path = p->is_batch_invariant,
+                         .workspace = workspace};
+}
+
+static vw_status run(void *self, const vw_gemm_plan *p, vw_stream *stream, vw_tensor x,
+                     const vw_gemm_weight *const *weights, const vw_tensor *y, void *workspace,
+                     vw_error *err)
+{
+    cpu_gemm *g = self;
+    const plan_weights *kept = p->state;
+    int64_t m;
+    (void)stream;
+    vw_status s = check_run(p, kept->list, &x, weights, y, &m, err);
+    if (s != VW_OK || m == 0)
+        return s;
+    vw_gemm_job job = new_job(g, &p->problem, workspace);
+    set_weights(g, &job, &p->problem, weights);
+    set_rows(&job, &p->problem, &x, y, 0, m);
+    compute(g, &job);
+    return VW_OK;
+}
+
+/* Rows that belong to no group: zeros, which an ADD adds. */
+static void clear_rows(const vw_gemm_problem *p, const vw_tensor *y, int64_t first, int64_t m)
+{
+    for (int i = 0; i < n_results(p) && p->epilogue != VW_GEMM_ADD; i++)
+        for (int64_t r = first; r < first + m; r++)
+            memset((float *)y[i].data + r * y[i].stride[0], 0,
+                   (size_t)y[i].shape[1] * sizeof(float));
+}
+
+static vw_status run_grouped(void *self, const vw_gemm_plan *p, vw_stream *stream, vw_tensor x,
+                             const vw_gemm_weight *const *weights, const vw_groups *groups,
+                             const vw_tensor *y, void *workspace, vw_error *err)
+{
+    cpu_gemm *g = self;
+    group_walk walk;
+    (void)stream;
+    vw_status s = group_walk_begin(&walk, p, weights, groups, &x, y, err);
+    if (s != VW_OK)
+        return s;
+    vw_gemm_job job = new_job(g, &p->problem, workspace);
+    while (group_walk_next(&walk)) {
+        if (walk.group < 0) {
+            clear_rows(&p->problem, walk.y, walk.first, walk.m);
+            continue;
+        }
+        set_weights(g, &job, &p->problem, weights + walk.group * p->problem.n_weights);
+        set_rows(&job, &p->problem, &walk.x, walk.y, walk.first, walk.m);
+        compute(g, &job);
+    }
+    return VW_OK;
+}
+
+/* dW[N,K] += dY^T X is the product of dY's columns with X, stored [in, out]. */
+static vw_status run_wgrad(void *self, const vw_gemm_plan *p, vw_stream *stream, vw_tensor dy,
+                           vw_tensor x, vw_tensor dw, void *workspace, vw_error *err)
+{
+    cpu_gemm *g = self;
+    int64_t m = x.shape[0], n = dy.shape[1], k = x.shape[1];
+    (void)stream;
+    if (p->problem.op != VW_GEMM_WGRAD || m > p->problem.max_m ||
+        n != matrix_n(&p->problem.weights[0]->stored) ||
+        k != matrix_k(&p->problem.weights[0]->stored) || !is_rows_f32(&dy, m, n) ||
+        !is_rows_f32(&x, m, k) || !is_rows_f32(&dw, n, k))
+        return vw_fail(err, VW_E_INVALID, "wgrad of shapes that are not the plan's");
+    vw_gemm_job job = new_job(g, &p->problem, workspace);
+    job.finish = VW_GEMM_FINISH_ADD;
+    job.m = n;
+    job.k = m;
+    job.x = dy.data;
+    job.x_stride = 1;
+    job.x_step = dy.stride[0];
+    job.n_weights = 1;
+    job.w[0].source = (vw_gemm_source){.data = x.data, .dtype = VW_F32, .is_in_out = 1, .n = k,
+                                       .k = m, .row_stride = x.stride[0]};
+    job.y[0] = dw.data;
+    job.y_stride[0] = dw.stride[0];
+    if (n > 0 && m > 0)
+        compute(g, &job);
+    return VW_OK;
+}
+
+static vw_status gather(void *self, vw_stream *stream, const vw_gemm_weight *w,
+                        const int32_t *rows, float scale, vw_tensor y, vw_error *err)
+{
+    int64_t n = matrix_n(&w->stored), k = matrix_k(&w->stored);
+    vw_gemm_operand o = operand(self, w, VW_GEMM_FORWARD);
+    (void)stream;
+    if (!is_rows_f32(&y, y.shape[0], k))
+        return vw_fail(err, VW_E_INVALID, "gathered rows need %lld columns", (long long)k);
+    for (int64_t i = 0; i < y.shape[0]; i++) {
+        float *out = (float *)y.data + i * y.stride[0];
+        if (rows[i] < 0 || rows[i] >= n)
+            memset(out, 0, (size_t)k * sizeof *out);
+        else
+            vw_gemm_gather_row(&o, rows[i], scale, out);
+    }
+    return VW_OK;
+}
+
+static const vw_gemm_ops ops = {
+    .size = sizeof ops,
+    .supports = supports,
+    .pack_size = pack_size,
+    .pack = pack,
+    .plan = plan,
+    .plan_free = plan_free,
+    .run = run,
+    .run_grouped = run_grouped,
+    .run_wgrad = run_wgrad,
+    .gather = gather,
+};
+
+static const char *const activations[] = {"f32", "int8", NULL};
+
+static const vw_option options[] = {
+    {.key = "threads", .type = VW_OPTION_INT, .def = "0", .min = 0, .max = 4096,
+     .offset = offsetof(cpu_config, threads), .flags = VW_OPTION_RANGE,
+     .help = "threads of the pool to use; 0: all"},
+    {.key = "pack", .type = VW_OPTION_BOOL, .def = "no", .offset = offsetof(cpu_config, pack),
+     .help = "copy f32, bf16, f16 and int8 weights into the order in which they are read"},
+    {.key = "activations", .type = VW_OPTION_ENUM, .def = "f32", .choices = activations,
+     .offset = offsetof(cpu_config, activations),
+     .help = "int8: quantise each row of activations where weights are int8; faster, less exact"},
+    VW_OPTION_END,
+};
+
+static const char *const devices[] = {"cpu", NULL};
+
+static const vw_plugin description = {
+    VW_PLUGIN_HEADER,
+    .kind = VW_KIND_GEMM,
+    .ops_major = VW_GEMM_OPS_MAJOR,
+    .ops_minor = VW_GEMM_OPS_MINOR,
+    .name = "cpu",
+    .summary = "matrix products with AVX2, AVX-512 or VNNI, chosen at run time; weights in place",
+    .version = "0.1.0",
+    .license = "Apache-2.0",
+    .author = "the VishwamAI developers",
+    .url = "https://github.com/VishwamAI",
+    .rank = VW_RANK_PREFERRED,
+    .caps = VW_CAP_THREAD_SAFE,
+    .devices = devices,
+    .config_size = sizeof(cpu_config),
+    .options = options,
+    .probe = probe,
+    .open = open_cpu,
+    .close = close_cpu,
+    .ops = &ops,
+};
+
+VW_PLUGIN_DEFINE(gemm, cpu)
+{
+    return &description;
+}
