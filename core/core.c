@@ -1,4 +1,6 @@
 /* core.c - a core's life, and what it lends to the library's own parts. */
+#include "core/engine.h"
+#include "core/generate_service.h"
 #include "core/host.h"
 #include "core/instance.h"
 #include "core/log.h"
@@ -37,6 +39,10 @@ vw_status vw_core_new(const vw_settings *settings, vw_core **core, vw_error *err
         status = vw_pool_new(threads, &c->pool, err);
     if (status == VW_OK)
         status = vw_core_register_service(c, "json", VW_JSON_MAJOR, vw_json_service(), err);
+    if (status == VW_OK)
+        status = vw_core_register_service(c, "nn", VW_NN_MAJOR, &vw_nn_table, err);
+    if (status == VW_OK)
+        status = vw_core_register_service(c, "generate", VW_GENERATE_MAJOR, &vw_generate_table, err);
     if (status != VW_OK) {
         vw_core_free(c);
         return status;

@@ -76,7 +76,8 @@ static vw_status open_tokenizer(vw_engine *e, const char *label, const vw_probe 
                                 int is_optional, vw_error *err)
 {
     vw_error why;
-    vw_status st = vw_core_component(e->core, VW_KIND_TOKENIZER, label, about, &e->tokenizer, &why);
+    vw_status st = vw_core_instance_open(e->core, VW_KIND_TOKENIZER, label, about, &e->tokenizer,
+                                         &why);
     if (!st) {
         e->tok = e->tokenizer->ops;
         st = e->tok->load(e->tokenizer->self, e->path, &why);
@@ -86,6 +87,7 @@ static vw_status open_tokenizer(vw_engine *e, const char *label, const vw_probe 
         st = e->tok->info(e->tokenizer->self, &e->tokens, &why);
     if (!st)
         return VW_OK;
+    vw_core_instance_close(e->core, e->tokenizer);
     e->tokenizer = NULL;
     if (!is_optional) {
         if (err)
@@ -115,7 +117,7 @@ static vw_status open_components(vw_engine *e, const vw_config_model *m, const c
                                 err)) ||
         (st = vw_core_component(e->core, VW_KIND_ATTENTION, label_or_none(m->attention), &about,
                                 &e->attention, err)) ||
-        (st = vw_core_component(e->core, VW_KIND_MODEL, label, &about, &e->model, err)) ||
+        (st = vw_core_instance_open(e->core, VW_KIND_MODEL, label, &about, &e->model, err)) ||
         (st = vw_core_component(e->core, VW_KIND_WEIGHTS, NULL, &about, &e->weights, err)))
         return st;
     e->mm = e->gemm->ops;
@@ -259,6 +261,8 @@ void vw_engine_close(vw_engine *e)
         vw_params_free(e);
     if (e->reader)
         e->wts->close(e->weights->self, e->reader);
+    vw_core_instance_close(core, e->tokenizer);
+    vw_core_instance_close(core, e->model);
     vw_json_service()->close(e->config);
     if (e->stream)
         e->dev->stream_free(e->device->self, e->stream);

@@ -72,7 +72,7 @@ static vw_status size_pool(vw_engine *e, int32_t *n_pages, vw_error *err)
 
 vw_status vw_kv_open(vw_engine *e, vw_error *err)
 {
-    int32_t n_pages;
+    int32_t n_pages = 0;
     vw_status st = size_pool(e, &n_pages, err);
     for (int32_t l = 0; l < e->info->n_layers && !st; l++) {
         kv_layer *layer = &e->kv_layers[l];

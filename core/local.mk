@@ -105,3 +105,20 @@ libcore_la_SOURCES += \
 	%D%/json_tree.h \
 	%D%/json_write.c \
 	%D%/json_write.h
+
+# The engine: models, sequences, text.
+libcore_la_SOURCES += \
+	%D%/engine.c \
+	%D%/engine.h \
+	%D%/feed.c \
+	%D%/generate.c \
+	%D%/generate_service.c \
+	%D%/generate_service.h \
+	%D%/kv.c \
+	%D%/nn.c \
+	%D%/params.c \
+	%D%/plans.c \
+	%D%/sampling.c \
+	%D%/sampling.h \
+	%D%/text.c \
+	%D%/text.h

@@ -38,6 +38,9 @@ t_kind_attention_t_LDADD = libkernels_ref.la $(MOCK_LIBS) -lm
 # ---- tokenizer and weights ---------------------------------------------------------------------
 
 # ---- models and engine -------------------------------------------------------------------------
+check_PROGRAMS += t/engine.t t/golden-gemma.t
+t_engine_t_SOURCES = t/engine.c t/with_engine.c t/with_engine.h
+t_golden_gemma_t_SOURCES = t/golden-gemma.c t/with_engine.c t/with_engine.h
 
 # ---- the command -------------------------------------------------------------------------------
 

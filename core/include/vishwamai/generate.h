@@ -1,8 +1,7 @@
 /* generate.h - asking the engine for text, many requests at a time.
  *
  * The service ("generate") that ways of reasoning use: they see prompts and continuations, never
- * pages or batches.  Provisional.  Requests of one call run as one batch where they fit; prompts
- * that begin alike share their cache.
+ * pages or batches.  Provisional.  Consecutive prompts that begin alike share their cache.
  */
 #ifndef VISHWAMAI_GENERATE_H
 #define VISHWAMAI_GENERATE_H
