@@ -130,18 +130,26 @@ static vw_status check_loads(const vw_balance_problem *p, const double *load,
     return VW_OK;
 }
 
+/* Room for n slots, with a guard behind them. */
+static int32_t *guarded(size_t n)
+{
+    int32_t *placement = malloc((n + 1) * sizeof *placement);
+
+    if (!placement)
+        bail_out("no memory");
+    placement[n] = GUARD;
+    return placement;
+}
+
 /* Place twice and look at the result.  Loads are not judged where groups may be kept on nodes, nor
  * where an earlier placement may be kept, since both are bought with balance. */
 static vw_status check_place(const vw_balance_ops *ops, void *self, const vw_balance_problem *p,
                              vw_error *err)
 {
     size_t n = (size_t)p->n_layers * (size_t)p->n_replicas;
-    int32_t *first = malloc((n + 1) * sizeof *first), *second = malloc((n + 1) * sizeof *first);
+    int32_t *first = guarded(n), *second = guarded(n);
     vw_status status;
 
-    if (!first || !second)
-        bail_out("no memory");
-    first[n] = second[n] = GUARD;
     status = ops->place(self, p, first, err);
     if (status == VW_OK)
         status = ops->place(self, p, second, err);
@@ -347,6 +355,29 @@ static void test_ref(const vw_balance_ops *ops, void *self)
     }
 }
 
+/* Memory that runs out: an error with words, and an output as it was. */
+static void test_memory(const vw_plugin *plugin, mock_host *mock, const vw_component *c)
+{
+    const vw_balance_ops *ops = c->ops;
+    int n_bad = 0;
+
+    for (int n = 0; n < 4; n++) {
+        double load[MAX_LOADS];
+        vw_balance_problem p = problem_of(3, RANDOM, load);
+        int32_t *placement = guarded((size_t)p.n_layers * (size_t)p.n_replicas);
+        vw_error said = {VW_OK, ""};
+        vw_status status;
+
+        placement[0] = GUARD;
+        mock->fail_after = n;
+        status = ops->place(c->self, &p, placement, &said);
+        mock->fail_after = -1;
+        n_bad += status && (status != VW_E_NOMEM || !*said.text || placement[0] != GUARD);
+        free(placement);
+    }
+    is_int(n_bad, 0, "%s: no memory is an error with words", plugin->name);
+}
+
 static void test_one(const vw_plugin *plugin, void *arg)
 {
     mock_host mock;
@@ -368,6 +399,7 @@ static void test_one(const vw_plugin *plugin, void *arg)
     err.text[0] = '\0';
     ok(check_refusals(ops, it.component.self, &err) == VW_OK, "%s: wrong input is refused %s",
        plugin->name, err.text);
+    test_memory(plugin, &mock, &it.component);
     if (!strcmp(plugin->name, "ref"))
         test_ref(ops, it.component.self);
     mock_close(&mock, &it);

@@ -218,7 +218,7 @@ static vw_status check_formula(const bench *b, double momentum, bool nesterov, v
 {
     const double rate = 0.03, scale = 0.7, decay = 0.05, u = 0x1p-24;
     subject s = subject_new(b, 7, 11, 6);
-    double want[77], bound[77];
+    double want[77] = {0}, bound[77] = {0};
     vw_status status = VW_OK;
 
     for (int64_t k = 1; k <= 6 && status == VW_OK; k++) {

@@ -94,7 +94,9 @@ static int list_folder(const char *folder, const char *kind, char **names, char 
             strcmp(file + length - 3, ".so"))
             continue;
         names[n] = strndup(file + prefix, length - prefix - 3);
-        while (names[n] && i < n && strcmp(names[i], names[n]))
+        if (!names[n])
+            bail_out("no memory");
+        while (i < n && strcmp(names[i], names[n]))
             i++;
         if (i < n || snprintf(path, sizeof path, "%s/%s", folder, file) >= MAX_PATH) {
             free(names[n]);

@@ -153,16 +153,19 @@ static vw_status place(void *self, const vw_balance_problem *p, int32_t *placeme
         return status;
     n_experts = (size_t)p->n_experts;
     n_ranks = (size_t)p->n_ranks;
-    s.rank_load = host->alloc(host->core, n_ranks * (sizeof(double) + sizeof(int32_t)) +
-                                              2 * n_experts * sizeof(int32_t));
-    if (!s.rank_load)
+    s.rank_load = host->alloc(host->core, n_ranks * sizeof(double));
+    s.rank_used = host->alloc(host->core, (n_ranks + 2 * n_experts) * sizeof(int32_t));
+    if (!s.rank_load || !s.rank_used) {
+        host->free(host->core, s.rank_load);
+        host->free(host->core, s.rank_used);
         return vw_fail(err, VW_E_NOMEM, "no memory to place %d experts", p->n_experts);
-    s.rank_used = (int32_t *)(s.rank_load + n_ranks);
+    }
     s.copies = s.rank_used + n_ranks;
     s.left = s.copies + n_experts;
     for (size_t l = 0; l < (size_t)p->n_layers; l++)
         place_layer(p, p->load + l * n_experts, &s, placement + l * (size_t)p->n_replicas);
     host->free(host->core, s.rank_load);
+    host->free(host->core, s.rank_used);
     return VW_OK;
 }
 
