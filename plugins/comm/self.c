@@ -201,7 +201,7 @@ static void deliver(vw_request *r, const void *data, size_t bytes)
 {
     r->came = bytes;
     r->comm = NULL;
-    if (bytes == r->bytes && r->buffer)
+    if (bytes == r->bytes && bytes > 0 && r->buffer)
         memcpy(r->buffer, data, bytes);
 }
 
