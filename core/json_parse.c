@@ -214,18 +214,38 @@ void vw_json_free(vw_json_doc *doc)
     free(doc);
 }
 
+/* The key whose closing quote is the last of n bytes, as it stands in the text: jansson names only
+ * short ones. */
+static void last_key(const char *text, size_t n, char *out, size_t room)
+{
+    size_t start = n ? n - 1 : 0, slashes;
+    do {
+        while (start > 0 && text[--start] != '"')
+            ;
+        for (slashes = 0; slashes < start && text[start - 1 - slashes] == '\\'; slashes++)
+            ;
+    } while (start > 0 && slashes % 2);
+    vw_json_printable(out, room, text + start + 1, n < start + 2 ? 0 : n - start - 2);
+}
+
 static vw_status parse(const char *text, size_t bytes, const scan *s, vw_json_doc *doc,
                        vw_error *err)
 {
     json_error_t at;
-    char *wide = NULL, what[JSON_ERROR_TEXT_LENGTH];
+    char *wide = NULL, what[300];
     if (s->wide_ints && !(wide = widen(text, bytes, s, &bytes)))
         return vw_fail(err, VW_E_NOMEM, "%s: no memory to parse it", doc->where);
     doc->tree = json_loadb(wide ? wide : text, bytes,
                            JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &at);
+    int is_twice = !doc->tree && json_error_code(&at) == json_error_duplicate_key;
+    if (is_twice)
+        last_key(wide ? wide : text, (size_t)at.position, what, sizeof what);
     free(wide);
     if (doc->tree)
         return VW_OK;
+    if (is_twice)
+        return vw_fail(err, VW_E_FORMAT, "%s: line %d, column %d: the key \"%s\" is given twice",
+                       doc->where, at.line, at.column, what);
     if (json_error_code(&at) == json_error_out_of_memory)
         return vw_fail(err, VW_E_NOMEM, "%s: no memory to parse it", doc->where);
     vw_json_printable(what, sizeof what, at.text, strlen(at.text));

@@ -36,6 +36,14 @@ t_kind_attention_t_SOURCES = t/kind-attention.c
 t_kind_attention_t_LDADD = libkernels_ref.la $(MOCK_LIBS) -lm
 
 # ---- tokenizer and weights ---------------------------------------------------------------------
+check_PROGRAMS += t/json.t
+t_json_t_SOURCES = t/json.c t/folder.c t/folder.h
+check_PROGRAMS += t/kind-weights.t
+t_kind_weights_t_SOURCES = t/kind-weights.c t/folder.c
+t_kind_weights_t_LDADD = $(MOCK_LIBS) libcore.la -lpthread
+check_PROGRAMS += t/safetensors.t
+t_safetensors_t_SOURCES = t/safetensors.c t/folder.c
+t_safetensors_t_LDADD = $(MOCK_LIBS) libcore.la
 
 # ---- models and engine -------------------------------------------------------------------------
 check_PROGRAMS += t/engine.t t/golden-gemma.t

@@ -2,9 +2,9 @@
  *
  * A folder is looked at in the order of the published libraries: model.safetensors, then the index
  * with its shards, then a lone *.safetensors of any name.  Where there is an index it decides: a
- * tensor is read from the shard that it names, which must hold it; a tensor of a shard that the
- * index does not name is not part of the checkpoint (files on the net carry such left-overs) and is
- * counted in the log, no more.
+ * tensor is read from the shard that it names, which must hold it.  A tensor of a shard that the index
+ * does not name, or looks for elsewhere, is refused: index and shards come from different savings
+ * then, and which one is right nobody can tell.
  */
 #include "plugins/weights/safetensors.h"
 
@@ -170,12 +170,28 @@ static vw_status open_shards(index_reader *x, vw_weights_reader *r)
     return status;
 }
 
+/* What the shards hold and the index does not. */
+static vw_status check_surplus(const index_reader *x, const vw_weights_reader *r)
+{
+    for (const st_file *f = r->files; f < r->files + r->n_files; f++)
+        for (size_t i = 0; i < f->n_tensors; i++) {
+            const vw_weights_tensor *t = bsearch(f->tensors + i, r->tensors, r->n_tensors,
+                                                 sizeof *r->tensors, st_by_name);
+            if (!t)
+                return vw_fail(x->err, VW_E_FORMAT, "%s: tensor %s is in this shard, but not in "
+                               "%s", f->path, st_quote(f->tensors[i].name).text, x->path);
+            if (t->file != f->path)
+                return vw_fail(x->err, VW_E_FORMAT, "%s: tensor %s is in this shard, but %s looks "
+                               "for it in %s", f->path, st_quote(t->name).text, x->path, t->file);
+        }
+    return VW_OK;
+}
+
 /* Each tensor of the index from the shard that it names. */
 static vw_status gather_tensors(index_reader *x, vw_weights_reader *r)
 {
     const vw_json *json = x->st->json;
     const char *name;
-    size_t held = 0;
     r->tensors = st_alloc(x->st, x->n * sizeof *r->tensors);
     if (!r->tensors)
         return vw_fail(x->err, VW_E_NOMEM, "%s: no memory for %zu tensors", x->path, x->n);
@@ -191,12 +207,7 @@ static vw_status gather_tensors(index_reader *x, vw_weights_reader *r)
         r->tensors[r->n_tensors++] = *t;
     }
     qsort(r->tensors, r->n_tensors, sizeof *r->tensors, st_by_name);
-    for (size_t i = 0; i < r->n_files; i++)
-        held += r->files[i].n_tensors;
-    if (held > r->n_tensors)
-        x->st->host->log(x->st->host->core, VW_LOG_INFO, "%s: %zu tensors of its shards are not "
-                         "in the index and are left out", x->path, held - r->n_tensors);
-    return VW_OK;
+    return check_surplus(x, r);
 }
 
 static vw_status open_index(const st_plugin *st, vw_weights_reader *r, const char *path,
