@@ -43,7 +43,7 @@ static void read_golden(with_engine *w, const char *folder, const char *prompt, 
     const vw_component *weights;
     vw_weights_tensor t;
     vw_json_doc *doc;
-    char path[4096], name[64];
+    char path[8192], name[64];
     snprintf(path, sizeof path, "%s/golden.json", folder);
     if (json->open_file(path, &doc, &w->err))
         bail_out("%s", w->err.text);

@@ -20,7 +20,7 @@ script_tests += t/configure-core.t t/headers.t t/layers.t t/symbols.t
 # ---- core: error, log, options, settings, loader, tensors, threads, nn -------------------------
 
 # ---- broken plugins, bad INI files (t/bad, t/ini) ----------------------------------------------
-# A plugin for a test is a check_LTLIBRARIES with $(BAD_LDFLAGS) in its LDFLAGS; it lies in
+# A plugin for a test is a check_LTLIBRARIES with -module $(BAD_LDFLAGS) in its LDFLAGS; it lies in
 # t/bad/.libs of the build folder.
 
 # ---- gemm --------------------------------------------------------------------------------------
@@ -46,7 +46,8 @@ t_safetensors_t_SOURCES = t/safetensors.c t/folder.c
 t_safetensors_t_LDADD = $(MOCK_LIBS) libcore.la
 
 # ---- models and engine -------------------------------------------------------------------------
-check_PROGRAMS += t/engine.t t/golden-gemma.t
+check_PROGRAMS += t/checkpoints.t t/engine.t t/golden-gemma.t
+t_checkpoints_t_SOURCES = t/checkpoints.c t/with_engine.c t/with_engine.h
 t_engine_t_SOURCES = t/engine.c t/with_engine.c t/with_engine.h
 t_golden_gemma_t_SOURCES = t/golden-gemma.c t/with_engine.c t/with_engine.h
 

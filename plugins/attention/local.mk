@@ -6,4 +6,4 @@ plugins_LTLIBRARIES += attention_ref.la
 attention_ref_la_SOURCES = %D%/ref.c
 attention_ref_la_CFLAGS = $(PLUGIN_CFLAGS)
 attention_ref_la_LIBADD = libkernels_ref.la $(PLUGIN_LIBS)
-attention_ref_la_LDFLAGS = $(PLUGIN_LDFLAGS)
+attention_ref_la_LDFLAGS = -module $(PLUGIN_LDFLAGS)

@@ -16,5 +16,5 @@ tokenizer_sentencepiece_la_SOURCES = \
 tokenizer_sentencepiece_la_CFLAGS = $(PLUGIN_CFLAGS)
 tokenizer_sentencepiece_la_CXXFLAGS = $(AM_CXXFLAGS) $(SENTENCEPIECE_CFLAGS)
 tokenizer_sentencepiece_la_LIBADD = $(SENTENCEPIECE_LIBS) $(PLUGIN_LIBS)
-tokenizer_sentencepiece_la_LDFLAGS = $(PLUGIN_LDFLAGS)
+tokenizer_sentencepiece_la_LDFLAGS = -module $(PLUGIN_LDFLAGS)
 endif

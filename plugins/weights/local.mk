@@ -9,4 +9,4 @@ weights_safetensors_la_SOURCES = \
 	%D%/safetensors_write.c
 weights_safetensors_la_CFLAGS = $(PLUGIN_CFLAGS)
 weights_safetensors_la_LIBADD = $(PLUGIN_LIBS)
-weights_safetensors_la_LDFLAGS = $(PLUGIN_LDFLAGS)
+weights_safetensors_la_LDFLAGS = -module $(PLUGIN_LDFLAGS)
