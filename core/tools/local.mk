@@ -1,7 +1,58 @@
-# core/tools/: the vishwamai command, one file a subcommand.  It sees the public API only.
-#
-# Uncomment with the first source:
-#   bin_PROGRAMS += vishwamai
-#   vishwamai_SOURCES = %D%/main.c %D%/run.c
-#   vishwamai_LDADD = libvishwamai.la $(JANSSON_LIBS)
-#   vishwamai_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+# core/tools/: the vishwamai command, one file a subcommand.  It sees the public API only, and the
+# JSON writer, which is compiled in.
+
+bin_PROGRAMS += vishwamai
+vishwamai_SOURCES = \
+	%D%/answer.c \
+	%D%/answer.h \
+	%D%/bench.c \
+	%D%/bench.h \
+	%D%/bench_attention.c \
+	%D%/bench_attention_case.c \
+	%D%/bench_attention_case.h \
+	%D%/bench_device.c \
+	%D%/bench_gemm.c \
+	%D%/bench_gemm_case.c \
+	%D%/bench_gemm_case.h \
+	%D%/bench_model.c \
+	%D%/bench_process.c \
+	%D%/bench_process.h \
+	%D%/bench_race.c \
+	%D%/ceiling.c \
+	%D%/ceiling.h \
+	%D%/ceiling_loops.c \
+	%D%/ceiling_loops.h \
+	%D%/chat.c \
+	%D%/check.c \
+	%D%/command.h \
+	%D%/config.c \
+	%D%/eval.c \
+	%D%/eval_match.c \
+	%D%/eval_task.c \
+	%D%/eval_task.h \
+	%D%/input.c \
+	%D%/input.h \
+	%D%/inspect.c \
+	%D%/inspect.h \
+	%D%/inspect_one.c \
+	%D%/interrupt.c \
+	%D%/interrupt.h \
+	%D%/logits.c \
+	%D%/main.c \
+	%D%/nearest.c \
+	%D%/nearest.h \
+	%D%/new.c \
+	%D%/opened.c \
+	%D%/opened.h \
+	%D%/options.c \
+	%D%/options.h \
+	%D%/perplexity.c \
+	%D%/progress.c \
+	%D%/progress.h \
+	%D%/run.c \
+	%D%/tokenize.c \
+	%D%/transcript.c \
+	%D%/transcript.h \
+	core/json_write.c
+vishwamai_CFLAGS = $(AM_CFLAGS)
+vishwamai_LDADD = libvishwamai.la

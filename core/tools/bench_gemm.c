@@ -1,0 +1,300 @@
+/* bench_gemm.c - `vishwamai bench gemm`: every gemm against every other and against the machine.
+ *
+ * The share of the ceiling is that of the nearer one: the time that the arithmetic needs at the
+ * measured peak, or that the weights need at the measured read bandwidth, whichever is longer.
+ */
+#include "bench_gemm_case.h"
+#include "options.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct gemm_bench {
+    bench_choices b;
+    word_list shapes, dtypes;
+    const char *format_name;
+    int with_pack;
+    vw_gemm_format format;
+    bench_device device;
+    race r;
+    gemm_entry entries[BENCH_MAX_PLUGINS];
+    double rate[BENCH_MAX_PLUGINS]; /* operations a second in the last race, for an estimate */
+} gemm_bench;
+
+static const command bench_gemm;
+
+/* ---- one race -------------------------------------------------------------------------------- */
+
+typedef struct figures {
+    double gops, gb_s, share;
+    int is_memory; /* the nearer ceiling */
+} figures;
+
+static figures figures_of(const gemm_bench *g, const gemm_weights *w, int64_t m, double seconds)
+{
+    int is_int8 = w->dtype == VW_I8 || w->format != VW_GEMM_STORED;
+    double ops = 2.0 * (double)m * (double)w->n * (double)w->k;
+    double compute = ops / (is_int8 ? g->b.top.int8 : g->b.top.f32);
+    double memory = w->stored_bytes / g->b.top.read;
+    figures f = {ops / seconds * 1e-9, w->stored_bytes / seconds * 1e-9, 0, memory > compute};
+    f.share = 100 * (f.is_memory ? memory : compute) / seconds;
+    return f;
+}
+
+static void print_race(const gemm_bench *g, const gemm_weights *w, int64_t m)
+{
+    char work[64];
+    snprintf(work, sizeof work, "%-5s %5lld x %lld x %lld", vw_dtype_name(w->dtype), (long long)m,
+             (long long)w->n, (long long)w->k);
+    for (int i = 0; i < g->r.n; i++) {
+        race_print_entry(&g->r, i, work);
+        if (g->r.entries[i].seconds > 0) {
+            figures f = figures_of(g, w, m, g->r.entries[i].seconds);
+            printf(" %8.1f GOP/s %7.2f GB/s %5.1f %% of %s", f.gops, f.gb_s, f.share,
+                   f.is_memory ? "read" : "peak");
+            if (g->with_pack)
+                printf("  pack %.1f ms", g->entries[i].pack_seconds * 1e3);
+        }
+        race_print_rest(&g->r, i);
+    }
+    fflush(stdout);
+}
+
+static void add_race(gemm_bench *g, const gemm_weights *w, int64_t m)
+{
+    vw_json_writer *j = &g->b.json;
+    for (int i = 0; i < g->r.n; i++) {
+        vw_json_begin_object(j, NULL);
+        vw_json_add_string(j, "dtype", vw_dtype_name(w->dtype));
+        vw_json_add_int(j, "m", m);
+        vw_json_add_int(j, "n", w->n);
+        vw_json_add_int(j, "k", w->k);
+        race_add_entry(j, &g->r, i);
+        if (g->r.entries[i].seconds > 0) {
+            figures f = figures_of(g, w, m, g->r.entries[i].seconds);
+            vw_json_add_double(j, "gop_s", f.gops);
+            vw_json_add_double(j, "gb_s", f.gb_s);
+            vw_json_add_double(j, "percent_of_ceiling", f.share);
+            vw_json_add_string(j, "ceiling", f.is_memory ? "read" : "peak");
+            vw_json_add_double(j, "pack_seconds", g->entries[i].pack_seconds);
+        }
+        vw_json_end_object(j);
+    }
+}
+
+/* Plan for every gemm that can; the others get a note. */
+static vw_status plan_all(gemm_bench *g, const gemm_weights *w, int64_t m, const float *x,
+                          double *estimates, vw_error *err)
+{
+    double ops = 2.0 * (double)m * (double)w->n * (double)w->k;
+    for (int i = 0; i < g->r.n; i++) {
+        contestant *c = &g->r.entries[i];
+        if (!g->entries[i].weights)
+            continue;
+        c->note[0] = '\0';
+        estimates[i] = g->rate[i] > 0 ? ops / g->rate[i] : 0;
+        vw_status status = gemm_entry_plan(&g->entries[i], m, x, err);
+        if (status == VW_OK && estimates[i] <= g->b.max_seconds)
+            status = gemm_entry_error(&g->entries[i], w, x, &c->error, err);
+        if (status == VW_E_UNSUPPORTED)
+            snprintf(c->note, sizeof c->note, "left out: %.180s", err->text);
+        else if (status != VW_OK)
+            return vw_fail_in(err, status, "gemm/%s", c->component->plugin->name);
+    }
+    return VW_OK;
+}
+
+static vw_status race_one(gemm_bench *g, const gemm_weights *w, int64_t m, vw_error *err)
+{
+    double estimates[BENCH_MAX_PLUGINS] = {0};
+    size_t n = (size_t)(m * w->k);
+    float *x = malloc(n * sizeof *x);
+    bench_random random = {7};
+    if (!x)
+        return vw_fail(err, VW_E_NOMEM, "no memory for the activations");
+    for (size_t i = 0; i < n; i++)
+        x[i] = bench_random_real(&random);
+    vw_status status = plan_all(g, w, m, x, estimates, err);
+    if (status == VW_OK)
+        status = race_run(&g->b, &g->r, estimates, err);
+    for (int i = 0; i < g->r.n; i++) {
+        contestant *c = &g->r.entries[i];
+        if (status == VW_OK && c->seconds > 0)
+            g->rate[i] = 2.0 * (double)m * (double)w->n * (double)w->k / c->seconds;
+        gemm_entry_unplan(&g->entries[i]);
+    }
+    free(x);
+    if (status != VW_OK)
+        return status;
+    if (g->b.c.is_json)
+        add_race(g, w, m);
+    else
+        print_race(g, w, m);
+    return VW_OK;
+}
+
+/* ---- all races ------------------------------------------------------------------------------- */
+
+static vw_status bind_all(gemm_bench *g, const gemm_weights *w, vw_error *err)
+{
+    for (int i = 0; i < g->r.n; i++) {
+        contestant *c = &g->r.entries[i];
+        gemm_entry *e = &g->entries[i];
+        *e = (gemm_entry){.device = &g->device, .ops = c->component->ops,
+                          .self = c->component->self};
+        c->run = gemm_entry_run;
+        c->state = e;
+        c->note[0] = '\0';
+        vw_status status = gemm_entry_bind(e, g->b.o.core, w, err);
+        if (status == VW_E_UNSUPPORTED) {
+            snprintf(c->note, sizeof c->note, "left out: %.180s", err->text);
+            gemm_entry_free(e);
+        } else if (status != VW_OK) {
+            return vw_fail_in(err, status, "gemm/%s", c->component->plugin->name);
+        }
+    }
+    return VW_OK;
+}
+
+/* All M of one N, K and dtype, from small to large as they stand in the list. */
+static vw_status race_weights(gemm_bench *g, const gemm_shape *shapes, int n_shapes, vw_dtype dtype,
+                              vw_error *err)
+{
+    gemm_weights w;
+    memset(g->rate, 0, sizeof g->rate);
+    vw_status status = gemm_weights_make(&w, &shapes[0], dtype, g->format, err);
+    if (status != VW_OK)
+        return status;
+    status = bind_all(g, &w, err);
+    for (int i = 0; i < n_shapes && status == VW_OK; i++)
+        status = race_one(g, &w, shapes[i].m, err);
+    for (int i = 0; i < g->r.n; i++)
+        if (g->entries[i].device)
+            gemm_entry_free(&g->entries[i]);
+    gemm_weights_free(&w);
+    return status;
+}
+
+static vw_status race_dtype(gemm_bench *g, const gemm_shape *shapes, int n, vw_dtype dtype,
+                            vw_error *err)
+{
+    vw_status status = VW_OK;
+    for (int i = 0, end; i < n && status == VW_OK; i = end) {
+        for (end = i + 1; end < n && shapes[end].n == shapes[i].n && shapes[end].k == shapes[i].k;)
+            end++;
+        status = race_weights(g, shapes + i, end - i, dtype, err);
+    }
+    return status;
+}
+
+/* ---- words ----------------------------------------------------------------------------------- */
+
+enum { MAX_SHAPES = 64 };
+
+static int read_shapes(const gemm_bench *g, gemm_shape *shapes)
+{
+    static const int64_t ms[] = {1, 8, 32, 128, 512}, sizes[] = {2048, 4096};
+    int n = 0;
+    if (!g->shapes.n)
+        for (int s = 0; s < 2; s++)
+            for (int m = 0; m < 5; m++)
+                shapes[n++] = (gemm_shape){ms[m], sizes[s], sizes[s]};
+    for (size_t i = 0; i < g->shapes.n && n < MAX_SHAPES; i++) {
+        long long m, k, out;
+        char rest;
+        if (sscanf(g->shapes.words[i], "%lld,%lld,%lld%c", &m, &out, &k, &rest) != 3 || m < 1 ||
+            out < 1 || k < 1 || m > 1 << 20 || out > 1 << 20 || k > 1 << 20)
+            return -wrong_use(&bench_gemm, "--shape %s: M,N,K is expected, as in 32,4096,4096",
+                              g->shapes.words[i]);
+        shapes[n++] = (gemm_shape){m, out, k};
+    }
+    return n;
+}
+
+static vw_dtype dtype_from_name(const char *name)
+{
+    static const vw_dtype known[] = {VW_F32, VW_BF16, VW_F16, VW_I8, VW_E4M3};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(vw_dtype_name(known[i]), name) == 0)
+            return known[i];
+    return VW_DTYPE_NONE;
+}
+
+static int check_words(gemm_bench *g)
+{
+    static const char *const formats[] = {"stored", "int8", "int8_block32"};
+    for (size_t i = 0; i < g->dtypes.n; i++)
+        if (dtype_from_name(g->dtypes.words[i]) == VW_DTYPE_NONE)
+            return wrong_use(&bench_gemm, "--dtype %s: f32, bf16, f16, int8 or e4m3 is expected",
+                             g->dtypes.words[i]);
+    for (int i = 0; i < 3; i++)
+        if (strcmp(formats[i], g->format_name) == 0) {
+            g->format = (vw_gemm_format)i;
+            return STATUS_OK;
+        }
+    return wrong_use(&bench_gemm, "--format %s: stored, int8 or int8_block32 is expected",
+                     g->format_name);
+}
+
+static vw_status work(gemm_bench *g, const gemm_shape *shapes, int n, vw_error *err)
+{
+    static const char *const only_f32[] = {"f32"};
+    const char *const *dtypes = g->dtypes.n ? g->dtypes.words : only_f32;
+    size_t n_dtypes = g->dtypes.n ? g->dtypes.n : 1;
+    vw_status status = bench_begin(&g->b, VW_KIND_GEMM, &g->r, err);
+    if (status == VW_OK)
+        status = bench_device_open(&g->b, &g->device, err);
+    for (size_t i = 0; i < n_dtypes && status == VW_OK; i++)
+        status = race_dtype(g, shapes, n, dtype_from_name(dtypes[i]), err);
+    bench_device_close(&g->device);
+    return bench_end(&g->b, status, err);
+}
+
+int bench_gemm_main(int argc, char **argv)
+{
+    gemm_bench *g = calloc(1, sizeof *g);
+    gemm_shape shapes[MAX_SHAPES];
+    int status = STATUS_FAILED;
+    vw_error err;
+    if (!g)
+        return status;
+    g->b.repeats = 7;
+    g->b.max_seconds = 2;
+    g->format_name = "stored";
+    const opt work_options[] = {
+        {0, "shape", OPT_LIST, &g->shapes, "M,N,K",
+         "rows, outputs, inputs; repeatable (default: M = 1 8 32 128 512, N = K = 2048 and 4096)",
+         NULL, 0, 0},
+        {0, "dtype", OPT_LIST, &g->dtypes, "NAME",
+         "of the weights: f32, bf16, f16, int8, e4m3; repeatable (default f32)", NULL, 0, 0},
+        {0, "format", OPT_TEXT, &g->format_name, "NAME",
+         "run them stored, or re-quantised as int8 or int8_block32", NULL, 0, 0},
+        {0, "pack", OPT_FLAG, &g->with_pack, NULL, "tell how long packing a weight takes", NULL, 0,
+         0},
+        BENCH_OPTIONS(&g->b), END_OPTIONS};
+    const opt general[] = {CHOICE_OPTIONS(&g->b.c), END_OPTIONS};
+    const opt_group groups[] = {{"work", work_options}, {"general", general}, {NULL, NULL}};
+    const char *slash = strchr(argv[0], '/');
+    g->b.name = slash ? slash + 1 : NULL;
+    if (options_parse(&bench_gemm, groups, argc, argv, NULL, &status)) {
+        int n = 0;
+        status = check_words(g);
+        if (status == STATUS_OK && (n = read_shapes(g, shapes)) < 0)
+            status = -n;
+        if (status == STATUS_OK && work(g, shapes, n, &err) != VW_OK)
+            status = report(&err);
+    }
+    assignments_free(&g->b.c.set);
+    word_list_free(&g->shapes);
+    word_list_free(&g->dtypes);
+    free(g);
+    return status;
+}
+
+static const command bench_gemm = {
+    "bench gemm", "[options]  (or gemm/NAME)", "race the gemm plugins",
+    "int8 weights have one scale a row, e4m3 one for each 128 x 128.  The error is the largest of some\n"
+    "outputs against double arithmetic, relative to the root mean square.  Shares of a peak are of the\n"
+    "f32 one, and for int8 weights of the int8 one.\n",
+    "  vishwamai bench gemm/cpu --shape 1,4096,4096 --shape 512,4096,4096 --dtype bf16\n",
+    bench_gemm_main};

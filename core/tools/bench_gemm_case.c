@@ -1,0 +1,256 @@
+/* bench_gemm_case.c - making weights, binding and running them, judging results. */
+#include "bench_gemm_case.h"
+
+#include "progress.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const size_t ROTATION_BYTES = (size_t)256 << 20;
+enum { BLOCK = 128, PACK_ROWS = 64, CHECK_ROWS = 2, CHECK_COLS = 24 };
+
+/* ---- stored weights -------------------------------------------------------------------------- */
+
+static void fill_codes(void *codes, size_t n, vw_dtype dtype)
+{
+    bench_random r = {n};
+    for (size_t i = 0; i < n; i++) {
+        float x = bench_random_real(&r);
+        if (dtype == VW_F32)
+            ((float *)codes)[i] = x;
+        else if (dtype == VW_BF16)
+            ((uint16_t *)codes)[i] = vw_f32_to_bf16(x);
+        else if (dtype == VW_F16)
+            ((uint16_t *)codes)[i] = vw_f32_to_f16(x);
+        else if (dtype == VW_E4M3)
+            ((uint8_t *)codes)[i] = vw_f32_to_e4m3(x * 16);
+        else
+            ((int8_t *)codes)[i] = (int8_t)lrintf(x * 127);
+    }
+}
+
+/* int8 has a scale for each row, e4m3 one for each block of 128 x 128, the others none. */
+static vw_scales scales_of(const gemm_weights *w)
+{
+    vw_scales s = {w->scales, VW_F32, 0, 0, 0};
+    if (w->dtype == VW_I8)
+        s = (vw_scales){w->scales, VW_F32, 1, w->k, 1};
+    else if (w->dtype == VW_E4M3)
+        s = (vw_scales){w->scales, VW_F32, BLOCK, BLOCK, (w->k + BLOCK - 1) / BLOCK};
+    return s;
+}
+
+static size_t count_scales(const gemm_weights *w)
+{
+    size_t blocks = (size_t)((w->n + BLOCK - 1) / BLOCK) * (size_t)((w->k + BLOCK - 1) / BLOCK);
+    return w->dtype == VW_I8 ? (size_t)w->n : w->dtype == VW_E4M3 ? blocks : 0;
+}
+
+/* Bytes that one product reads of the weights. */
+static double executed_bytes(const gemm_weights *w)
+{
+    double values = (double)w->n * (double)w->k;
+    if (w->format == VW_GEMM_INT8)
+        return values + 4.0 * (double)w->n;
+    if (w->format == VW_GEMM_INT8_BLOCK32)
+        return values * (1 + 4.0 / 32);
+    return (double)w->copy_bytes + 4.0 * (double)count_scales(w);
+}
+
+vw_status gemm_weights_make(gemm_weights *w, const gemm_shape *shape, vw_dtype dtype,
+                            vw_gemm_format format, vw_error *err)
+{
+    size_t values = (size_t)shape->n * (size_t)shape->k;
+    *w = (gemm_weights){.n = shape->n, .k = shape->k, .dtype = dtype, .format = format};
+    w->copy_bytes = values * vw_dtype_bits(dtype) / 8;
+    w->n_copies = (int)((ROTATION_BYTES + w->copy_bytes - 1) / w->copy_bytes) + 1;
+    size_t total = ((size_t)w->n_copies * w->copy_bytes + 4095) & ~(size_t)4095;
+    w->codes = aligned_alloc(4096, total);
+    w->stored = calloc((size_t)w->n_copies, sizeof *w->stored);
+    size_t n_scales = count_scales(w);
+    w->scales = n_scales ? malloc(n_scales * sizeof *w->scales) : NULL;
+    if (!w->codes || !w->stored || (n_scales && !w->scales)) {
+        gemm_weights_free(w);
+        return vw_fail(err, VW_E_NOMEM, "no memory for %zu MiB of weights", total >> 20);
+    }
+    fill_codes(w->codes, values, dtype);
+    for (size_t i = 0; i < n_scales; i++)
+        w->scales[i] = (0.5f + (float)(i % 7) / 8) / (dtype == VW_I8 ? 127 : 16);
+    for (int i = 0; i < w->n_copies; i++) {
+        char *copy = w->codes + (size_t)i * w->copy_bytes;
+        if (i)
+            memcpy(copy, w->codes, w->copy_bytes);
+        w->stored[i] = (vw_matrix){copy, dtype, VW_OUT_IN, w->n, w->k, w->k, scales_of(w), NULL};
+    }
+    w->stored_bytes = executed_bytes(w);
+    return VW_OK;
+}
+
+void gemm_weights_free(gemm_weights *w)
+{
+    free(w->codes);
+    free(w->scales);
+    free(w->stored);
+    *w = (gemm_weights){0};
+}
+
+/* ---- binding --------------------------------------------------------------------------------- */
+
+typedef struct packing {
+    const gemm_entry *e;
+    const gemm_weights *w;
+    char *pack;
+    int copy;
+    vw_status status;
+    vw_error err;
+} packing;
+
+static void pack_rows(void *arg, int part, int n_parts)
+{
+    packing *p = arg;
+    int64_t first = (int64_t)part * PACK_ROWS, n = p->w->n - first;
+    vw_error err;
+    (void)n_parts;
+    vw_status status = p->e->ops->pack(p->e->self, &p->w->stored[p->copy], p->w->format, first,
+                                       n < PACK_ROWS ? n : PACK_ROWS, p->pack, &err);
+    if (status != VW_OK) {
+        p->status = status;
+        p->err = err;
+    }
+}
+
+static vw_status pack_all(gemm_entry *e, vw_core *core, const gemm_weights *w, size_t bytes,
+                          vw_error *err)
+{
+    double began = now_seconds();
+    int n_parts = (int)((w->n + PACK_ROWS - 1) / PACK_ROWS);
+    for (int i = 0; i < w->n_copies; i++) {
+        packing p = {e, w, (char *)e->packs.data + (size_t)i * bytes, i, VW_OK, {VW_OK, ""}};
+        vw_core_parallel_for(core, n_parts, pack_rows, &p);
+        if (p.status != VW_OK) {
+            *err = p.err;
+            return p.status;
+        }
+        e->weights[i].pack = p.pack;
+    }
+    e->pack_seconds = (now_seconds() - began) / w->n_copies;
+    return VW_OK;
+}
+
+vw_status gemm_entry_bind(gemm_entry *e, vw_core *core, const gemm_weights *w, vw_error *err)
+{
+    size_t bytes = 0;
+    uint32_t layout = 0;
+    vw_status status = e->ops->pack_size(e->self, &w->stored[0], w->format, &bytes, &layout, err);
+    if (status != VW_OK)
+        return status;
+    e->n = w->n;
+    e->k = w->k;
+    e->n_copies = w->n_copies;
+    e->weights = calloc((size_t)w->n_copies, sizeof *e->weights);
+    if (!e->weights)
+        return vw_fail(err, VW_E_NOMEM, "no memory for weights");
+    for (int i = 0; i < w->n_copies; i++)
+        e->weights[i] = (vw_gemm_weight){w->stored[i], w->format, NULL, layout};
+    if (bytes == 0)
+        return VW_OK;
+    bytes = (bytes + 4095) & ~(size_t)4095;
+    status = bench_alloc(e->device, bytes * (size_t)w->n_copies, NULL, &e->packs, err);
+    return status == VW_OK ? pack_all(e, core, w, bytes, err) : status;
+}
+
+/* ---- running --------------------------------------------------------------------------------- */
+
+vw_status gemm_entry_plan(gemm_entry *e, int64_t m, const float *x, vw_error *err)
+{
+    vw_gemm_problem problem = {.size = sizeof problem, .op = VW_GEMM_FORWARD, .max_m = m,
+                               .n_weights = 1, .weights = {&e->weights[0]},
+                               .x_dtype = VW_F32, .y_dtype = VW_F32, .epilogue = VW_GEMM_STORE};
+    e->m = m;
+    vw_status status = e->ops->supports(e->self, &problem, err);
+    if (status == VW_OK)
+        status = e->ops->plan(e->self, &problem, &e->plan, err);
+    if (status != VW_OK)
+        return status;
+    e->has_plan = 1;
+    status = bench_alloc(e->device, (size_t)(m * e->k) * 4, x, &e->x, err);
+    if (status == VW_OK)
+        status = bench_alloc(e->device, (size_t)(m * e->n) * 4, NULL, &e->y, err);
+    if (status == VW_OK)
+        status = bench_alloc(e->device, e->plan.workspace_bytes, NULL, &e->workspace, err);
+    return status;
+}
+
+vw_status gemm_entry_run(void *entry, int64_t i, vw_error *err)
+{
+    gemm_entry *e = entry;
+    const vw_gemm_weight *weight = &e->weights[i % e->n_copies];
+    vw_tensor y = vw_tensor_2d(e->y.data, VW_F32, e->m, e->n);
+    vw_status status = e->ops->run(e->self, &e->plan, e->device->stream,
+                                   vw_tensor_2d(e->x.data, VW_F32, e->m, e->k), &weight, &y,
+                                   e->workspace.data, err);
+    if (status != VW_OK)
+        return status;
+    return e->device->ops->synchronize(e->device->self, e->device->stream, err);
+}
+
+void gemm_entry_unplan(gemm_entry *e)
+{
+    if (e->has_plan)
+        e->ops->plan_free(e->self, &e->plan);
+    e->has_plan = 0;
+    bench_free(e->device, &e->x);
+    bench_free(e->device, &e->y);
+    bench_free(e->device, &e->workspace);
+}
+
+void gemm_entry_free(gemm_entry *e)
+{
+    gemm_entry_unplan(e);
+    bench_free(e->device, &e->packs);
+    free(e->weights);
+    e->weights = NULL;
+    e->pack_seconds = 0;
+}
+
+/* ---- judging --------------------------------------------------------------------------------- */
+
+static double exact(const gemm_weights *w, const float *x, int64_t row, int64_t col)
+{
+    const vw_matrix *a = &w->stored[0];
+    double sum = 0;
+    for (int64_t k = 0; k < w->k; k++) {
+        double value = vw_dtype_get(w->dtype, a->data, (size_t)(col * w->k + k));
+        if (a->scales.rows)
+            value *= (double)w->scales[col / a->scales.rows * a->scales.row_stride +
+                                       k / a->scales.cols];
+        sum += value * (double)x[row * w->k + k];
+    }
+    return sum;
+}
+
+vw_status gemm_entry_error(gemm_entry *e, const gemm_weights *w, const float *x, double *error,
+                           vw_error *err)
+{
+    size_t n = (size_t)(e->m * e->n);
+    float *y = malloc(n * sizeof *y);
+    if (!y)
+        return vw_fail(err, VW_E_NOMEM, "no memory for the outputs");
+    vw_status status = gemm_entry_run(e, 0, err);
+    if (status == VW_OK)
+        status = bench_download(e->device, y, &e->y, n * sizeof *y, err);
+    double squares = 0, worst = 0;
+    for (size_t i = 0; i < n && status == VW_OK; i++)
+        squares += (double)y[i] * (double)y[i];
+    for (int r = 0; r < CHECK_ROWS && status == VW_OK; r++)
+        for (int c = 0; c < CHECK_COLS; c++) {
+            int64_t row = r * (e->m - 1) / (CHECK_ROWS - 1), col = c * (e->n - 1) / (CHECK_COLS - 1);
+            double off = fabs((double)y[row * e->n + col] - exact(w, x, row, col));
+            worst = off > worst || isnan(off) ? off : worst;
+        }
+    free(y);
+    if (status == VW_OK)
+        *error = worst / sqrt(squares / (double)n);
+    return status;
+}

@@ -1,0 +1,258 @@
+/* bench_race.c - how a race is run, who takes part, and what is told of it. */
+#include "bench.h"
+
+#include "interrupt.h"
+#include "progress.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- numbers --------------------------------------------------------------------------------- */
+
+uint32_t bench_random_bits(bench_random *r)
+{
+    r->state = r->state * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(r->state >> 32);
+}
+
+float bench_random_real(bench_random *r)
+{
+    return (float)(int32_t)bench_random_bits(r) * 0x1p-31f;
+}
+
+int compare_doubles(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+double median_of(double *values, int n)
+{
+    qsort(values, (size_t)n, sizeof *values, compare_doubles);
+    return n % 2 ? values[n / 2] : 0.5 * (values[n / 2 - 1] + values[n / 2]);
+}
+
+/* ---- a race ---------------------------------------------------------------------------------- */
+
+/* Run an entry `inner` times; the seconds of one. */
+static vw_status time_runs(contestant *e, int64_t inner, double *seconds, vw_error *err)
+{
+    vw_status status = VW_OK;
+    double began = now_seconds();
+    for (int64_t k = 0; k < inner && status == VW_OK; k++)
+        status = e->run(e->state, e->i++, err);
+    *seconds = (now_seconds() - began) / (double)inner;
+    return status;
+}
+
+/* One run to know how long it takes; `inner` runs make a round of at least 20 milliseconds. */
+static vw_status warm_up(const bench_choices *b, contestant *e, double estimate, int64_t *inner,
+                         vw_error *err)
+{
+    double seconds;
+    *inner = 0;
+    if (e->note[0])
+        return VW_OK;
+    if (estimate > b->max_seconds) {
+        snprintf(e->note, sizeof e->note, "left out: about %.0f s a run", estimate);
+        return VW_OK;
+    }
+    vw_status status = time_runs(e, 1, &seconds, err);
+    if (status == VW_OK && seconds < b->max_seconds)
+        status = time_runs(e, 1, &seconds, err);
+    *inner = seconds < 0.02 ? (int64_t)(0.02 / (seconds + 1e-9)) + 1 : 1;
+    return status;
+}
+
+vw_status race_run(const bench_choices *b, race *r, const double *work_seconds, vw_error *err)
+{
+    int64_t inner[BENCH_MAX_PLUGINS];
+    int n_rounds = (int)b->repeats;
+    double *times = malloc((size_t)r->n * (size_t)n_rounds * sizeof *times);
+    if (!times)
+        return vw_fail(err, VW_E_NOMEM, "no memory for the times");
+    vw_status status = VW_OK;
+    for (int i = 0; i < r->n && status == VW_OK; i++) {
+        r->entries[i].seconds = 0;
+        status = warm_up(b, &r->entries[i], work_seconds ? work_seconds[i] : 0, &inner[i], err);
+    }
+    for (int round = 0; round < n_rounds && status == VW_OK; round++)
+        for (int k = 0; k < r->n && status == VW_OK; k++) {
+            int i = round % 2 ? r->n - 1 - k : k;
+            if (!r->entries[i].note[0])
+                status = time_runs(&r->entries[i], inner[i], &times[i * n_rounds + round], err);
+            if (status == VW_OK && interrupt_seen())
+                status = vw_fail(err, VW_E_INTERRUPTED, "interrupted");
+        }
+    for (int i = 0; i < r->n && status == VW_OK; i++)
+        if (!r->entries[i].note[0])
+            r->entries[i].seconds = median_of(times + i * n_rounds, n_rounds);
+    free(times);
+    return status;
+}
+
+double race_best_rival(const race *r, int i)
+{
+    double best = 0;
+    for (int k = 0; k < r->n; k++)
+        if (k != i && r->entries[k].seconds > 0 && (best == 0 || r->entries[k].seconds < best))
+            best = r->entries[k].seconds;
+    return best;
+}
+
+void race_print_entry(const race *r, int i, const char *work)
+{
+    const contestant *c = &r->entries[i];
+    printf("%-30s %c%-8s", work, i == r->subject ? '*' : ' ', c->component->plugin->name);
+    if (c->seconds > 0)
+        printf(" %10.3f ms", c->seconds * 1e3);
+}
+
+void race_print_rest(const race *r, int i)
+{
+    const contestant *c = &r->entries[i];
+    double rival = race_best_rival(r, i);
+    if (!c->seconds)
+        printf("  %s", c->note);
+    else if (rival > 0)
+        printf("  %5.2fx best rival", rival / c->seconds);
+    if (c->seconds > 0 && c->error >= 0)
+        printf("  error %.1e", c->error);
+    putchar('\n');
+}
+
+void race_add_entry(vw_json_writer *w, const race *r, int i)
+{
+    const contestant *c = &r->entries[i];
+    double rival = race_best_rival(r, i);
+    vw_json_add_string(w, "plugin", c->component->plugin->name);
+    if (!c->seconds) {
+        vw_json_add_string(w, "left_out", c->note);
+        return;
+    }
+    vw_json_add_double(w, "seconds", c->seconds);
+    if (rival > 0)
+        vw_json_add_double(w, "ratio_to_best_rival", rival / c->seconds);
+    if (c->error >= 0)
+        vw_json_add_double(w, "error", c->error);
+}
+
+/* ---- who takes part -------------------------------------------------------------------------- */
+
+typedef struct entering {
+    bench_choices *b;
+    race *r;
+    vw_status status;
+    vw_error *err;
+} entering;
+
+static int enter(void *arg, const vw_plugin_entry *e)
+{
+    entering *in = arg;
+    int is_subject = in->b->name && strcmp(in->b->name, e->name) == 0;
+    if (e->hidden_by || in->r->n == BENCH_MAX_PLUGINS)
+        return 0;
+    if (!e->plugin || e->score <= 0) {
+        if (is_subject)
+            in->status = vw_fail(in->err, VW_E_UNSUPPORTED, "%s/%s cannot be used here: %s",
+                                 vw_kind_name(e->kind), e->name,
+                                 e->problem ? e->problem : e->why ? e->why : "its probe says no");
+        return in->status != VW_OK;
+    }
+    contestant *c = &in->r->entries[in->r->n];
+    *c = (contestant){.error = -1};
+    in->status = vw_core_plugin(in->b->o.core, e->kind, e->name, &c->component, in->err);
+    if (in->status != VW_OK)
+        return 1;
+    if (is_subject)
+        in->r->subject = in->r->n;
+    in->r->n++;
+    return 0;
+}
+
+vw_status bench_begin(bench_choices *b, vw_kind kind, race *r, vw_error *err)
+{
+    vw_probe about = {.size = sizeof about, .device = "cpu"};
+    entering in = {b, r, VW_OK, err};
+    *r = (race){.subject = -1};
+    interrupt_watch(NULL);
+    vw_status status = open_core(&b->c, &b->o, err);
+    if (status == VW_OK)
+        status = vw_plugins_visit(kind, &about, enter, &in, err);
+    if (status == VW_OK)
+        status = in.status;
+    if (status == VW_OK && r->n == 0)
+        status = vw_fail(err, VW_E_NOTFOUND, "no plugin of the kind %s can be used here",
+                         vw_kind_name(kind));
+    if (status == VW_OK && b->name && r->subject < 0)
+        status = vw_fail(err, VW_E_NOTFOUND, "%s/%s is not installed ('vishwamai inspect %s' lists "
+                         "what is)", vw_kind_name(kind), b->name, vw_kind_name(kind));
+    if (status == VW_OK)
+        status = ceilings_measure(b->o.core, &b->top, err);
+    vw_json_begin_object(&b->json, NULL);
+    vw_json_add_string(&b->json, "bench", vw_kind_name(kind));
+    vw_json_begin_array(&b->json, "races");
+    return status;
+}
+
+vw_status bench_end(bench_choices *b, vw_status status, vw_error *err)
+{
+    vw_json_end_array(&b->json);
+    if (status == VW_OK)
+        status = ceilings_measure(b->o.core, &b->top, err);
+    if (status == VW_OK && b->c.is_json) {
+        ceilings_add_json(&b->json, &b->top);
+        vw_json_end_object(&b->json);
+        status = print_json(&b->json, err);
+    } else if (status == VW_OK) {
+        ceilings_print(&b->top);
+    }
+    vw_json_writer_free(&b->json);
+    close_opened(&b->o);
+    assignments_free(&b->c.set);
+    return status;
+}
+
+/* ---- the device ------------------------------------------------------------------------------ */
+
+vw_status bench_device_open(bench_choices *b, bench_device *d, vw_error *err)
+{
+    const vw_component *device;
+    vw_status status = vw_core_component(b->o.core, VW_KIND_DEVICE, NULL, NULL, &device, err);
+    if (status != VW_OK)
+        return status;
+    d->ops = device->ops;
+    d->self = device->self;
+    return d->ops->stream_new(d->self, &d->stream, err);
+}
+
+void bench_device_close(bench_device *d)
+{
+    if (d->stream)
+        d->ops->stream_free(d->self, d->stream);
+    d->stream = NULL;
+}
+
+vw_status bench_alloc(const bench_device *d, size_t bytes, const void *from_host, vw_buffer *buffer,
+                      vw_error *err)
+{
+    vw_status status = d->ops->alloc(d->self, bytes ? bytes : 256, buffer, err);
+    if (status == VW_OK && from_host)
+        status = d->ops->upload(d->self, d->stream, buffer->data, from_host, bytes, err);
+    if (status == VW_OK && from_host)
+        status = d->ops->synchronize(d->self, d->stream, err);
+    return status;
+}
+
+void bench_free(const bench_device *d, vw_buffer *buffer)
+{
+    d->ops->free(d->self, buffer);
+    *buffer = (vw_buffer){NULL, 0, 0};
+}
+
+vw_status bench_download(const bench_device *d, void *to_host, const vw_buffer *from, size_t bytes,
+                         vw_error *err)
+{
+    vw_status status = d->ops->download(d->self, d->stream, to_host, from->data, bytes, err);
+    return status == VW_OK ? d->ops->synchronize(d->self, d->stream, err) : status;
+}

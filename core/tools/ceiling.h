@@ -1,0 +1,27 @@
+/* ceiling.h - what this machine can do at best, so that a speed can be told as a share of it.
+ *
+ * Measured with the same threads and in the same run as what it is compared with: the fastest of
+ * several patterns and repeats, since a ceiling is what nothing exceeds.
+ */
+#ifndef VW_TOOLS_CEILING_H
+#define VW_TOOLS_CEILING_H
+
+#include "core/json_write.h"
+
+#include <vishwamai/vishwamai.h>
+
+typedef struct ceilings {
+    int threads;
+    const char *isa; /* of the arithmetic loops: "avx512", "avx2", "baseline" */
+    double read;     /* bytes a second, from memory */
+    double f32;      /* multiply-adds count two */
+    double int8;     /* the same, of bytes with 32-bit sums */
+} ceilings;
+
+/* Zeros on entry, or an earlier measurement: the larger figure of both is kept. */
+vw_status ceilings_measure(vw_core *core, ceilings *c, vw_error *err);
+
+void ceilings_print(const ceilings *c);
+void ceilings_add_json(vw_json_writer *w, const ceilings *c);
+
+#endif

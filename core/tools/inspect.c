@@ -1,0 +1,196 @@
+/* inspect.c - `vishwamai inspect`: what is installed, what it can do here, and how it is set.
+ *
+ * Everything comes from the descriptors and the probes, so it cannot drift from the components.
+ */
+#include "inspect.h"
+
+#include <string.h>
+
+typedef struct inspect {
+    choices c;
+    int is_ini, is_exists;
+    char kind_text[32], name[64]; /* name "": all of the kind */
+    vw_kind kind;
+    vw_plugin_entry found;        /* the one that was asked for, when there is one */
+    int n_found;
+    vw_json_writer json;
+} inspect;
+
+/* ---- the tables for people ------------------------------------------------------------------- */
+
+const char *inspect_verdict(const vw_plugin_entry *e)
+{
+    return e->hidden_by ? "hidden" : !e->plugin ? "broken" : e->score > 0 ? "yes" : "no";
+}
+
+/* The sentence beside the verdict. */
+static void print_reason(const vw_plugin_entry *e)
+{
+    if (e->hidden_by)
+        printf("%s, by %s\n", e->path, e->hidden_by);
+    else if (e->problem)
+        printf("%s\n", e->problem);
+    else
+        printf("%s%s%s\n", e->plugin->summary, e->why && *e->why ? ": " : "",
+               e->why ? e->why : "");
+}
+
+static int print_row(void *arg, const vw_plugin_entry *e)
+{
+    inspect *in = arg;
+    if (in->n_found++ == 0)
+        printf("%-28s %-7s %4s %5s  %s\n", "component", "usable", "rank", "score",
+               "what it is, and what its probe says");
+    char name[96];
+    snprintf(name, sizeof name, "%s/%s", vw_kind_name(e->kind), e->name);
+    printf("%-28s %-7s ", name, inspect_verdict(e));
+    if (e->plugin && !e->hidden_by)
+        printf("%4d %5d  ", e->plugin->rank, e->score);
+    else
+        printf("%4s %5s  ", "-", "-");
+    print_reason(e);
+    return 0;
+}
+
+static int add_row(void *arg, const vw_plugin_entry *e)
+{
+    inspect *in = arg;
+    in->n_found++;
+    inspect_add_json(&in->json, e, 0);
+    return 0;
+}
+
+/* Keep the one entry that counts: entries of the same name that are hidden come with hidden_by. */
+static int find_one(void *arg, const vw_plugin_entry *e)
+{
+    inspect *in = arg;
+    if (strcmp(e->name, in->name) != 0 || e->hidden_by)
+        return 0;
+    if (!in->is_ini && !in->is_exists) {
+        if (in->c.is_json)
+            inspect_add_json(&in->json, e, 1);
+        else
+            inspect_print(e);
+    }
+    if (in->is_ini && e->plugin) {
+        char section[96];
+        snprintf(section, sizeof section, "%s.%s", vw_kind_name(e->kind), e->name);
+        vw_options_print(section, e->plugin->options, stdout);
+    }
+    in->n_found = 1;
+    in->found = (vw_plugin_entry){.kind = e->kind, .plugin = e->plugin};
+    return 1;
+}
+
+/* ---- what was asked for ---------------------------------------------------------------------- */
+
+static vw_status read_name(inspect *in, const char *word, vw_error *err)
+{
+    const char *slash = strchr(word, '/');
+    snprintf(in->kind_text, sizeof in->kind_text, "%.*s",
+             slash ? (int)(slash - word) : (int)strlen(word), word);
+    snprintf(in->name, sizeof in->name, "%s", slash ? slash + 1 : "");
+    in->kind = vw_kind_from_name(in->kind_text);
+    if (in->kind != VW_KIND_NONE)
+        return VW_OK;
+    char kinds[256] = "";
+    for (int k = VW_KIND_NONE + 1; k < VW_KIND_COUNT; k++) {
+        size_t n = strlen(kinds);
+        snprintf(kinds + n, sizeof kinds - n, "%s%s", n ? ", " : "", vw_kind_name((vw_kind)k));
+    }
+    return vw_fail(err, VW_E_CONFIG, "there is no kind '%s'; the kinds are %s", in->kind_text,
+                   kinds);
+}
+
+static vw_status visit_one(inspect *in, const vw_probe *about, vw_error *err)
+{
+    vw_status status = vw_plugins_visit(in->kind, about, find_one, in, err);
+    if (status == VW_OK && !in->n_found)
+        return vw_fail(err, VW_E_NOTFOUND, "%s/%s is not installed ('vishwamai inspect %s' lists "
+                       "what is)", in->kind_text, in->name, in->kind_text);
+    if (status == VW_OK && in->is_ini && !in->found.plugin)
+        return vw_fail(err, VW_E_NOTFOUND, "%s/%s cannot be used ('vishwamai inspect %s/%s' says "
+                       "why)", in->kind_text, in->name, in->kind_text, in->name);
+    return status;
+}
+
+static vw_status visit_all(inspect *in, const vw_probe *about, vw_error *err)
+{
+    if (!in->c.is_json) {
+        vw_status status = vw_plugins_visit(in->kind, about, print_row, in, err);
+        if (status == VW_OK && !in->n_found)
+            puts("no component is installed");
+        return status;
+    }
+    vw_json_begin_object(&in->json, NULL);
+    vw_json_begin_array(&in->json, "components");
+    vw_status status = vw_plugins_visit(in->kind, about, add_row, in, err);
+    vw_json_end_array(&in->json);
+    vw_json_end_object(&in->json);
+    return status;
+}
+
+static vw_status work(inspect *in, const char *word, vw_error *err)
+{
+    vw_probe about = {.size = sizeof about, .folder = in->c.model};
+    vw_status status = word ? read_name(in, word, err) : VW_OK;
+    if (status == VW_OK)
+        status = *in->name ? visit_one(in, &about, err) : visit_all(in, &about, err);
+    if (status == VW_OK && in->c.is_json && !in->is_ini && !in->is_exists)
+        status = print_json(&in->json, err);
+    return status;
+}
+
+/* Exit status 0 when it is installed and can be loaded, 1 when not; nothing is printed. */
+static int exists(inspect *in, const char *word)
+{
+    vw_error err;
+    vw_status status = work(in, word, &err);
+    if (status == VW_E_CONFIG)
+        return report(&err);
+    return status == VW_OK && in->found.plugin ? STATUS_OK : STATUS_FAILED;
+}
+
+static int inspect_main(int argc, char **argv)
+{
+    inspect in = {.kind = VW_KIND_NONE};
+    word_list words = {NULL, 0};
+    opened o = {NULL, NULL, NULL, {0}, 0};
+    int status;
+    vw_error err;
+    const opt options[] = {
+        {0, "ini", OPT_FLAG, &in.is_ini, NULL, "print a section for an INI file, with comments",
+         NULL, 0, 0},
+        {0, "exists", OPT_FLAG, &in.is_exists, NULL,
+         "print nothing; exit status 0 if KIND/NAME is installed, else 1", NULL, 0, 0},
+        {'m', "model", OPT_TEXT, &in.c.model, "DIR", "ask the probes about this model folder",
+         NULL, 0, 0},
+        CHOICE_OPTIONS(&in.c), END_OPTIONS};
+    const opt_group groups[] = {{"options", options}, {NULL, NULL}};
+    if (options_parse(&command_inspect, groups, argc, argv, &words, &status)) {
+        const char *word = words.n ? words.words[0] : NULL;
+        if (words.n > 1)
+            status = wrong_use(&command_inspect, "'%s' is not expected here", words.words[1]);
+        else if ((in.is_ini || in.is_exists) && (!word || !strchr(word, '/')))
+            status = wrong_use(&command_inspect, "--%s needs KIND/NAME",
+                               in.is_ini ? "ini" : "exists");
+        else if (in.is_exists)
+            status = exists(&in, word);
+        else if (open_settings(&in.c, &o, &err) != VW_OK || work(&in, word, &err) != VW_OK)
+            status = report(&err);
+    }
+    close_opened(&o);
+    vw_json_writer_free(&in.json);
+    word_list_free(&words);
+    assignments_free(&in.c.set);
+    return status;
+}
+
+const command command_inspect = {
+    "inspect", "[KIND | KIND/NAME] [options]", "show the components that are installed",
+    "Without a name: a line for each component, with what its probe says about this machine.\n"
+    "With KIND/NAME: everything about one component, its options included.\n",
+    "  vishwamai inspect gemm\n"
+    "  vishwamai inspect gemm/cpu\n"
+    "  vishwamai inspect --ini gemm/cpu >> my.ini\n"
+    "  vishwamai inspect --exists gemm/blas && echo there\n", inspect_main};

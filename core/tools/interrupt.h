@@ -1,0 +1,16 @@
+/* interrupt.h - Ctrl-C as a flag that loops look at.
+ *
+ * The first SIGINT sets the flag; work ends at its next step and what came is kept.  Until the flag
+ * is cleared a second one ends the program at once, for work that does not look. */
+#ifndef VW_TOOLS_INTERRUPT_H
+#define VW_TOOLS_INTERRUPT_H
+
+#include <vishwamai/vishwamai.h>
+
+/* Watch from now on, and clear the flag.  `engine` (or NULL) is told to stop as well, so that a long
+ * prompt ends between two chunks. */
+void interrupt_watch(vw_engine *engine);
+void interrupt_unwatch(void); /* Ctrl-C ends the program again; before the engine is closed */
+int interrupt_seen(void);
+
+#endif

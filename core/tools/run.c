@@ -1,0 +1,147 @@
+/* run.c - `vishwamai run`: continue a text.
+ *
+ * Without --json, standard output holds the continuation and nothing else, streamed; everything that
+ * is said about it goes to standard error.
+ */
+#include "answer.h"
+#include "interrupt.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct run {
+    choices c;
+    manner m;
+    const char *text, *file, *tokens;
+    opened o;
+    id_list prompt;
+    answer a;
+} run;
+
+static vw_status read_prompt(run *r, vw_error *err)
+{
+    if (r->tokens) {
+        vw_status status = input_ids(r->tokens, &r->prompt, err);
+        return status == VW_OK ? check_ids(&r->o, r->prompt.ids, r->prompt.n, err) : status;
+    }
+    if (r->text)
+        return input_encode(r->o.engine, r->text, strlen(r->text), -1, &r->prompt, err);
+    char *text;
+    size_t bytes;
+    vw_status status = input_read_dup(r->file, &text, &bytes, err);
+    if (status == VW_OK) {
+        status = input_encode(r->o.engine, text, bytes, -1, &r->prompt, err);
+        free(text);
+    }
+    return status;
+}
+
+static vw_status print_answer(const run *r, vw_error *err)
+{
+    vw_json_writer w = {0};
+    vw_json_begin_object(&w, NULL);
+    add_ids(&w, "prompt_tokens", r->prompt.ids, r->prompt.n);
+    add_ids(&w, "tokens", r->a.tokens.ids, r->a.tokens.n);
+    if (r->o.info.has_tokenizer)
+        vw_json_add_bytes(&w, "text", r->a.text ? r->a.text : "", r->a.bytes);
+    vw_json_add_string(&w, "finish", answer_finish(&r->a));
+    vw_json_begin_object(&w, "seconds");
+    vw_json_add_double(&w, "load", r->o.load_seconds);
+    vw_json_add_double(&w, "prompt", r->a.stats.prompt_seconds);
+    vw_json_add_double(&w, "decode", r->a.stats.decode_seconds);
+    vw_json_end_object(&w);
+    vw_json_end_object(&w);
+    return print_json(&w, err);
+}
+
+static double rate(int64_t n, double seconds)
+{
+    return seconds > 0 ? (double)n / seconds : 0;
+}
+
+static void say_speed(const run *r)
+{
+    const vw_generate_stats *s = &r->a.stats;
+    fprintf(stderr, "loaded in %.2f s; prompt: %lld tokens in %.3f s, %.1f/s; "
+            "new: %lld tokens in %.3f s, %.1f/s; ended by %s\n", r->o.load_seconds,
+            (long long)s->n_prompt, s->prompt_seconds, rate(s->n_prompt, s->prompt_seconds),
+            (long long)s->n_tokens, s->decode_seconds, rate(s->n_tokens, s->decode_seconds),
+            answer_finish(&r->a));
+}
+
+/* A continuation without text: its ids, when there is no tokenizer. */
+static void print_bare_ids(const run *r)
+{
+    for (size_t i = 0; i < r->a.tokens.n; i++)
+        printf("%s%d", i ? " " : "", r->a.tokens.ids[i]);
+    putchar('\n');
+}
+
+static vw_status work(run *r, vw_error *err)
+{
+    vw_sequence *sequence = NULL;
+    vw_sampling sampling;
+    r->c.needs_no_tokenizer = r->tokens != NULL;
+    r->a.is_streamed = !r->c.is_json;
+    vw_status status = open_model(&r->c, &r->o, err);
+    if (status == VW_OK)
+        status = vw_sampling_from_settings(r->o.settings, &sampling, err);
+    if (status == VW_OK)
+        status = read_prompt(r, err);
+    if (status == VW_OK)
+        status = vw_sequence_new(r->o.engine, &sequence, err);
+    if (status == VW_OK)
+        status = answer_generate(&r->o, sequence, r->prompt.ids, r->prompt.n, &r->m, &sampling,
+                                 &r->a, err);
+    vw_sequence_free(sequence);
+    if (status != VW_OK)
+        return status;
+    if (r->c.is_json)
+        status = print_answer(r, err);
+    else if (!r->o.info.has_tokenizer)
+        print_bare_ids(r);
+    else if (isatty(STDOUT_FILENO))
+        putchar('\n');
+    if (r->c.is_verbose)
+        say_speed(r);
+    return status;
+}
+
+static int run_main(int argc, char **argv)
+{
+    run r = {.m.max_tokens = 128};
+    int status;
+    vw_error err;
+    const opt prompt[] = {
+        {'p', "prompt", OPT_TEXT, &r.text, "TEXT", "the text to continue", NULL, 0, 0},
+        {'f', "file", OPT_TEXT, &r.file, "FILE", "a file with it; -: standard input", NULL, 0, 0},
+        {0, "tokens", OPT_TEXT, &r.tokens, "IDS", "its token ids, as they are: \"2 7 9\"", NULL,
+         0, 0},
+        MODEL_OPTIONS(&r.c), CONTEXT_OPTION(&r.c), END_OPTIONS};
+    const opt generation[] = {MANNER_OPTIONS(&r.m), SAMPLING_OPTIONS(&r.c), END_OPTIONS};
+    const opt general[] = {CHOICE_OPTIONS(&r.c), VERBOSE_OPTION(&r.c), END_OPTIONS};
+    const opt_group groups[] = {{"model and prompt", prompt}, {"generation", generation},
+                                {"general", general}, {NULL, NULL}};
+    if (options_parse(&command_run, groups, argc, argv, NULL, &status)) {
+        if (!!r.text + !!r.file + !!r.tokens != 1)
+            status = wrong_use(&command_run, "one of -p TEXT, -f FILE and --tokens IDS is needed");
+        else if (work(&r, &err) != VW_OK)
+            status = report(&err);
+        else if (interrupt_seen())
+            status = STATUS_INTERRUPTED;
+    }
+    close_opened(&r.o);
+    answer_free(&r.a);
+    id_list_free(&r.prompt);
+    word_list_free(&r.m.stop);
+    assignments_free(&r.c.set);
+    return status;
+}
+
+const command command_run = {
+    "run", "[-m DIR] -p TEXT [options]", "continue a text",
+    "A -p or -f text is encoded as the model's tokenizer configuration says.  Ctrl-C ends the\n"
+    "generation; what came is kept and the exit status is 130.\n",
+    "  vishwamai run -p \"ROMEO:\" -n 64 --temp 0\n"
+    "  vishwamai run --tokens \"2 681 978\" -n 8 --json\n", run_main};

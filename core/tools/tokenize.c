@@ -1,0 +1,146 @@
+/* tokenize.c - `vishwamai tokenize`: text to token ids, and back. */
+#include "answer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct tokenize {
+    choices c;
+    const char *text, *file, *tokens;
+    int with_bos, is_decoding, shows_pieces;
+    opened o;
+    id_list ids;
+} tokenize;
+
+static vw_status encode(tokenize *t, vw_error *err)
+{
+    if (t->text)
+        return input_encode(t->o.engine, t->text, strlen(t->text), t->with_bos, &t->ids, err);
+    char *text;
+    size_t bytes;
+    vw_status status = input_read_dup(t->file, &text, &bytes, err);
+    if (status == VW_OK) {
+        status = input_encode(t->o.engine, text, bytes, t->with_bos, &t->ids, err);
+        free(text);
+    }
+    return status;
+}
+
+/* One line a token: its id, and its bytes with everything outside ASCII escaped. */
+static vw_status print_pieces(tokenize *t, vw_error *err)
+{
+    for (size_t i = 0; i < t->ids.n; i++) {
+        char *text;
+        size_t bytes;
+        vw_status status = vw_engine_decode_dup(t->o.engine, t->ids.ids + i, 1, &text, &bytes, err);
+        if (status != VW_OK)
+            return status;
+        printf("%7d  '", t->ids.ids[i]);
+        for (size_t k = 0; k < bytes; k++) {
+            unsigned char c = (unsigned char)text[k];
+            if (c < 32 || c > 126 || c == '\'' || c == '\\')
+                printf("\\x%02X", c);
+            else
+                putchar(c);
+        }
+        puts("'");
+        free(text);
+    }
+    return VW_OK;
+}
+
+static vw_status print_ids(tokenize *t, vw_error *err)
+{
+    if (t->c.is_json) {
+        vw_json_writer w = {0};
+        vw_json_begin_object(&w, NULL);
+        add_ids(&w, "tokens", t->ids.ids, t->ids.n);
+        vw_json_end_object(&w);
+        return print_json(&w, err);
+    }
+    if (t->shows_pieces)
+        return print_pieces(t, err);
+    for (size_t i = 0; i < t->ids.n; i++)
+        printf("%s%d", i ? " " : "", t->ids.ids[i]);
+    putchar('\n');
+    return VW_OK;
+}
+
+static vw_status decode(tokenize *t, vw_error *err)
+{
+    char *text;
+    size_t bytes;
+    vw_status status = input_ids(t->tokens, &t->ids, err);
+    if (status == VW_OK)
+        status = check_ids(&t->o, t->ids.ids, t->ids.n, err);
+    if (status == VW_OK)
+        status = vw_engine_decode_dup(t->o.engine, t->ids.ids, t->ids.n, &text, &bytes, err);
+    if (status != VW_OK)
+        return status;
+    if (t->c.is_json) {
+        vw_json_writer w = {0};
+        vw_json_begin_object(&w, NULL);
+        vw_json_add_bytes(&w, "text", text, bytes);
+        vw_json_end_object(&w);
+        status = print_json(&w, err);
+    } else {
+        fwrite(text, 1, bytes, stdout);
+    }
+    free(text);
+    return status;
+}
+
+static vw_status work(tokenize *t, vw_error *err)
+{
+    vw_status status = open_model(&t->c, &t->o, err);
+    if (status != VW_OK)
+        return status;
+    if (t->is_decoding)
+        return decode(t, err);
+    status = encode(t, err);
+    return status == VW_OK ? print_ids(t, err) : status;
+}
+
+static int check_words(const tokenize *t)
+{
+    if (t->is_decoding && (!t->tokens || t->text || t->file))
+        return wrong_use(&command_tokenize, "--decode needs --tokens IDS and no text");
+    if (!t->is_decoding && (t->tokens || !t->text == !t->file))
+        return wrong_use(&command_tokenize, "one of -p TEXT, -f FILE and --decode --tokens IDS is "
+                         "needed");
+    return STATUS_OK;
+}
+
+static int tokenize_main(int argc, char **argv)
+{
+    tokenize t = {0};
+    int status;
+    vw_error err;
+    const opt input[] = {
+        {'p', "prompt", OPT_TEXT, &t.text, "TEXT", "the text to encode", NULL, 0, 0},
+        {'f', "file", OPT_TEXT, &t.file, "FILE", "a file with it; -: standard input", NULL, 0, 0},
+        {0, "bos", OPT_FLAG, &t.with_bos, NULL, "put the beginning-of-text token in front", NULL,
+         0, 0},
+        {0, "pieces", OPT_FLAG, &t.shows_pieces, NULL, "print one token a line, with its bytes",
+         NULL, 0, 0},
+        {0, "decode", OPT_FLAG, &t.is_decoding, NULL, "the other way: ids to text", NULL, 0, 0},
+        {0, "tokens", OPT_TEXT, &t.tokens, "IDS", "the ids to decode: \"681 978\"", NULL, 0, 0},
+        MODEL_OPTIONS(&t.c), END_OPTIONS};
+    const opt general[] = {CHOICE_OPTIONS(&t.c), VERBOSE_OPTION(&t.c), END_OPTIONS};
+    const opt_group groups[] = {{"model and text", input}, {"general", general}, {NULL, NULL}};
+    if (options_parse(&command_tokenize, groups, argc, argv, NULL, &status)) {
+        status = check_words(&t);
+        if (status == STATUS_OK && work(&t, &err) != VW_OK)
+            status = report(&err);
+    }
+    close_opened(&t.o);
+    id_list_free(&t.ids);
+    assignments_free(&t.c.set);
+    return status;
+}
+
+const command command_tokenize = {
+    "tokenize", "[-m DIR] -p TEXT | -f FILE | --decode --tokens IDS [options]",
+    "turn text into token ids, or ids into text", NULL,
+    "  vishwamai tokenize -p \"Hello, world\" --bos\n"
+    "  vishwamai tokenize --decode --tokens \"976 549 940 952 870\"\n", tokenize_main};
