@@ -146,12 +146,13 @@ static inline vm_f vm_exp2(vm_f x)
     return vm_select(x == x, y, x);
 }
 
-/* As vm_exp2 for x <= 0 or NaN: what a softmax needs, two comparisons cheaper. */
+/* As vm_exp2 for x <= 0 or NaN: what a softmax needs. */
 static inline vm_f vm_exp2_below(vm_f x)
 {
     vm_f shifted = x + VMATH_ROUNDER;
     vm_f y = vm_pow2(shifted, x - (shifted - VMATH_ROUNDER));
-    return vm_select(x < -126.0f, vm_set(0), y);
+    y = vm_select(x < -126.0f, vm_set(0), y);
+    return vm_select(x == x, y, x);
 }
 
 /* ln 2 in two parts, of which the first has few bits: n * it is exact. */

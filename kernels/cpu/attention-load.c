@@ -1,0 +1,132 @@
+/* attention-load.c - a tile of keys and values from pages, as floats; once per instruction set.
+ *
+ * f32 pages of a multiple of 64 tokens hold tiles as the arithmetic wants them: nothing moves.  All
+ * others are gathered, page by page, into the caller's scratch and widened on the way.
+ */
+#include "kernels/cpu/attention.h"
+#include "kernels/cpu/vmath.h"
+
+enum { STRIP = VW_ATTENTION_STRIP, TILE = VW_ATTENTION_TILE };
+
+/* The tokens [token, token + n) of a page, which are keys [at, at + n) of the tile. */
+typedef struct stretch {
+    const char *base; /* of the head in its page */
+    int64_t token, at, n;
+} stretch;
+
+static inline const char *element(const vw_attention_page *p, const char *from, int64_t i)
+{
+    return from + (size_t)i * (vw_dtype_bits(p->dtype) / 8);
+}
+
+static inline vm_f widen(vw_dtype dtype, const char *from)
+{
+    switch (dtype) {
+    case VW_BF16: return vm_from_bf16((const uint16_t *)(const void *)from);
+    case VW_F16: return vm_from_f16((const uint16_t *)(const void *)from);
+    case VW_I8: return vm_from_i8((const int8_t *)from);
+    default: return vm_load((const float *)(const void *)from);
+    }
+}
+
+/* Strips of 16 tokens to strips of 16 keys: vectors stay what they are. */
+static void keys_by_strips(const vw_attention_page *p, stretch s, float *keys)
+{
+    const float *scales = (const float *)(const void *)s.base;
+    for (int64_t i = 0; i < s.n; i += STRIP) {
+        int64_t token = s.token + i;
+        const char *from = element(p, s.base + p->keys_at, token * p->dk);
+        float *to = keys + (s.at + i) / STRIP * p->dk * STRIP;
+        for (int64_t part = 0; part < STRIP; part += VMATH_LANES) {
+            vm_f scale = p->dtype == VW_I8 ? vm_load(scales + token + part) : vm_set(1);
+            for (int64_t d = 0; d < p->dk; d++) {
+                vm_f x = widen(p->dtype, element(p, from, d * STRIP + part));
+                vm_store(to + d * STRIP + part, p->dtype == VW_I8 ? x * scale : x);
+            }
+        }
+    }
+}
+
+/* Pages of an odd number of tokens: value by value. */
+static void keys_by_values(const vw_attention_page *p, stretch s, float *keys)
+{
+    const float *scales = (const float *)(const void *)s.base;
+    for (int64_t d = 0; d < p->dk; d++)
+        for (int64_t i = 0; i < s.n; i++) {
+            int64_t key = s.at + i, token = s.token + i;
+            float x = (float)vw_dtype_get(p->dtype, s.base + p->keys_at,
+                                          (size_t)(d * p->tokens + token));
+            keys[(key / STRIP * p->dk + d) * STRIP + key % STRIP] =
+                p->dtype == VW_I8 ? x * scales[token] : x;
+        }
+}
+
+static void values(const vw_attention_page *p, stretch s, const float *scales, int64_t columns,
+                   float *to)
+{
+    for (int64_t c = 0; c < vw_attention_strips(columns); c++)
+        for (int64_t i = 0; i < s.n; i++) {
+            int64_t token = s.token + i;
+            const char *from = element(p, s.base + p->values_at, (c * p->tokens + token) * STRIP);
+            for (int64_t part = 0; part < STRIP; part += VMATH_LANES) {
+                vm_f x = widen(p->dtype, element(p, from, part));
+                vm_store(to + (c * TILE + s.at + i) * STRIP + part,
+                         p->dtype == VW_I8 ? x * scales[token] : x);
+            }
+        }
+}
+
+/* Latent: keys are the values turned round. */
+static void turn(const vw_attention_page *p, int64_t n, const float *rows, float *keys)
+{
+    for (int64_t j = 0; j < n; j++)
+        for (int64_t d = 0; d < p->dk; d++)
+            keys[(j / STRIP * p->dk + d) * STRIP + j % STRIP] =
+                rows[(d / STRIP * TILE + j) * STRIP + d % STRIP];
+}
+
+static void gather(const vw_attention_page *p, stretch s, float *keys, float *rows)
+{
+    const float *scales = (const float *)(const void *)s.base;
+    if (p->is_latent) {
+        values(p, s, scales, p->dk, rows);
+        return;
+    }
+    if (p->key_strip == STRIP)
+        keys_by_strips(p, s, keys);
+    else
+        keys_by_values(p, s, keys);
+    values(p, s, scales + p->tokens, p->dv, rows);
+}
+
+static const char *head_base(const vw_attention_page *p, const vw_attention_head *head, int64_t key)
+{
+    return head->pages + (size_t)head->table[key / p->tokens] * p->page_bytes +
+           (size_t)head->head * p->head_bytes;
+}
+
+void VMATH_NAME(vw_attention_load)(const vw_attention_flash *f, const vw_attention_head *head,
+                                   int64_t tile, float *scratch, vw_attention_tile *out)
+{
+    const vw_attention_page *p = &f->page;
+    int64_t first = tile * TILE, left = head->n_keys - first, n = left < TILE ? left : TILE;
+    out->keys = scratch;
+    if (p->dtype == VW_F32 && p->tokens % TILE == 0 && !p->is_latent) {
+        const char *base = head_base(p, head, first);
+        int64_t token = first % p->tokens;
+        out->keys = (const float *)(const void *)(base + p->keys_at) + token * p->dk;
+        out->values = (const float *)(const void *)(base + p->values_at) + token * STRIP;
+        out->value_step = p->tokens * STRIP;
+    } else {
+        float *rows = scratch + vw_attention_strips(p->dk) * STRIP * TILE;
+        for (int64_t at = 0, m; at < n; at += m) {
+            int64_t token = (first + at) % p->tokens, room = p->tokens - token;
+            m = n - at < room ? n - at : room;
+            gather(p, (stretch){head_base(p, head, first + at), token, at, m}, scratch, rows);
+        }
+        if (p->is_latent)
+            turn(p, n, rows, scratch);
+        out->values = rows;
+        out->value_step = TILE * STRIP;
+    }
+}
