@@ -50,7 +50,8 @@ static void add_stop(vw_tokenizer_info *info, int32_t id)
 }
 
 /* eos_token_id is one id or several; the first one is *eos if the model names none. */
-static vw_status read_eos(sp_plugin *sp, const vw_json_doc *doc, int *found, vw_error *err)
+static vw_status read_eos(sp_plugin *sp, const vw_json_doc *doc, const char *file, int *found,
+                          vw_error *err)
 {
     const vw_json *json = sp->json;
     const vw_json_value *v = json->get(json->root(doc), "eos_token_id");
@@ -65,8 +66,8 @@ static vw_status read_eos(sp_plugin *sp, const vw_json_doc *doc, int *found, vw_
     for (size_t i = 0; i < json->count(v); i++) {
         id = json->integer(json->at(v, i));
         if (json->type(json->at(v, i)) != VW_JSON_INTEGER || id < 0 || id > INT32_MAX)
-            return vw_fail(err, VW_E_FORMAT, "%s: eos_token_id in the configuration: element %zu "
-                           "is no token id", sp->path, i);
+            return vw_fail(err, VW_E_FORMAT, "%s: \"eos_token_id\" has an element %zu that is no "
+                           "token id", file, i);
         add_stop(&sp->info, (int32_t)id);
     }
     *found = 1;
@@ -96,7 +97,7 @@ static vw_status read_configs(sp_plugin *sp, const char *folder, vw_error *err)
         vw_status status = open_json(sp, folder, files[i], &doc, err);
         if (!status && doc) {
             if (!found)
-                status = read_eos(sp, doc, &found, err);
+                status = read_eos(sp, doc, files[i], &found, err);
             if (!status)
                 status = read_id(sp, doc, "bos_token_id", &sp->info.bos, err);
             if (!status)
