@@ -185,16 +185,15 @@ static vw_status not_found(vw_kind kind, const char *name, vw_error *err)
                                  files.list[i].name);
     }
     if (nearest.best)
-        snprintf(meant, sizeof meant, "did you mean \"%s\"? ", nearest.best);
+        snprintf(meant, sizeof meant, "; did you mean \"%s\"?", nearest.best);
     vw_place_plugins_text(folders, sizeof folders);
-    status = vw_fail(err, VW_E_NOTFOUND, "no %s plugin of this name; %s(installed: %s; searched: %s)",
+    status = vw_fail(err, VW_E_NOTFOUND, "no %s plugin of this name%s (installed: %s; searched: %s)",
                      vw_kind_name(kind), meant, names, folders);
     files_free(&files);
     return status;
 }
 
-static vw_status open_named(vw_kind kind, const char *name, bool is_safe, const vw_module **module,
-                            vw_error *err)
+vw_status vw_registry_open(vw_kind kind, const char *name, const vw_module **module, vw_error *err)
 {
     char path[VW_PLACE_BYTES + 300];
     vw_examination found;
@@ -202,25 +201,15 @@ static vw_status open_named(vw_kind kind, const char *name, bool is_safe, const 
 
     if (!vw_loader_is_name(name) || !find_file(kind, name, path, sizeof path))
         return not_found(kind, name, err);
-    if (is_safe && !find_loaded(path)) {
-        status = vw_examine(kind, name, path, NULL, &found, err);
-        if (status != VW_OK)
-            return status;
-        if (!found.is_good)
-            return vw_fail(err, VW_E_ABI, "%s", found.problem);
-    }
+    *module = find_loaded(path);
+    if (*module)
+        return VW_OK;
+    status = vw_examine(kind, name, path, NULL, &found, err);
+    if (status != VW_OK)
+        return status;
+    if (!found.is_good)
+        return vw_fail(err, VW_E_ABI, "%s", found.problem);
     return load(kind, name, path, module, err);
-}
-
-vw_status vw_registry_open(vw_kind kind, const char *name, const vw_module **module, vw_error *err)
-{
-    return open_named(kind, name, false, module, err);
-}
-
-vw_status vw_registry_open_safely(vw_kind kind, const char *name, const vw_module **module,
-                                  vw_error *err)
-{
-    return open_named(kind, name, true, module, err);
 }
 
 /* ---- all of them ------------------------------------------------------------------------------- */

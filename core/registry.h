@@ -9,13 +9,10 @@
 
 #include "core/loader.h"
 
-/* A plugin by name.  VW_E_NOTFOUND says what there is and where was searched. */
+/* A plugin by name, tried in a child process before it is loaded here.  VW_E_NOTFOUND says what there
+ * is and where was searched; VW_E_ABI what is wrong with the file. */
 vw_status vw_registry_open(vw_kind kind, const char *name, const vw_module **module,
                            vw_error *err);
-
-/* The same, after a child process has tried it: for plugins that nobody has asked to use. */
-vw_status vw_registry_open_safely(vw_kind kind, const char *name, const vw_module **module,
-                                  vw_error *err);
 
 /* What `auto` means: the highest rank whose probe says yes; then the higher score; then the first
  * name.  `why` gets what the probe said.  VW_E_NOTFOUND lists every candidate with its reason. */

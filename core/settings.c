@@ -61,6 +61,7 @@ bool vw_settings_add(vw_settings *settings, const vw_setting *setting)
         return false;
     settings->list = list;
     settings->list[settings->n++] = *setting;
+    settings->has_warned = false;
     return true;
 }
 

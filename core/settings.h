@@ -37,7 +37,8 @@ struct vw_settings {
     size_t n, room;
     vw_section_line *sections;
     size_t n_sections, sections_room;
-    int n_files;     /* files and assignments so far: the order of origins */
+    int n_files;    /* files and assignments so far: the order of origins */
+    bool has_warned; /* of sections that cannot be checked: once is enough */
 };
 
 /* What is in force, or NULL. */

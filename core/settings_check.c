@@ -121,7 +121,7 @@ static bool find_tables(const vw_settings *settings, const vw_section_name *name
         t->list[1] = vw_implicit_options;
         return true;
     }
-    if (where && !is_chosen(settings, name))
+    if (where && !settings->has_warned && !is_chosen(settings, name))
         vw_log_line(vw_settings_log_level(settings), VW_LOG_WARN, "settings",
                     "%s: the section of %s/%s is not checked: %s", where, vw_kind_name(name->kind),
                     name->plugin, err.text);
@@ -200,6 +200,7 @@ void vw_settings_find_problems(const vw_settings *settings, vw_problems *problem
     }
     for (size_t i = 0; i < settings->n; i++)
         check_setting(settings, i, problems);
+    ((vw_settings *)settings)->has_warned = true;
 }
 
 vw_status vw_settings_check(const vw_settings *settings, vw_error *err)

@@ -131,7 +131,7 @@ static const vw_option *plugin_options(const vw_section_name *name)
 {
     const vw_module *module;
 
-    if (vw_registry_open_safely(name->kind, name->plugin, &module, NULL) != VW_OK)
+    if (vw_registry_open(name->kind, name->plugin, &module, NULL) != VW_OK)
         return NULL;
     return module->plugin->options;
 }
