@@ -96,6 +96,34 @@ t_kind_reasoning_t_LDADD = $(MOCK_LIBS)
 #   t_fuzz_NAME_LDFLAGS = $(FUZZ_LDFLAGS)
 fuzzers =
 
+check_PROGRAMS += t/fuzz-json.t
+t_fuzz_json_t_SOURCES = t/fuzz/json.c t/fuzz/replay.c
+fuzzers += t/fuzz/json
+t_fuzz_json_SOURCES = t/fuzz/json.c
+t_fuzz_json_LDFLAGS = $(FUZZ_LDFLAGS)
+
+FUZZ_WEIGHTS = t/fuzz/safetensors.c t/folder.c $(weights_safetensors_la_SOURCES)
+check_PROGRAMS += t/fuzz-safetensors.t
+t_fuzz_safetensors_t_SOURCES = $(FUZZ_WEIGHTS) t/fuzz/replay.c
+t_fuzz_safetensors_t_LDADD = $(MOCK_LIBS) libcore.la
+fuzzers += t/fuzz/safetensors
+t_fuzz_safetensors_SOURCES = $(FUZZ_WEIGHTS)
+t_fuzz_safetensors_LDADD = $(MOCK_LIBS) libcore.la
+t_fuzz_safetensors_LDFLAGS = $(FUZZ_LDFLAGS)
+
+if WITH_SENTENCEPIECE
+FUZZ_TOKENIZER = t/fuzz/tokenizer.c t/folder.c $(tokenizer_sentencepiece_la_SOURCES)
+check_PROGRAMS += t/fuzz-tokenizer.t
+t_fuzz_tokenizer_t_SOURCES = $(FUZZ_TOKENIZER) t/fuzz/replay.c
+t_fuzz_tokenizer_t_CXXFLAGS = $(AM_CXXFLAGS) $(SENTENCEPIECE_CFLAGS)
+t_fuzz_tokenizer_t_LDADD = $(MOCK_LIBS) libcore.la $(SENTENCEPIECE_LIBS)
+fuzzers += t/fuzz/tokenizer
+t_fuzz_tokenizer_SOURCES = $(FUZZ_TOKENIZER)
+t_fuzz_tokenizer_CXXFLAGS = $(AM_CXXFLAGS) $(SENTENCEPIECE_CFLAGS)
+t_fuzz_tokenizer_LDADD = $(MOCK_LIBS) libcore.la $(SENTENCEPIECE_LIBS)
+t_fuzz_tokenizer_LDFLAGS = $(FUZZ_LDFLAGS)
+endif
+
 # ---- documentation -----------------------------------------------------------------------------
 script_tests += t/man.t t/readme.t
 
