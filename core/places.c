@@ -93,9 +93,18 @@ static void make_absolute(char *path, size_t room)
     }
 }
 
+/* Where plugins lie below the library's folder: libtool builds both into one folder, .libs. */
+static const char *below_library(void)
+{
+    char folder[VW_PLACE_BYTES];
+    size_t n = beside_library("", folder, sizeof folder) ? strlen(folder) : 0;
+
+    return n > 7 && strcmp(folder + n - 7, "/.libs/") == 0 ? "." : "vishwamai";
+}
+
 static bool plugin_folder(size_t i, char *path, size_t room)
 {
-    if (!search_folder(getenv("VW_PLUGIN_PATH"), "vishwamai", VW_PLUGINSDIR, i, path, room))
+    if (!search_folder(getenv("VW_PLUGIN_PATH"), below_library(), VW_PLUGINSDIR, i, path, room))
         return false;
     make_absolute(path, room);
     return true;
