@@ -1,8 +1,8 @@
 /* kind-attention.c - conformance of the attention kind: every installed plugin against the formula.
  *
- * A fixture holds a batch: for each sequence its keys and values, of which the last n are this call's.
- * The cache is filled through append alone, into pages in shuffled order whose pool was full of NaN,
- * with table entries past the end that point nowhere.  Expected values are those of
+ * A fixture holds a batch: for each sequence its keys and values, of which the last n are this
+ * call's. The cache is filled through append alone, into pages in shuffled order whose pool was
+ * full of NaN, with table entries past the end that point nowhere.  Expected values are those of
  * kernels/ref/attention.h on the values as the cache's dtype rounds them; that formula in turn is
  * held against the vectors of the specification (section 15).  The bounds are the specification's
  * B32: 1 - cos < 1e-11, each element within 5e-4 of the root mean square, lse within 2e-5.
@@ -28,7 +28,7 @@ typedef struct bench {
 
 static vw_error err;
 
-/* ---- fixtures ---------------------------------------------------------------------------------- */
+/* ---- fixtures -------------------------------------------------------------------------------- */
 
 typedef struct shape {
     int q_heads, k_heads, dk, dv;
@@ -92,10 +92,21 @@ static vw_attention_problem problem_of(const fixture *f)
 {
     const shape *s = &f->s;
     vw_attention_problem p = {
-        .size = sizeof p, .q_heads = s->q_heads, .k_heads = s->k_heads, .dk = s->dk, .dv = s->dv,
-        .is_causal = s->is_causal, .window = s->window, .scale = f->scale, .cap = s->cap,
-        .is_latent = s->is_latent, .q_dtype = VW_F32, .kv_dtype = s->dtype,
-        .page_tokens = s->page, .max_sequences = f->n_sequences + 1, .max_keys = f->max_keys + 1,
+        .size = sizeof p,
+        .q_heads = s->q_heads,
+        .k_heads = s->k_heads,
+        .dk = s->dk,
+        .dv = s->dv,
+        .is_causal = s->is_causal,
+        .window = s->window,
+        .scale = f->scale,
+        .cap = s->cap,
+        .is_latent = s->is_latent,
+        .q_dtype = VW_F32,
+        .kv_dtype = s->dtype,
+        .page_tokens = s->page,
+        .max_sequences = f->n_sequences + 1,
+        .max_keys = f->max_keys + 1,
     };
     for (int b = 0; b < f->n_sequences; b++)
         p.max_queries += f->n[b] > f->S[b] ? f->n[b] : f->S[b];
@@ -165,8 +176,8 @@ static void set_batch(const fixture *f, cache *c, const int *from, const int *to
         most = to[s] - from[s] > most ? to[s] - from[s] : most;
     }
     c->start[f->n_sequences] = (int32_t)n;
-    c->batch = (vw_attention_batch){f->n_sequences, n, c->start, c->n_keys, c->table, c->stride,
-                                    f->max_keys, most};
+    c->batch = (vw_attention_batch){f->n_sequences, n,         c->start,    c->n_keys,
+                                    c->table,       c->stride, f->max_keys, most};
 }
 
 /* Append keys [from[b], to[b]) of every sequence. */
@@ -175,7 +186,8 @@ static void append(const bench *b, const fixture *f, cache *c, const int *from, 
     int64_t wk = (int64_t)f->s.k_heads * f->s.dk, wv = (int64_t)f->s.k_heads * f->s.dv;
     set_batch(f, c, from, to);
     int64_t n = c->batch.n_queries;
-    float *k = malloc((size_t)(n * (wk + 3) + 1) * sizeof *k), *v = malloc((size_t)(n * wv + 1) * 4);
+    float *k = malloc((size_t)(n * (wk + 3) + 1) * sizeof *k),
+          *v = malloc((size_t)(n * wv + 1) * 4);
     for (int s = 0; s < f->n_sequences; s++)
         for (int i = from[s]; i < to[s]; i++) {
             int64_t row = c->start[s] + i - from[s];
@@ -190,8 +202,8 @@ static void append(const bench *b, const fixture *f, cache *c, const int *from, 
     free(k), free(v);
 }
 
-/* Attend with rows [from[b], from[b] + n) of q, which stand at the end of to[b] keys; the results go
- * to the same rows of out and lse. */
+/* Attend with rows [from[b], from[b] + n) of q, which stand at the end of to[b] keys; the
+ * results go to the same rows of out and lse. */
 static void attend(const bench *b, const fixture *f, cache *c, const int *first, const int *from,
                    const int *to, float *out, float *lse)
 {
@@ -214,7 +226,8 @@ static void attend(const bench *b, const fixture *f, cache *c, const int *first,
         ok(0, "%s: run allocates", b->name);
     for (int s = 0; s < f->n_sequences; s++) {
         for (int i = 0; i < to[s] - from[s]; i++) {
-            memcpy(out + (row + first[s] + i) * wo, o + (c->start[s] + i) * (wo + 5), (size_t)wo * 4);
+            memcpy(out + (row + first[s] + i) * wo, o + (c->start[s] + i) * (wo + 5),
+                   (size_t)wo * 4);
             memcpy(lse + (row + first[s] + i) * f->s.q_heads, l + (c->start[s] + i) * f->s.q_heads,
                    (size_t)f->s.q_heads * 4);
         }
@@ -237,7 +250,7 @@ static void attend_once(const bench *b, fixture *f)
     free_cache(b, &c);
 }
 
-/* ---- expectation ------------------------------------------------------------------------------- */
+/* ---- expectation ----------------------------------------------------------------------------- */
 
 /* A row as the cache keeps it: int8 has one scale a token and head. */
 static void round_row(vw_dtype dtype, float *x, int64_t n)
@@ -275,7 +288,8 @@ static void formula(const fixture *f, float *out, float *lse)
     void *space = malloc(vw_ref_attend_space(&a, f->max_keys));
     int64_t row = 0, wk = (int64_t)s->k_heads * s->dk, wv = (int64_t)s->k_heads * s->dv;
     for (int b = 0; b < f->n_sequences; b++) {
-        float *k = malloc((size_t)(f->S[b] * wk + 1) * 4), *v = malloc((size_t)(f->S[b] * wv + 1) * 4);
+        float *k = malloc((size_t)(f->S[b] * wk + 1) * 4),
+              *v = malloc((size_t)(f->S[b] * wv + 1) * 4);
         memcpy(k, f->k[b], (size_t)(f->S[b] * wk) * 4);
         memcpy(v, f->v[b], (size_t)(f->S[b] * wv) * 4);
         for (int64_t i = 0; i < (int64_t)f->S[b] * s->k_heads; i++) {
@@ -333,7 +347,8 @@ static void check(const bench *b, shape s, int n, int S, const char *what)
     fixture f = make_fixture(s, 1, &n, &S);
     attend_once(b, &f);
     double d = distance_of(&f, f.out, f.lse);
-    ok(d <= 1, "%s: %s: %d on %d, heads %d/%d, %d/%d, causal %d, window %d, cap %g, %s, pages of %d",
+    ok(d <= 1,
+       "%s: %s: %d on %d, heads %d/%d, %d/%d, causal %d, window %d, cap %g, %s, pages of %d",
        b->name, what, n, S, s.q_heads, s.k_heads, s.dk, s.dv, s.is_causal, s.window, (double)s.cap,
        vw_dtype_name(s.dtype), s.page);
     if (!(d <= 1))
@@ -341,7 +356,7 @@ static void check(const bench *b, shape s, int n, int S, const char *what)
     free_fixture(&f);
 }
 
-/* ---- the vectors of the specification ---------------------------------------------------------- */
+/* ---- the vectors of the specification -------------------------------------------------------- */
 
 typedef struct vector {
     const char *name;
@@ -353,42 +368,154 @@ typedef struct vector {
 } vector;
 
 static const vector vectors[] = {
-    {"A1", 4, 4, 2, 2, 8, 8, 1, 0, 0, -2.51325780689, -3.47638363431, 0.0953111532836,
-     0.354318624871, 0, -0.220983216871, 0.875, 2.11221108278,
+    {"A1",
+     4,
+     4,
+     2,
+     2,
+     8,
+     8,
+     1,
+     0,
+     0,
+     -2.51325780689,
+     -3.47638363431,
+     0.0953111532836,
+     0.354318624871,
+     0,
+     -0.220983216871,
+     0.875,
+     2.11221108278,
      {0.8838834765, 0.03235541589, 1.256503083, 1.42566543, -0.7733980419, -0.3012217305,
       1.600427886, 1.533781087},
      {-0.659148819127, -0.284148819127, 0.0908511808731, 0.465851180873}},
-    {"A2", 3, 7, 4, 2, 8, 8, 1, 0, 0, 0.0967438223703, 1.96323452865, -0.258474961935,
-     -3.13575140998, 0, 0.670397621087, -0.375, -0.967915950156,
+    {"A2",
+     3,
+     7,
+     4,
+     2,
+     8,
+     8,
+     1,
+     0,
+     0,
+     0.0967438223703,
+     1.96323452865,
+     -0.258474961935,
+     -3.13575140998,
+     0,
+     0.670397621087,
+     -0.375,
+     -0.967915950156,
      {1.839697434, 1.8368341, 2.2469869, 1.812981875, 2.408798568, 2.198603644, 1.756611698,
       2.044392839, 2.159126513, 1.522762557, 1.92012129, 1.90204584},
      {-0.264669165504, 0.110330834496, 0.356033714932, -0.0936607993097}},
-    {"A3", 5, 7, 4, 2, 8, 8, 1, 3, 0, 1.52463570339, 3.02504605576, -0.643504656939,
-     -1.08888736779, 0, 2.3040796755, 0.25, 5.44003997149,
-     {1.612467947, 1.357876706, 1.193846261, 1.194535574, 1.222805142, 1.132977609, 1.32670334,
+    {"A3",
+     5,
+     7,
+     4,
+     2,
+     8,
+     8,
+     1,
+     3,
+     0,
+     1.52463570339,
+     3.02504605576,
+     -0.643504656939,
+     -1.08888736779,
+     0,
+     2.3040796755,
+     0.25,
+     5.44003997149,
+     {1.612467947,  1.357876706, 1.193846261, 1.194535574,  1.222805142, 1.132977609, 1.32670334,
       0.7769641356, 1.254557356, 1.446114721, 0.8915102731, 1.029816283, 1.132977609, 1.32670334,
-      0.7769641356, 1.28907579, 1.452816615, 1.381961346, 1.300279493, 1.341701557},
+      0.7769641356, 1.28907579,  1.452816615, 1.381961346,  1.300279493, 1.341701557},
      {0.175031680879, 0.550031680879, 0.400793961604, -0.824968319121}},
-    {"A4", 4, 6, 4, 1, 8, 8, 1, 0, 0.5f, -11.819326235, -42.3982299288, -0.161836960597,
-     -1.05893763608, -0.0250346243275, -0.153021230719, 0, 1.20037662281,
+    {"A4",
+     4,
+     6,
+     4,
+     1,
+     8,
+     8,
+     1,
+     0,
+     0.5f,
+     -11.819326235,
+     -42.3982299288,
+     -0.161836960597,
+     -1.05893763608,
+     -0.0250346243275,
+     -0.153021230719,
+     0,
+     1.20037662281,
      {1.381539157, 1.439648251, 1.834574296, 1.86804538, 1.088195512, 1.634328942, 1.696355229,
       1.845580073, 1.281910449, 1.419666562, 1.687957664, 2.000086133, 0.803132267, 1.572863461,
       1.586553819, 1.834017403},
      {-0.351527904314, 0.0234720956856, 0.398472095686, 0.0273541830925}},
-    {"A5", 6, 9, 4, 2, 8, 8, 1, 4, 0.75f, 1.59762302337, 17.9278940662, -0.358850978854,
-     -2.30073723824, -0.0662002088768, 1.87989097197, 0.375, 4.98534924525,
-     {1.643819755, 1.676645247, 1.651479524, 1.448777585, 1.623052769, 1.566457082, 1.356203998,
-      1.430185776, 1.063235208, 1.650717332, 1.451616353, 1.642148266, 1.364540362, 1.431110138,
-      1.356203998, 1.430185776, 1.063235208, 1.650717332, 1.389377949, 1.545743417, 1.451145253,
-      1.653519555, 1.401572335, 1.526653481},
+    {"A5",
+     6,
+     9,
+     4,
+     2,
+     8,
+     8,
+     1,
+     4,
+     0.75f,
+     1.59762302337,
+     17.9278940662,
+     -0.358850978854,
+     -2.30073723824,
+     -0.0662002088768,
+     1.87989097197,
+     0.375,
+     4.98534924525,
+     {1.643819755, 1.676645247, 1.651479524, 1.448777585, 1.623052769, 1.566457082,
+      1.356203998, 1.430185776, 1.063235208, 1.650717332, 1.451616353, 1.642148266,
+      1.364540362, 1.431110138, 1.356203998, 1.430185776, 1.063235208, 1.650717332,
+      1.389377949, 1.545743417, 1.451145253, 1.653519555, 1.401572335, 1.526653481},
      {0.683775531604, -0.00951257462537, -0.372103603555, -0.316224468396}},
-    {"A7", 5, 2, 2, 1, 8, 8, 1, 0, 0, -7.08513419275, -11.8261047616, 0.00154319969146,
-     0.836119323402, 0, 0.534779286793, -0.375, 2.90381771334,
+    {"A7",
+     5,
+     2,
+     2,
+     1,
+     8,
+     8,
+     1,
+     0,
+     0,
+     -7.08513419275,
+     -11.8261047616,
+     0.00154319969146,
+     0.836119323402,
+     0,
+     0.534779286793,
+     -0.375,
+     2.90381771334,
      {INFINITY, INFINITY, INFINITY, -0.3535533906, 0.966436211, INFINITY, INFINITY, INFINITY,
       -0.9059805634, 1.168295583},
      {-0.956112626247, -0.581112626247, -0.206112626247, 0.168887373753}},
-    {"A8", 3, 5, 2, 2, 12, 8, 0, 0, 0, -0.315508370415, 2.6018860284, 0.0765491292014,
-     0.980834926593, 0, -0.0249113509026, 0.75, 4.10488446115,
+    {"A8",
+     3,
+     5,
+     2,
+     2,
+     12,
+     8,
+     0,
+     0,
+     0,
+     -0.315508370415,
+     2.6018860284,
+     0.0765491292014,
+     0.980834926593,
+     0,
+     -0.0249113509026,
+     0.75,
+     4.10488446115,
      {1.899190754, 1.715125041, 1.914756439, 1.823750028, 1.459155558, 1.911657534},
      {-0.568538610749, -0.193538610749, 0.181461389251, 0.338149063509}},
 };
@@ -400,8 +527,7 @@ static void fill_pattern(float *x, int rows, int heads, int width, int a, int b,
     for (int i = 0; i < rows; i++)
         for (int h = 0; h < heads; h++)
             for (int d = 0; d < width; d++)
-                *x++ = i < first ? 0
-                                 : (float)((a * (i - first) + b * h + c * d) % m - half) / div;
+                *x++ = i < first ? 0 : (float)((a * (i - first) + b * h + c * d) % m - half) / div;
 }
 
 /* Both sums of a tensor, to 1e-6 of the sum of its terms' sizes. */
@@ -420,8 +546,8 @@ static void check_sums(const bench *b, const char *what, const float *x, int64_t
 
 static fixture vector_fixture(const vector *t, int page)
 {
-    shape s = {t->q_heads, t->k_heads, t->dk, t->dv, t->is_causal, t->window, t->cap, VW_F32, page,
-               0};
+    shape s = {t->q_heads, t->k_heads, t->dk,  t->dv, t->is_causal,
+               t->window,  t->cap,     VW_F32, page,  0};
     fixture f = make_fixture(s, 1, &t->n, &t->S);
     fill_pattern(f.q[0], t->n, t->q_heads, t->dk, 3, 5, 7, 11, 5, 4, 0);
     fill_pattern(f.k[0], t->S, t->k_heads, t->dk, 5, 3, 2, 13, 6, 4, 0);
@@ -453,13 +579,13 @@ static void test_vectors(const bench *b)
         }
 }
 
-/* ---- grids ------------------------------------------------------------------------------------- */
+/* ---- grids ----------------------------------------------------------------------------------- */
 
 static void test_grid(const bench *b)
 {
     static const int pairs[][2] = {{113, 203}, {1, 217}, {70, 70}, {5, 2}, {65, 129}, {128, 64}};
     static const int heads[][2] = {{1, 1}, {6, 2}, {8, 1}, {3, 3}};
-    static const int sizes[][2] = {{32, 32}, {40, 40}, {59, 59},   {64, 64},  {96, 96},
+    static const int sizes[][2] = {{32, 32},   {40, 40},   {59, 59},   {64, 64},   {96, 96},
                                    {111, 111}, {128, 128}, {192, 128}, {256, 256}, {1, 3}};
     int turn = 0;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
@@ -525,13 +651,14 @@ static void test_latent(const bench *b)
     check(b, full, 2, 600, "latent");
 }
 
-/* ---- what must not matter ---------------------------------------------------------------------- */
+/* ---- what must not matter -------------------------------------------------------------------- */
 
 /* Two runs of equal data give equal bits. */
 static void same(const bench *b, const fixture *f, const float *out, const float *lse,
                  const char *what)
 {
-    is_mem(out, f->out, (size_t)(f->n_queries * f->s.q_heads * f->s.dv) * 4, "%s: %s", b->name, what);
+    is_mem(out, f->out, (size_t)(f->n_queries * f->s.q_heads * f->s.dv) * 4, "%s: %s", b->name,
+           what);
     is_mem(lse, f->lse, (size_t)(f->n_queries * f->s.q_heads) * 4, "%s: %s, lse", b->name, what);
 }
 
@@ -704,7 +831,7 @@ static void test_detector(const bench *b)
     free_fixture(&f);
 }
 
-/* ---- dense forward and gradients --------------------------------------------------------------- */
+/* ---- dense forward and gradients ------------------------------------------------------------- */
 
 typedef struct grads {
     float *d_out, *dq, *dk, *dv;
@@ -731,7 +858,8 @@ static void run_backward(const bench *b, fixture *f, const float *d_out, grads *
     vw_tensor tv = vw_tensor_2d(v, VW_F32, n, wv), to = vw_tensor_2d(f->out, VW_F32, n, wo);
     vw_tensor td = vw_tensor_2d((float *)(uintptr_t)d_out, VW_F32, n, wo);
     ok(b->ops->run_dense(b->self, &c.plan, NULL, &c.batch, tq, tk, tv, to, f->lse, c.workspace,
-                         &err) == VW_OK, "%s: run_dense", b->name);
+                         &err) == VW_OK,
+       "%s: run_dense", b->name);
     ok(b->ops->backward(b->self, &c.plan, NULL, &c.batch, tq, tk, tv, to, f->lse, td,
                         vw_tensor_2d(g->dq, VW_F32, n, wq), vw_tensor_2d(g->dk, VW_F32, n, wk),
                         vw_tensor_2d(g->dv, VW_F32, n, wv), c.workspace, &err) == VW_OK,
@@ -820,7 +948,10 @@ static void test_gradient_slope(const bench *b, shape s)
                 free(which == 0 ? moved.q[q] : which == 1 ? moved.k[q] : moved.v[q]);
         }
         near(slope, share, 2e-4 * size, "%s: slope along %s, window %d, cap %g", b->name,
-             which == 0 ? "q" : which == 1 ? "k" : "v", s.window, (double)s.cap);
+             which == 0   ? "q"
+             : which == 1 ? "k"
+                          : "v",
+             s.window, (double)s.cap);
         free(direction);
     }
     free(d_out);
@@ -834,7 +965,8 @@ static void test_gradients(const bench *b)
         skip(1, "%s has no backward", b->name);
         return;
     }
-    shape plain = {4, 4, 8, 8, 1, 0, 0, VW_F32, 64, 0}, all = {4, 2, 12, 8, 1, 5, 1.5f, VW_F32, 64, 0};
+    shape plain = {4, 4, 8, 8, 1, 0, 0, VW_F32, 64, 0},
+          all = {4, 2, 12, 8, 1, 5, 1.5f, VW_F32, 64, 0};
     test_gradient_vectors(b);
     test_gradient_slope(b, plain);
     test_gradient_slope(b, all);

@@ -1,7 +1,7 @@
 /* kind-device.c - conformance of the device kind: every installed device against the formulas.
  *
- * Memory of a device is reached through upload and download alone, so a device whose memory the host
- * cannot see is tested by the same text.  Expected values are computed here in double, from
+ * Memory of a device is reached through upload and download alone, so a device whose memory the
+ * host cannot see is tested by the same text.  Expected values are computed here in double, from
  * kernels/ref/pointwise.h or from the sentence in device.h.
  */
 #include "kernels/ref/pointwise.h"
@@ -25,9 +25,10 @@ typedef struct bench {
 
 static vw_error err;
 
-#define must(call, ...) (err.text[0] = 0, ok((call) == VW_OK, __VA_ARGS__) || (diag("%s", err.text), 0))
+#define must(call, ...) \
+    (err.text[0] = 0, ok((call) == VW_OK, __VA_ARGS__) || (diag("%s", err.text), 0))
 
-/* ---- device memory ----------------------------------------------------------------------------- */
+/* ---- device memory --------------------------------------------------------------------------- */
 
 static void *to_device(const bench *b, const void *host, size_t bytes, vw_buffer *buffer)
 {
@@ -90,7 +91,8 @@ static void drop(const bench *b, grid *g)
 }
 
 /* All values of a grid within `bound` (absolute plus relative) of the expectation. */
-static void expect(const bench *b, const grid *g, const double *want, double bound, const char *what)
+static void expect(const bench *b, const grid *g, const double *want, double bound,
+                   const char *what)
 {
     float *got = fetch(b, g);
     double worst = 0;
@@ -111,7 +113,7 @@ static double *doubles(const grid *g)
     return x;
 }
 
-/* ---- memory, streams, events ------------------------------------------------------------------- */
+/* ---- memory, streams, events ----------------------------------------------------------------- */
 
 static void test_memory(const bench *b)
 {
@@ -163,7 +165,7 @@ static void test_events(const bench *b)
     b->ops->event_free(b->self, to);
 }
 
-/* ---- the pointwise set ------------------------------------------------------------------------- */
+/* ---- the pointwise set ----------------------------------------------------------------------- */
 
 static void test_norm(const bench *b, int64_t rows, int64_t n)
 {
@@ -347,7 +349,7 @@ static void test_top_k(const bench *b, int64_t n, int32_t k)
     free(got), free(raw);
 }
 
-/* ---- number formats ---------------------------------------------------------------------------- */
+/* ---- number formats -------------------------------------------------------------------------- */
 
 static void test_16_bits(const bench *b, vw_dtype dtype)
 {
@@ -432,7 +434,7 @@ static void test_quantised(const bench *b, vw_dtype dtype, int64_t group)
     drop(b, &x), drop(b, &back), drop(b, &scales);
 }
 
-/* ---- sampling ---------------------------------------------------------------------------------- */
+/* ---- sampling -------------------------------------------------------------------------------- */
 
 /* One draw from one row of n logits. */
 static int32_t draw(const bench *b, const float *logits, int64_t n, vw_sample_desc desc,
@@ -445,7 +447,8 @@ static int32_t draw(const bench *b, const float *logits, int64_t n, vw_sample_de
     to_device(b, NULL, sizeof result, &out);
     to_device(b, NULL, bytes, &space);
     must(b->ops->sample(b->self, b->stream, vw_tensor_2d(row.data, VW_F32, 1, n), &desc, out.data,
-                        (float *)out.data + 1, space.data, &err), "sample");
+                        (float *)out.data + 1, space.data, &err),
+         "sample");
     from_device(b, result, out.data, sizeof result);
     if (logprob)
         memcpy(logprob, &result[1], sizeof *logprob);
@@ -570,7 +573,7 @@ static void test_large_vocabulary(const bench *b)
     free(row);
 }
 
-/* ---- what must not matter ---------------------------------------------------------------------- */
+/* ---- what must not matter -------------------------------------------------------------------- */
 
 /* The same work with 1 and with 3 threads, forwards and backwards, large enough to be split. */
 static void test_threads(const bench *b)

@@ -41,6 +41,15 @@ t_kind_device_t_LDADD = libkernels_ref.la $(MOCK_LIBS) -lm
 t_kind_attention_t_SOURCES = t/kind-attention.c
 t_kind_attention_t_LDADD = libkernels_ref.la $(MOCK_LIBS) -lm
 
+# The kernels one by one, and once more with 512-bit vectors that the compiler splits.
+check_LTLIBRARIES += t/libwide.la
+t_libwide_la_SOURCES = kernels/cpu/attention-flash.c kernels/cpu/attention-load.c \
+	kernels/cpu/pointwise.c
+t_libwide_la_CFLAGS = $(KERNEL_CFLAGS) -DVW_ISA=wide -DVMATH_LANES=16
+check_PROGRAMS += t/attention-kernels.t
+t_attention_kernels_t_SOURCES = t/attention-kernels.c
+t_attention_kernels_t_LDADD = t/libwide.la libkernels_cpu.la libkernels_ref.la t/tap/libtap.la -lm
+
 # ---- tokenizer and weights ---------------------------------------------------------------------
 check_PROGRAMS += t/json.t
 t_json_t_SOURCES = t/json.c t/folder.c t/folder.h

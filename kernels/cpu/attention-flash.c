@@ -1,12 +1,15 @@
 /* attention-flash.c - the arithmetic of flash attention; compiled once per instruction set.
  *
  * Both products, scores = q K^T and o += p V, are one micro-kernel: a few rows whose values are
- * broadcast, times two vectors that stream from a strip of 16 floats.  MR rows by two vectors of sums
- * stay in registers.  Rows that do not see the same keys share what they have in common; the few
- * keys that only some of them see are added row by row, so that a hidden key is never touched.
+ * broadcast, times two vectors that stream from a strip of 16 floats.  MR rows by two vectors of
+ * sums stay in registers.  Rows that do not see the same keys share what they have in common; the
+ * few keys that only some of them see are added row by row, so that a hidden key is never touched.
  */
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/vmath.h"
+
+vw_attention_load_fn VMATH_NAME(vw_attention_load);
+extern const vw_attention_kernels VMATH_NAME(vw_attention);
 
 enum { ROWS = VW_ATTENTION_ROWS, TILE = VW_ATTENTION_TILE, STRIP = VW_ATTENTION_STRIP };
 enum { CHUNK = VW_ATTENTION_CHUNK, P_STRIDE = TILE + STRIP };
@@ -15,7 +18,7 @@ enum { MR = LANES == 16 ? 12 : 6 }; /* what the registers hold: 32 of AVX-512, e
 
 static const float no_max = -1e30f; /* finite, so that no difference of maxima is a NaN */
 
-/* ---- the micro-kernel -------------------------------------------------------------------------- */
+/* ---- the micro-kernel ------------------------------------------------------------------------ */
 
 /* The two vectors of 32 or fewer columns: b0 and b1 advance 16 floats a step. */
 typedef struct columns {
@@ -55,21 +58,46 @@ static void multiply(int mr, int64_t steps, const float *a, int64_t lda, columns
                      int64_t ldc, int is_add)
 {
     switch (mr) {
-    case 1: micro(1, steps, a, lda, col, c, ldc, is_add); break;
-    case 2: micro(2, steps, a, lda, col, c, ldc, is_add); break;
-    case 3: micro(3, steps, a, lda, col, c, ldc, is_add); break;
-    case 4: micro(4, steps, a, lda, col, c, ldc, is_add); break;
-    case 5: micro(5, steps, a, lda, col, c, ldc, is_add); break;
-    case 6: micro(6, steps, a, lda, col, c, ldc, is_add); break;
+    case 1:
+        micro(1, steps, a, lda, col, c, ldc, is_add);
+        break;
+    case 2:
+        micro(2, steps, a, lda, col, c, ldc, is_add);
+        break;
+    case 3:
+        micro(3, steps, a, lda, col, c, ldc, is_add);
+        break;
+    case 4:
+        micro(4, steps, a, lda, col, c, ldc, is_add);
+        break;
+    case 5:
+        micro(5, steps, a, lda, col, c, ldc, is_add);
+        break;
+    case 6:
+        micro(6, steps, a, lda, col, c, ldc, is_add);
+        break;
 #if VMATH_LANES == 16
-    case 7: micro(7, steps, a, lda, col, c, ldc, is_add); break;
-    case 8: micro(8, steps, a, lda, col, c, ldc, is_add); break;
-    case 9: micro(9, steps, a, lda, col, c, ldc, is_add); break;
-    case 10: micro(10, steps, a, lda, col, c, ldc, is_add); break;
-    case 11: micro(11, steps, a, lda, col, c, ldc, is_add); break;
-    case 12: micro(12, steps, a, lda, col, c, ldc, is_add); break;
+    case 7:
+        micro(7, steps, a, lda, col, c, ldc, is_add);
+        break;
+    case 8:
+        micro(8, steps, a, lda, col, c, ldc, is_add);
+        break;
+    case 9:
+        micro(9, steps, a, lda, col, c, ldc, is_add);
+        break;
+    case 10:
+        micro(10, steps, a, lda, col, c, ldc, is_add);
+        break;
+    case 11:
+        micro(11, steps, a, lda, col, c, ldc, is_add);
+        break;
+    case 12:
+        micro(12, steps, a, lda, col, c, ldc, is_add);
+        break;
 #endif
-    default: break;
+    default:
+        break;
     }
 }
 
@@ -89,17 +117,17 @@ static inline columns columns_at(const float *strips, int64_t step, int64_t stri
 
 enum { STRIPS_A_CALL = LANES < STRIP ? 1 : 2, PART = LANES < STRIP ? 2 * LANES : STRIP };
 
-/* ---- one piece of work ------------------------------------------------------------------------- */
+/* ---- one piece of work ----------------------------------------------------------------------- */
 
 typedef struct piece {
     const vw_attention_flash *f;
-    int64_t n;                 /* rows */
+    int64_t n;                  /* rows */
     int64_t lo[ROWS], hi[ROWS]; /* keys that each sees */
-    int n_groups, size;        /* rows are taken in groups of at most `size` <= MR */
-    float *q, *p;              /* [ROWS][q_stride], [ROWS][P_STRIDE] */
+    int n_groups, size;         /* rows are taken in groups of at most `size` <= MR */
+    float *q, *p;               /* [ROWS][q_stride], [ROWS][P_STRIDE] */
     int64_t q_stride;
-    float *tile;               /* of the loader */
-    void *part;                /* a state for chunks after the first */
+    float *tile; /* of the loader */
+    void *part;  /* a state for chunks after the first */
 } piece;
 
 static int64_t q_stride(const vw_attention_flash *f)
@@ -169,11 +197,13 @@ static void soften_row(const vw_attention_flash *f, float *p, int64_t lo, int64_
     float old = state->max[row], max;
     vm_f top = vm_set(old), sum = vm_set(0);
     for (int64_t i = first; i < hi; i += LANES) {
-        vm_f z = vm_load(p + i), index = lane_index(i);
+        vm_f z = vm_load(p + i);
         if (f->cap > 0)
             z = f->cap * vm_tanh(z);
-        if (i < lo || i + LANES > hi)
+        if (i < lo || i + LANES > hi) {
+            vm_f index = lane_index(i);
             z = vm_select((index >= (float)lo) & (index < (float)hi), z, vm_set(-INFINITY));
+        }
         vm_store(p + i, z);
         top = vm_max(z, top);
     }
@@ -214,7 +244,7 @@ static void clip(const piece *w, int64_t row, int64_t first, int64_t *lo, int64_
         *hi = *lo;
 }
 
-/* A group's rows in rising order of keys: what comes before the common keys, those, what follows. */
+/* A group's rows in rising order of keys: those before the common keys, these, those after. */
 static void add_group(const piece *w, int64_t row, int mr, int64_t first, columns col,
                       vw_attention_state *state)
 {
@@ -274,7 +304,7 @@ static void attend_chunk(piece *w, const vw_attention_head *head, int64_t chunk,
         attend_tile(w, head, t, from, to, state);
 }
 
-/* ---- what is exported -------------------------------------------------------------------------- */
+/* ---- what is exported ------------------------------------------------------------------------ */
 
 /* An empty side leaves the other as it is, to the bit. */
 static void fold(const vw_attention_flash *f, int64_t n, vw_attention_state *total,

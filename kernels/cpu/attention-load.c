@@ -6,6 +6,8 @@
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/vmath.h"
 
+vw_attention_load_fn VMATH_NAME(vw_attention_load);
+
 enum { STRIP = VW_ATTENTION_STRIP, TILE = VW_ATTENTION_TILE };
 
 /* The tokens [token, token + n) of a page, which are keys [at, at + n) of the tile. */
@@ -14,37 +16,66 @@ typedef struct stretch {
     int64_t token, at, n;
 } stretch;
 
-static inline const char *element(const vw_attention_page *p, const char *from, int64_t i)
+static inline const char *element(vw_dtype dtype, const char *from, int64_t i)
 {
-    return from + (size_t)i * (vw_dtype_bits(p->dtype) / 8);
+    return from + (size_t)i * (vw_dtype_bits(dtype) / 8);
 }
 
 static inline vm_f widen(vw_dtype dtype, const char *from)
 {
     switch (dtype) {
-    case VW_BF16: return vm_from_bf16((const uint16_t *)(const void *)from);
-    case VW_F16: return vm_from_f16((const uint16_t *)(const void *)from);
-    case VW_I8: return vm_from_i8((const int8_t *)from);
-    default: return vm_load((const float *)(const void *)from);
+    case VW_BF16:
+        return vm_from_bf16((const uint16_t *)(const void *)from);
+    case VW_F16:
+        return vm_from_f16((const uint16_t *)(const void *)from);
+    case VW_I8:
+        return vm_from_i8((const int8_t *)from);
+    default:
+        return vm_load((const float *)(const void *)from);
     }
 }
 
+/* The two loops are inlined with a constant dtype, so that they hold no switch. */
+#define WITH_DTYPE(call) \
+    switch (p->dtype) {  \
+    case VW_BF16:        \
+        call(VW_BF16);   \
+        break;           \
+    case VW_F16:         \
+        call(VW_F16);    \
+        break;           \
+    case VW_I8:          \
+        call(VW_I8);     \
+        break;           \
+    default:             \
+        call(VW_F32);    \
+    }
+
 /* Strips of 16 tokens to strips of 16 keys: vectors stay what they are. */
-static void keys_by_strips(const vw_attention_page *p, stretch s, float *keys)
+__attribute__((always_inline)) static inline void
+key_strips(vw_dtype dtype, const vw_attention_page *p, stretch s, float *keys)
 {
     const float *scales = (const float *)(const void *)s.base;
     for (int64_t i = 0; i < s.n; i += STRIP) {
         int64_t token = s.token + i;
-        const char *from = element(p, s.base + p->keys_at, token * p->dk);
+        const char *from = element(dtype, s.base + p->keys_at, token * p->dk);
         float *to = keys + (s.at + i) / STRIP * p->dk * STRIP;
-        for (int64_t part = 0; part < STRIP; part += VMATH_LANES) {
-            vm_f scale = p->dtype == VW_I8 ? vm_load(scales + token + part) : vm_set(1);
-            for (int64_t d = 0; d < p->dk; d++) {
-                vm_f x = widen(p->dtype, element(p, from, d * STRIP + part));
-                vm_store(to + d * STRIP + part, p->dtype == VW_I8 ? x * scale : x);
+        vm_f scale[STRIP / VMATH_LANES];
+        for (int64_t part = 0; part < STRIP; part += VMATH_LANES)
+            scale[part / VMATH_LANES] = dtype == VW_I8 ? vm_load(scales + token + part) : vm_set(1);
+        for (int64_t d = 0; d < p->dk; d++, to += STRIP)
+            for (int64_t part = 0; part < STRIP; part += VMATH_LANES) {
+                vm_f x = widen(dtype, element(dtype, from, d * STRIP + part));
+                vm_store(to + part, dtype == VW_I8 ? x * scale[part / VMATH_LANES] : x);
             }
-        }
     }
+}
+
+static void keys_by_strips(const vw_attention_page *p, stretch s, float *keys)
+{
+#define CALL(dtype) key_strips(dtype, p, s, keys)
+    WITH_DTYPE(CALL)
+#undef CALL
 }
 
 /* Pages of an odd number of tokens: value by value. */
@@ -54,26 +85,35 @@ static void keys_by_values(const vw_attention_page *p, stretch s, float *keys)
     for (int64_t d = 0; d < p->dk; d++)
         for (int64_t i = 0; i < s.n; i++) {
             int64_t key = s.at + i, token = s.token + i;
-            float x = (float)vw_dtype_get(p->dtype, s.base + p->keys_at,
-                                          (size_t)(d * p->tokens + token));
+            float x =
+                (float)vw_dtype_get(p->dtype, s.base + p->keys_at, (size_t)(d * p->tokens + token));
             keys[(key / STRIP * p->dk + d) * STRIP + key % STRIP] =
                 p->dtype == VW_I8 ? x * scales[token] : x;
         }
 }
 
+__attribute__((always_inline)) static inline void value_strips(vw_dtype dtype,
+                                                               const vw_attention_page *p,
+                                                               stretch s, const float *scales,
+                                                               int64_t columns, float *to)
+{
+    for (int64_t c = 0; c < vw_attention_strips(columns); c++) {
+        const char *from = element(dtype, s.base + p->values_at, (c * p->tokens + s.token) * STRIP);
+        float *row = to + (c * TILE + s.at) * STRIP;
+        for (int64_t i = 0; i < s.n; i++, row += STRIP)
+            for (int64_t part = 0; part < STRIP; part += VMATH_LANES) {
+                vm_f x = widen(dtype, element(dtype, from, i * STRIP + part));
+                vm_store(row + part, dtype == VW_I8 ? x * scales[s.token + i] : x);
+            }
+    }
+}
+
 static void values(const vw_attention_page *p, stretch s, const float *scales, int64_t columns,
                    float *to)
 {
-    for (int64_t c = 0; c < vw_attention_strips(columns); c++)
-        for (int64_t i = 0; i < s.n; i++) {
-            int64_t token = s.token + i;
-            const char *from = element(p, s.base + p->values_at, (c * p->tokens + token) * STRIP);
-            for (int64_t part = 0; part < STRIP; part += VMATH_LANES) {
-                vm_f x = widen(p->dtype, element(p, from, part));
-                vm_store(to + (c * TILE + s.at + i) * STRIP + part,
-                         p->dtype == VW_I8 ? x * scales[token] : x);
-            }
-        }
+#define CALL(dtype) value_strips(dtype, p, s, scales, columns, to)
+    WITH_DTYPE(CALL)
+#undef CALL
 }
 
 /* Latent: keys are the values turned round. */

@@ -20,62 +20,71 @@ void vw_attention_page_plan(vw_attention_page *p)
     p->page_bytes = p->head_bytes * (size_t)p->heads;
 }
 
-/* One value, at element `at`. */
-static void put(vw_dtype dtype, char *to, int64_t at, float x)
-{
-    uint16_t narrow;
-    switch (dtype) {
-    case VW_BF16:
-        narrow = vw_f32_to_bf16(x);
-        memcpy(to + 2 * at, &narrow, 2);
-        break;
-    case VW_F16:
-        narrow = vw_f32_to_f16(x);
-        memcpy(to + 2 * at, &narrow, 2);
-        break;
-    default: memcpy(to + 4 * at, &x, 4);
-    }
-}
-
-/* Where value i of a row goes: element first + (i / strip) * step + i % strip. */
+/* Where the values of a row go: runs of `run` values, `step` elements from run to run. */
 typedef struct row_place {
-    int64_t first, strip, step;
+    int64_t first, run, step;
 } row_place;
 
-static int64_t place_of(row_place p, int64_t i)
+enum { BLOCK = 64 }; /* values of a row that are narrowed at a time; a multiple of both runs */
+
+/* Narrow n values; int8 with the scale of the row's largest, which stands behind them: so every
+ * block of a row gets the row's scale from the project's one quantiser.  Returns the scale. */
+static float narrow(vw_dtype dtype, const float *x, int64_t n, float largest, void *codes)
 {
-    return p.first + i / p.strip * p.step + i % p.strip;
+    float with_largest[BLOCK + 1];
+    switch (dtype) {
+    case VW_BF16:
+        for (int64_t i = 0; i < n; i++)
+            ((uint16_t *)codes)[i] = vw_f32_to_bf16(x[i]);
+        return 1;
+    case VW_F16:
+        for (int64_t i = 0; i < n; i++)
+            ((uint16_t *)codes)[i] = vw_f32_to_f16(x[i]);
+        return 1;
+    case VW_I8:
+        memcpy(with_largest, x, (size_t)n * sizeof *x);
+        with_largest[n] = largest;
+        return vw_ref_quantise_int8(with_largest, n + 1, codes);
+    default:
+        memcpy(codes, x, (size_t)n * sizeof *x);
+        return 1;
+    }
 }
 
-/* The project's one quantiser, a block at a time: the largest value of the row, put behind each
- * block, gives every block the row's scale.  Returns the scale. */
-static float put_int8(char *to, row_place place, const float *x, int64_t n)
+static void scatter(size_t bytes, char *to, row_place place, const char *codes, int64_t n)
 {
-    enum { BLOCK = 64 };
-    float block[BLOCK + 1], scale = 0, largest = 0;
-    int8_t codes[BLOCK + 1];
+    char *at = to + (size_t)place.first * bytes;
+    size_t run = (size_t)place.run * bytes;
+    for (int64_t i = 0; i < n; i += place.run, at += (size_t)place.step * bytes, codes += run) {
+        size_t left = (size_t)(n - i) * bytes;
+        if (run == sizeof(float)) /* a copy of constant size is one instruction */
+            memcpy(at, codes, sizeof(float));
+        else
+            memcpy(at, codes, left < run ? left : run);
+    }
+}
+
+static float largest_of(const float *x, int64_t n)
+{
+    float largest = 0;
     for (int64_t i = 0; i < n; i++)
         largest = largest != largest || fabsf(x[i]) <= largest ? largest : fabsf(x[i]);
-    for (int64_t i = 0; i < n; i += BLOCK) {
-        int64_t m = n - i < BLOCK ? n - i : BLOCK;
-        memcpy(block, x + i, (size_t)m * sizeof *x);
-        block[m] = largest;
-        scale = vw_ref_quantise_int8(block, m + 1, codes);
-        for (int64_t j = 0; j < m; j++)
-            to[place_of(place, i + j)] = (char)codes[j];
-    }
-    return scale;
+    return largest;
 }
 
 static void put_row(const vw_attention_page *p, char *to, row_place place, float *scale,
                     const float *x, int64_t n)
 {
-    if (p->dtype == VW_I8) {
-        *scale = put_int8(to, place, x, n);
-        return;
+    float codes[BLOCK + 1], row_scale = 1, largest = p->dtype == VW_I8 ? largest_of(x, n) : 0;
+    size_t bytes = vw_dtype_bits(p->dtype) / 8;
+    for (int64_t i = 0; i < n; i += BLOCK) {
+        int64_t m = n - i < BLOCK ? n - i : BLOCK;
+        row_scale = narrow(p->dtype, x + i, m, largest, codes);
+        scatter(bytes, to, place, (const char *)codes, m);
+        place.first += BLOCK / place.run * place.step;
     }
-    for (int64_t i = 0; i < n; i++)
-        put(p->dtype, to, place_of(place, i), x[i]);
+    if (p->dtype == VW_I8)
+        *scale = row_scale;
 }
 
 void vw_attention_page_put(const vw_attention_page *p, void *page, int64_t token, int64_t head,
@@ -94,7 +103,7 @@ void vw_attention_page_put(const vw_attention_page *p, void *page, int64_t token
     put_row(p, base + p->values_at, columns, scales + p->tokens + token, v, p->dv);
 }
 
-/* ---- states ------------------------------------------------------------------------------------ */
+/* ---- states ---------------------------------------------------------------------------------- */
 
 /* Rows of o are 16 values longer than needed, so that they do not all fall into one cache set. */
 static int64_t o_stride(const vw_attention_flash *f)
@@ -115,7 +124,7 @@ vw_attention_state vw_attention_state_at(const vw_attention_flash *f, int64_t ro
     return (vw_attention_state){o, stride, o + rows * stride, o + rows * stride + rows};
 }
 
-/* q, p, the loader's tile, and one state: `attend` of attention-flash.c takes them in this order. */
+/* q, p, the loader's tile, and one state: `attend` of attention-flash.c takes them so. */
 size_t vw_attention_scratch_bytes(const vw_attention_flash *f)
 {
     int64_t rows = VW_ATTENTION_ROWS, q = rows * (vw_attention_strips(f->page.dk) + 1) * STRIP;
@@ -153,11 +162,14 @@ const vw_attention_kernels *vw_attention_for(vw_cpu_isa isa)
     switch (isa) {
 #ifdef HAVE_ISA_AVX512
     case VW_CPU_VNNI:
-    case VW_CPU_AVX512: return &vw_attention_avx512;
+    case VW_CPU_AVX512:
+        return &vw_attention_avx512;
 #endif
 #ifdef HAVE_ISA_AVX2
-    case VW_CPU_AVX2: return &vw_attention_avx2;
+    case VW_CPU_AVX2:
+        return &vw_attention_avx2;
 #endif
-    default: return &vw_attention_base;
+    default:
+        return &vw_attention_base;
     }
 }

@@ -1,12 +1,12 @@
 /* attention.h - flash attention on the CPU: what a plan fixes, and the functions of one instruction
  * set.
  *
- * The query heads that share a key head and the queries of a sequence lie on one axis of rows: row =
- * query * group + head within the group.  Keys are taken in tiles of 64 from key 0 on, tiles in chunks
- * of 512.  Within a chunk the softmax is online; each finished chunk is folded into the total.  Both
- * borders depend on the key's number alone and every sum runs in rising order of keys, so a row's
- * result is the same bits whether it comes alone or among others, whether one thread takes all chunks
- * or many take one each, and whatever the pages are.
+ * The query heads that share a key head and the queries of a sequence lie on one axis of rows: row
+ * = query * group + head within the group.  Keys are taken in tiles of 64 from key 0 on, tiles in
+ * chunks of 512.  Within a chunk the softmax is online; each finished chunk is folded into the
+ * total.  Both borders depend on the key's number alone and every sum runs in rising order of keys,
+ * so a row's result is the same bits whether it comes alone or among others, whether one thread
+ * takes all chunks or many take one each, and whatever the pages are.
  */
 #ifndef KERNELS_CPU_ATTENTION_H
 #define KERNELS_CPU_ATTENTION_H
@@ -34,8 +34,8 @@ typedef struct vw_attention_page {
     vw_dtype dtype;
     int64_t tokens, heads, dk, dv;
     int is_latent;
-    int64_t key_strip;               /* tokens of a strip of keys: 16 or G */
-    size_t keys_at, values_at;       /* from the head's beginning */
+    int64_t key_strip;         /* tokens of a strip of keys: 16 or G */
+    size_t keys_at, values_at; /* from the head's beginning */
     size_t head_bytes, page_bytes;
 } vw_attention_page;
 
@@ -65,7 +65,7 @@ static inline int64_t vw_attention_strips(int64_t n)
 typedef struct vw_attention_head {
     const float *q; /* first query, first query head of the group; heads dk apart */
     int64_t q_stride;
-    int64_t place;  /* position of the first query among the keys; may be negative */
+    int64_t place; /* position of the first query among the keys; may be negative */
     int64_t n_keys;
     const char *pages;
     const int32_t *table;
@@ -108,19 +108,19 @@ extern const vw_attention_kernels vw_attention_base, vw_attention_avx2, vw_atten
 float vw_attention_finish(const vw_attention_flash *f, const vw_attention_state *state, int64_t row,
                           float *out);
 
-/* ---- between the kernels' files ---------------------------------------------------------------- */
+/* ---- between the kernels' files -------------------------------------------------------------- */
 
-/* A tile of keys as the arithmetic reads it: four strips of 16 keys [dk][16], and for each 16 columns
- * of values a strip [64][16], value_step floats from strip to strip. */
+/* A tile of keys as the arithmetic reads it: four strips of 16 keys [dk][16], and for each 16
+ * columns of values a strip [64][16], value_step floats from strip to strip. */
 typedef struct vw_attention_tile {
     const float *keys, *values;
     int64_t value_step;
 } vw_attention_tile;
 
-/* Point at the tile in its page if it lies there as it should, else gather it into `scratch`. */
+/* Point at the tile in its page if it lies there as it should, else gather it into `scratch`.  The
+ * functions are vw_attention_load_avx2 and so on. */
 typedef void vw_attention_load_fn(const vw_attention_flash *f, const vw_attention_head *head,
                                   int64_t tile, float *scratch, vw_attention_tile *out);
-vw_attention_load_fn vw_attention_load_base, vw_attention_load_avx2, vw_attention_load_avx512;
 
 /* Floats of the loader's scratch. */
 static inline int64_t vw_attention_tile_floats(const vw_attention_page *page)

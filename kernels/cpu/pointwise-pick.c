@@ -66,7 +66,7 @@ void vw_pointwise_top_k(int64_t n, const float *x, int32_t k, int32_t *indices)
     }
 }
 
-/* ---- sampling ---------------------------------------------------------------------------------- */
+/* ---- sampling -------------------------------------------------------------------------------- */
 
 /* Where the survivors end: those before (value, id), itself included. */
 typedef struct cut {

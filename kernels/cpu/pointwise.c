@@ -7,9 +7,11 @@
 
 #include "kernels/cpu/vmath.h"
 
+extern const vw_pointwise VMATH_NAME(vw_pointwise);
+
 #define LANES VMATH_LANES
 
-/* ---- norm, softmax ----------------------------------------------------------------------------- */
+/* ---- norm, softmax --------------------------------------------------------------------------- */
 
 /* Adding the residual and summing squares is one pass, so that x comes from memory once. */
 static float add_and_square(int64_t n, float *x, const float *residual)
@@ -99,7 +101,7 @@ static void softmax(int64_t n, float *x)
     vm_store_part(x + i, vm_load_part(x + i, n - i, 0) * scale, n - i);
 }
 
-/* ---- elementwise ------------------------------------------------------------------------------- */
+/* ---- elementwise ----------------------------------------------------------------------------- */
 
 static inline vm_f act_one(vw_pointwise_act act, vm_f x)
 {
@@ -107,10 +109,14 @@ static inline vm_f act_one(vw_pointwise_act act, vm_f x)
     case VW_POINTWISE_GELU_TANH:
         /* (1 + tanh u) / 2 is the sigmoid of 2 u. */
         return vm_times_sigmoid(x, 1.59576912160573f * vm_fma(0.044715f * x * x, x, x));
-    case VW_POINTWISE_GELU_ERF: return x * vm_normal_cdf(x);
-    case VW_POINTWISE_SILU: return vm_times_sigmoid(x, x);
-    case VW_POINTWISE_RELU: return vm_select(x < 0, vm_set(0), x);
-    default: return x;
+    case VW_POINTWISE_GELU_ERF:
+        return x * vm_normal_cdf(x);
+    case VW_POINTWISE_SILU:
+        return vm_times_sigmoid(x, x);
+    case VW_POINTWISE_RELU:
+        return vm_select(x < 0, vm_set(0), x);
+    default:
+        return x;
     }
 }
 
@@ -132,11 +138,20 @@ __attribute__((always_inline)) static inline void gate_as(vw_pointwise_act act, 
 static void gate(vw_pointwise_act act, int64_t n, const float *x, const float *up, float *y)
 {
     switch (act) {
-    case VW_POINTWISE_GELU_TANH: gate_as(VW_POINTWISE_GELU_TANH, n, x, up, y); break;
-    case VW_POINTWISE_GELU_ERF: gate_as(VW_POINTWISE_GELU_ERF, n, x, up, y); break;
-    case VW_POINTWISE_SILU: gate_as(VW_POINTWISE_SILU, n, x, up, y); break;
-    case VW_POINTWISE_RELU: gate_as(VW_POINTWISE_RELU, n, x, up, y); break;
-    default: gate_as(VW_POINTWISE_NONE, n, x, up, y);
+    case VW_POINTWISE_GELU_TANH:
+        gate_as(VW_POINTWISE_GELU_TANH, n, x, up, y);
+        break;
+    case VW_POINTWISE_GELU_ERF:
+        gate_as(VW_POINTWISE_GELU_ERF, n, x, up, y);
+        break;
+    case VW_POINTWISE_SILU:
+        gate_as(VW_POINTWISE_SILU, n, x, up, y);
+        break;
+    case VW_POINTWISE_RELU:
+        gate_as(VW_POINTWISE_RELU, n, x, up, y);
+        break;
+    default:
+        gate_as(VW_POINTWISE_NONE, n, x, up, y);
     }
 }
 
@@ -164,7 +179,7 @@ static void softcap(int64_t n, float cap, float *x)
     vm_store_part(x + i, cap * vm_tanh(vm_load_part(x + i, n - i, 0) * inverse), n - i);
 }
 
-/* ---- rope -------------------------------------------------------------------------------------- */
+/* ---- rope ------------------------------------------------------------------------------------ */
 
 typedef double vm_d __attribute__((vector_size(8 * LANES)));
 typedef uint64_t vm_l __attribute__((vector_size(8 * LANES)));
@@ -247,7 +262,7 @@ static void rope(const vw_pointwise_rope *r, int32_t position, float *x)
     }
 }
 
-/* ---- conversion -------------------------------------------------------------------------------- */
+/* ---- conversion ------------------------------------------------------------------------------ */
 
 static void from_bf16(int64_t n, const uint16_t *x, float *y)
 {

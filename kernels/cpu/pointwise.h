@@ -1,8 +1,8 @@
 /* pointwise.h - the arithmetic of the cpu device's pointwise set, one table per instruction set.
  *
  * Everything here works on one row, or on n values in a row, and on one thread: who calls decides
- * what is worth splitting.  A value's result does not depend on where it lies in the row, nor on the
- * rows beside it.  Letters as in device.h.
+ * what is worth splitting.  A value's result does not depend on where it lies in the row, nor on
+ * the rows beside it.  Letters as in device.h.
  */
 #ifndef KERNELS_CPU_POINTWISE_H
 #define KERNELS_CPU_POINTWISE_H

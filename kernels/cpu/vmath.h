@@ -1,10 +1,10 @@
 /* vmath.h - a vector of floats of whatever width the instruction set has, and the functions on it.
  *
- * The kernels of this folder are written once, on `vm_f`, with the compiler's own vector extensions,
- * and are compiled once for every instruction set.  Only what the extensions cannot say is spelled
- * as an intrinsic: the fused multiply-add (ISO C forbids the compiler to contract) and the
- * conversion from f16.  A width that the target does not have is split by the compiler, so every
- * width can be tested on every machine: -DVMATH_LANES=16 does it.
+ * The kernels of this folder are written once, on `vm_f`, with the compiler's own vector
+ * extensions, and are compiled once for every instruction set.  Only what the extensions cannot say
+ * is spelled as an intrinsic: the fused multiply-add (ISO C forbids the compiler to contract) and
+ * the conversion from f16.  A width that the target does not have is split by the compiler, so
+ * every width can be tested on every machine: -DVMATH_LANES=16 does it.
  *
  * Bounds of the functions, against exact arithmetic, over all finite floats (tested):
  *   vm_exp2    2 ulp; 0 below -126, +inf from 128
@@ -34,8 +34,8 @@
 
 /* VW_ISA is the word that this compilation puts at the end of its names. */
 #define VMATH_JOIN2(a, b) a##_##b
-#define VMATH_JOIN(a, b) VMATH_JOIN2(a, b)
-#define VMATH_NAME(name) VMATH_JOIN(name, VW_ISA)
+#define VMATH_JOIN(a, b)  VMATH_JOIN2(a, b)
+#define VMATH_NAME(name)  VMATH_JOIN(name, VW_ISA)
 
 typedef float vm_f __attribute__((vector_size(4 * VMATH_LANES)));
 typedef int32_t vm_i __attribute__((vector_size(4 * VMATH_LANES)));
@@ -43,14 +43,23 @@ typedef uint32_t vm_u __attribute__((vector_size(4 * VMATH_LANES)));
 typedef uint16_t vm_h __attribute__((vector_size(2 * VMATH_LANES)));
 typedef int8_t vm_b __attribute__((vector_size(VMATH_LANES)));
 
-/* ---- moving ------------------------------------------------------------------------------------ */
+/* ---- moving ---------------------------------------------------------------------------------- */
 
 /* gcc does not fold memcpy of a whole vector as well as an unaligned vector type. */
 typedef float vm_f_unaligned __attribute__((vector_size(4 * VMATH_LANES), aligned(4), may_alias));
 
-static inline vm_f vm_load(const float *p) { return *(const vm_f_unaligned *)p; }
-static inline void vm_store(float *p, vm_f x) { *(vm_f_unaligned *)p = x; }
-static inline vm_f vm_set(float x) { return x - (vm_f){0}; }
+static inline vm_f vm_load(const float *p)
+{
+    return *(const vm_f_unaligned *)p;
+}
+static inline void vm_store(float *p, vm_f x)
+{
+    *(vm_f_unaligned *)p = x;
+}
+static inline vm_f vm_set(float x)
+{
+    return x - (vm_f){0};
+}
 
 /* The first n < LANES values; the others are `rest`. */
 static inline vm_f vm_load_part(const float *p, int64_t n, float rest)
@@ -65,8 +74,18 @@ static inline void vm_store_part(float *p, vm_f x, int64_t n)
     memcpy(p, &x, (size_t)n * sizeof *p);
 }
 
-static inline vm_f vm_bits(vm_u x) { vm_f y; memcpy(&y, &x, sizeof y); return y; }
-static inline vm_u vm_to_bits(vm_f x) { vm_u y; memcpy(&y, &x, sizeof y); return y; }
+static inline vm_f vm_bits(vm_u x)
+{
+    vm_f y;
+    memcpy(&y, &x, sizeof y);
+    return y;
+}
+static inline vm_u vm_to_bits(vm_f x)
+{
+    vm_u y;
+    memcpy(&y, &x, sizeof y);
+    return y;
+}
 
 /* yes where the mask (a comparison's result) is true, else no. */
 static inline vm_f vm_select(vm_i mask, vm_f yes, vm_f no)
@@ -76,7 +95,7 @@ static inline vm_f vm_select(vm_i mask, vm_f yes, vm_f no)
     return vm_bits((m & vm_to_bits(yes)) | (~m & vm_to_bits(no)));
 }
 
-/* ---- arithmetic -------------------------------------------------------------------------------- */
+/* ---- arithmetic ------------------------------------------------------------------------------ */
 
 /* a * b + c, in one rounding where the machine has that. */
 static inline vm_f vm_fma(vm_f a, vm_f b, vm_f c)
@@ -96,9 +115,33 @@ static inline vm_f vm_max(vm_f x, vm_f y)
     return vm_select(x > y, x, y);
 }
 
-static inline vm_f vm_abs(vm_f x) { return vm_bits(vm_to_bits(x) & 0x7FFFFFFFu); }
+static inline vm_f vm_abs(vm_f x)
+{
+    return vm_bits(vm_to_bits(x) & 0x7FFFFFFFu);
+}
 
-/* Sum and maximum over the lanes, by halves: the order is the same for every compiler. */
+/* Sum and maximum over the lanes, by halves: lane i with lane i + n/2, and so on. */
+#if defined __AVX__ && VMATH_LANES >= 8 && (VMATH_LANES == 8 || defined __AVX512F__)
+
+#define VMATH_BY_HALVES(name, op128, op256)                                       \
+    static inline float name(vm_f x)                                              \
+    {                                                                             \
+        __m256 h = VMATH_FOLD_512(x, op256);                                      \
+        __m128 q = op128(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1)); \
+        q = op128(q, _mm_movehl_ps(q, q));                                        \
+        return _mm_cvtss_f32(op128(q, _mm_shuffle_ps(q, q, 1)));                  \
+    }
+#if VMATH_LANES == 16
+#define VMATH_FOLD_512(x, op256) \
+    op256(_mm512_castps512_ps256((__m512)x), _mm512_extractf32x8_ps((__m512)x, 1))
+#else
+#define VMATH_FOLD_512(x, op256) ((__m256)x)
+#endif
+VMATH_BY_HALVES(vm_sum, _mm_add_ps, _mm256_add_ps)
+VMATH_BY_HALVES(vm_max_lane, _mm_max_ps, _mm256_max_ps)
+
+#else
+
 static inline float vm_sum(vm_f x)
 {
     float a[VMATH_LANES];
@@ -119,10 +162,12 @@ static inline float vm_max_lane(vm_f x)
     return a[0];
 }
 
-/* ---- functions --------------------------------------------------------------------------------- */
+#endif
 
-/* 2^(n + f) for f in [-1/2, 1/2] and `shifted` = n + 1.5 * 2^23: the polynomial has a relative error
- * of 2.6e-9; n goes into the exponent.  2^(n+f) must be a normal number. */
+/* ---- functions ------------------------------------------------------------------------------- */
+
+/* 2^(n + f) for f in [-1/2, 1/2] and `shifted` = n + 1.5 * 2^23: the polynomial has a relative
+ * error of 2.6e-9; n goes into the exponent.  2^(n+f) must be a normal number. */
 static inline vm_f vm_pow2(vm_f shifted, vm_f f)
 {
     vm_f p = vm_set(0.000154614446986f);
@@ -206,9 +251,14 @@ static inline vm_f vm_normal_cdf(vm_f x)
     return vm_select(x > 0, 1.0f - half, half);
 }
 
-/* ---- 16-bit formats ---------------------------------------------------------------------------- */
+/* ---- 16-bit formats -------------------------------------------------------------------------- */
 
-static inline vm_h vm_load_16(const uint16_t *p) { vm_h x; memcpy(&x, p, sizeof x); return x; }
+static inline vm_h vm_load_16(const uint16_t *p)
+{
+    vm_h x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
 
 static inline vm_f vm_from_bf16(const uint16_t *p)
 {
@@ -232,9 +282,17 @@ static inline vm_f vm_from_f16(const uint16_t *p)
 
 static inline vm_f vm_from_i8(const int8_t *p)
 {
+#if VMATH_LANES == 16 && defined __AVX512F__
+    __m128i x = _mm_loadu_si128((const __m128i *)(const void *)p);
+    return (vm_f)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(x));
+#elif VMATH_LANES == 8 && defined __AVX2__
+    __m128i x = _mm_loadl_epi64((const __m128i *)(const void *)p);
+    return (vm_f)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(x));
+#else
     vm_b x;
     memcpy(&x, p, sizeof x);
     return __builtin_convertvector(__builtin_convertvector(x, vm_i), vm_f);
+#endif
 }
 
 #endif

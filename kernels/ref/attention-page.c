@@ -2,7 +2,10 @@
 #include "kernels/ref/attention.h"
 #include "kernels/ref/quant.h"
 
-static size_t value_bytes(const vw_ref_page_layout *l) { return vw_dtype_bits(l->dtype) / 8; }
+static size_t value_bytes(const vw_ref_page_layout *l)
+{
+    return vw_dtype_bits(l->dtype) / 8;
+}
 
 static size_t scales_bytes(const vw_ref_page_layout *l)
 {
@@ -29,7 +32,9 @@ static char *row_of(const vw_ref_page_layout *l, char *head, int64_t token, int 
 static void put_row(const vw_ref_page_layout *l, char *row, float *scale, const float *x, int64_t n)
 {
     switch (l->dtype) {
-    case VW_I8: *scale = vw_ref_quantise_int8(x, n, (int8_t *)row); break;
+    case VW_I8:
+        *scale = vw_ref_quantise_int8(x, n, (int8_t *)row);
+        break;
     case VW_BF16:
         for (int64_t i = 0; i < n; i++)
             ((uint16_t *)row)[i] = vw_f32_to_bf16(x[i]);
@@ -38,7 +43,8 @@ static void put_row(const vw_ref_page_layout *l, char *row, float *scale, const 
         for (int64_t i = 0; i < n; i++)
             ((uint16_t *)row)[i] = vw_f32_to_f16(x[i]);
         break;
-    default: memcpy(row, x, (size_t)n * sizeof *x);
+    default:
+        memcpy(row, x, (size_t)n * sizeof *x);
     }
 }
 

@@ -46,7 +46,7 @@ double vw_ref_attend(const vw_ref_attention *a, const float *q, int64_t p, int64
     return hi > lo ? max + log(total) : INFINITY;
 }
 
-/* ---- gradients --------------------------------------------------------------------------------- */
+/* ---- gradients ------------------------------------------------------------------------------- */
 
 static float *at(vw_ref_rows rows, int64_t row, int64_t head, int64_t width)
 {

@@ -33,8 +33,9 @@ typedef struct vw_ref_kv {
     const void *from;
 } vw_ref_kv;
 
-/* One query row of one head against S keys: out [dv]; returns the natural log of the sum of exp z,
- * +inf with out = 0 where nothing is visible.  space: vw_ref_attend_space(a, S) bytes, aligned to 8. */
+/* One query row of one head against S keys: out [dv]; returns the natural log of the sum of exp
+ * z, +inf with out = 0 where nothing is visible.  space: vw_ref_attend_space(a, S) bytes,
+ * aligned to 8. */
 double vw_ref_attend(const vw_ref_attention *a, const float *q, int64_t p, int64_t S,
                      const vw_ref_kv *kv, float *out, void *space);
 size_t vw_ref_attend_space(const vw_ref_attention *a, int64_t S);
@@ -63,11 +64,11 @@ void vw_ref_attend_dq(const vw_ref_attention_pass *pass, double delta, int64_t i
 void vw_ref_attend_dkv(const vw_ref_attention_pass *pass, const double *delta, int64_t j, int64_t g,
                        float *dk, float *dv, double *space);
 
-/* ---- pages ------------------------------------------------------------------------------------- */
+/* ---- pages ----------------------------------------------------------------------------------- */
 
-/* How attention/ref keeps one page of G tokens.  For each key head: keys [G][dk] and values [G][dv]
- * of `dtype`; int8 has a float scale a token for keys and for values before them.  Latent pages hold
- * keys alone, whose first dv values are the values. */
+/* How attention/ref keeps one page of G tokens.  For each key head: keys [G][dk] and values
+ * [G][dv] of `dtype`; int8 has a float scale a token for keys and for values before them. 
+ * Latent pages hold keys alone, whose first dv values are the values. */
 typedef struct vw_ref_page_layout {
     vw_dtype dtype;
     int64_t tokens, heads, dk, dv;

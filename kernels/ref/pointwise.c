@@ -6,10 +6,14 @@ double vw_ref_activate(vw_ref_act act, double x)
     switch (act) {
     case VW_REF_GELU_TANH:
         return 0.5 * x * (1 + tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x)));
-    case VW_REF_GELU_ERF: return 0.5 * x * erfc(-x * 0.70710678118654752440);
-    case VW_REF_SILU: return x / (1 + exp(-x));
-    case VW_REF_RELU: return x > 0 ? x : 0;
-    default: return x;
+    case VW_REF_GELU_ERF:
+        return 0.5 * x * erfc(-x * 0.70710678118654752440);
+    case VW_REF_SILU:
+        return x / (1 + exp(-x));
+    case VW_REF_RELU:
+        return x > 0 ? x : 0;
+    default:
+        return x;
     }
 }
 

@@ -1,6 +1,7 @@
 /* pointwise.h - the pointwise set as formulas: one row, double precision, no thought of speed.
  *
- * This is what the device kind's conformance test measures every device by.  Letters as in device.h.
+ * This is what the device kind's conformance test measures every device by.  Letters as in
+ * device.h.
  */
 #ifndef KERNELS_REF_POINTWISE_H
 #define KERNELS_REF_POINTWISE_H
@@ -8,7 +9,11 @@
 #include <vishwamai/dtype.h>
 
 typedef enum vw_ref_act {
-    VW_REF_NONE, VW_REF_GELU_TANH, VW_REF_GELU_ERF, VW_REF_SILU, VW_REF_RELU
+    VW_REF_NONE,
+    VW_REF_GELU_TANH,
+    VW_REF_GELU_ERF,
+    VW_REF_SILU,
+    VW_REF_RELU
 } vw_ref_act;
 
 double vw_ref_activate(vw_ref_act act, double x);

@@ -29,14 +29,16 @@ static inline vw_status attention_check_shape(const vw_attention_problem *p, vw_
     if (p->is_latent && (p->k_heads != 1 || p->dv > p->dk))
         return vw_fail(err, VW_E_UNSUPPORTED,
                        "a latent cache has one key head, and values within it; not %d heads of %d "
-                       "with values of %d", p->k_heads, p->dk, p->dv);
+                       "with values of %d",
+                       p->k_heads, p->dk, p->dv);
     return VW_OK;
 }
 
 static inline vw_status attention_check_problem(const vw_attention_problem *p, vw_error *err)
 {
     if (p->size < sizeof *p)
-        return vw_fail(err, VW_E_INVALID, "an attention problem of %zu bytes is too short", p->size);
+        return vw_fail(err, VW_E_INVALID, "an attention problem of %zu bytes is too short",
+                       p->size);
     vw_status st = attention_check_shape(p, err);
     if (st != VW_OK)
         return st;
@@ -64,7 +66,8 @@ static inline vw_status attention_check_tensor(const char *name, const vw_tensor
         (cols > 1 && t->stride[1] != 1) || (rows > 1 && t->stride[0] < cols))
         return vw_fail(err, VW_E_INVALID,
                        "%s is %s [%lld, %lld]; f32 [%lld, %lld] with rows side by side would be "
-                       "right", name, vw_dtype_name(t->dtype), (long long)t->shape[0],
+                       "right",
+                       name, vw_dtype_name(t->dtype), (long long)t->shape[0],
                        (long long)t->shape[1], (long long)rows, (long long)cols);
     return VW_OK;
 }
@@ -75,14 +78,12 @@ static inline vw_status attention_check_batch(const vw_attention_problem *p,
 {
     if (b->n_sequences < 0 || b->n_sequences > p->max_sequences || b->n_queries < 0 ||
         b->n_queries > p->max_queries)
-        return vw_fail(err, VW_E_INVALID,
-                       "%d sequences with %lld queries; the plan allows %d with %lld",
-                       b->n_sequences, (long long)b->n_queries, p->max_sequences,
-                       (long long)p->max_queries);
+        return vw_fail(
+            err, VW_E_INVALID, "%d sequences with %lld queries; the plan allows %d with %lld",
+            b->n_sequences, (long long)b->n_queries, p->max_sequences, (long long)p->max_queries);
     for (int32_t s = 0; s < b->n_sequences; s++)
         if (b->query_start[s] < 0 || b->query_start[s + 1] < b->query_start[s] ||
-            b->query_start[s + 1] > b->n_queries || b->n_keys[s] < 0 ||
-            b->n_keys[s] > p->max_keys)
+            b->query_start[s + 1] > b->n_queries || b->n_keys[s] < 0 || b->n_keys[s] > p->max_keys)
             return vw_fail(err, VW_E_INVALID,
                            "sequence %d: queries %d to %d of %lld, %d keys of at most %lld", s,
                            b->query_start[s], b->query_start[s + 1], (long long)b->n_queries,

@@ -1,10 +1,10 @@
 /* flash.c - attention/flash: blocked attention with an online softmax, over pages that stream.
  *
- * The work is cut into items: one sequence, one key head, up to 48 rows (queries times the query heads
- * of that key head).  With many items, as in a prefill or a large batch, threads take items.  With few
- * and long ones, as in a lone decode, threads take chunks of 512 keys and the parts are folded
- * afterwards.  kernels/cpu/attention.h says why both give the same bits, so the choice may look at
- * the number of threads.
+ * The work is cut into items: one sequence, one key head, up to 48 rows (queries times the query
+ * heads of that key head).  With many items, as in a prefill or a large batch, threads take items. 
+ * With few and long ones, as in a lone decode, threads take chunks of 512 keys and the parts are
+ * folded afterwards.  kernels/cpu/attention.h says why both give the same bits, so the choice may
+ * look at the number of threads.
  */
 #include "kernels/cpu/attention.h"
 #include "plugins/attention/checks.h"
@@ -13,7 +13,8 @@
 
 enum { ROWS = VW_ATTENTION_ROWS, CHUNK = VW_ATTENTION_CHUNK };
 
-static const double worth_splitting = 2e5; /* multiply-adds; below, a barrier costs more than it gives */
+static const double worth_splitting =
+    2e5; /* multiply-adds; below, a barrier costs more than it gives */
 static const size_t max_parts_bytes = (size_t)16 << 20;
 
 typedef struct flash {
@@ -29,7 +30,7 @@ typedef struct flash_state {
     size_t parts_bytes;
 } flash_state;
 
-/* ---- plan -------------------------------------------------------------------------------------- */
+/* ---- plan ------------------------------------------------------------------------------------ */
 
 static size_t round_up(size_t n)
 {
@@ -40,8 +41,12 @@ static vw_attention_flash fixed_part(const vw_attention_problem *p)
 {
     const double log2e = 1.44269504088896340736;
     vw_attention_flash f = {
-        .page = {.dtype = p->kv_dtype, .tokens = p->page_tokens, .heads = p->k_heads, .dk = p->dk,
-                 .dv = p->dv, .is_latent = p->is_latent},
+        .page = {.dtype = p->kv_dtype,
+                 .tokens = p->page_tokens,
+                 .heads = p->k_heads,
+                 .dk = p->dk,
+                 .dv = p->dv,
+                 .is_latent = p->is_latent},
         .group = p->q_heads / p->k_heads,
         .is_causal = p->is_causal,
         .window = p->window,
@@ -55,16 +60,16 @@ static vw_attention_flash fixed_part(const vw_attention_problem *p)
     return f;
 }
 
-/* Room for one part per chunk of every item, as far as the bound allows: a batch that needs more has
- * items enough for all threads. */
+/* Room for one part per chunk of every item, as far as the bound allows: a batch that needs more
+ * has items enough for all threads. */
 static size_t parts_for(const flash_state *s, const vw_attention_problem *p)
 {
-    double items = (double)p->max_sequences * p->k_heads +
-                   (double)p->max_queries * p->q_heads / ROWS;
+    double items =
+        (double)p->max_sequences * p->k_heads + (double)p->max_queries * p->q_heads / ROWS;
     double chunks = (double)((p->max_keys + CHUNK - 1) / CHUNK);
     double most = items < 2 * s->n_threads ? items : 2 * s->n_threads;
     double bytes = most * chunks * (double)s->state_bytes;
-    return s->n_threads < 2 || chunks < 2      ? 0
+    return s->n_threads < 2 || chunks < 2    ? 0
            : bytes < (double)max_parts_bytes ? (size_t)bytes
                                              : max_parts_bytes;
 }
@@ -107,7 +112,7 @@ static void flash_plan_free(void *self, vw_attention_plan *plan)
     plan->state = NULL;
 }
 
-/* ---- append ------------------------------------------------------------------------------------ */
+/* ---- append ---------------------------------------------------------------------------------- */
 
 typedef struct append_job {
     const vw_attention_page *page;
@@ -163,7 +168,7 @@ static vw_status flash_append(void *self, const vw_attention_plan *plan, vw_stre
     return VW_OK;
 }
 
-/* ---- run --------------------------------------------------------------------------------------- */
+/* ---- run ------------------------------------------------------------------------------------- */
 
 typedef struct run_job {
     const vw_attention_problem *p;
@@ -176,8 +181,8 @@ typedef struct run_job {
     char *workspace;
     int64_t *items_before; /* [B + 1]: items of the sequences before each */
     int64_t n_items, chunks;
-    int64_t n_tasks;       /* items, or items x chunks */
-    atomic_llong next;     /* task */
+    int64_t n_tasks;   /* items, or items x chunks */
+    atomic_llong next; /* task */
 } run_job;
 
 typedef struct item {
@@ -270,8 +275,8 @@ static void whole_items(void *arg, int part, int n_parts)
 {
     run_job *job = arg;
     char *memory = thread_memory(job, part);
-    vw_attention_state state = vw_attention_state_at(&job->s->f, ROWS,
-                                                     memory + job->s->scratch_bytes);
+    vw_attention_state state =
+        vw_attention_state_at(&job->s->f, ROWS, memory + job->s->scratch_bytes);
     (void)n_parts;
     for (int64_t task; (task = atomic_fetch_add(&job->next, 1)) < job->n_items;) {
         item it = item_at(job, job->n_items - 1 - task);
@@ -322,8 +327,8 @@ static int wants_chunks(const run_job *job)
 static void run_items(const vw_host *host, run_job *job)
 {
     int64_t chunks = job->chunks > 0 ? job->chunks : 1;
-    double work = (double)job->n_items * ROWS * (double)chunks * CHUNK *
-                  (double)(job->p->dk + job->p->dv);
+    double work =
+        (double)job->n_items * ROWS * (double)chunks * CHUNK * (double)(job->p->dk + job->p->dv);
     if (job->chunks < 2) {
         /* Short sequences: what the batch says is closer than whole chunks are. */
         work = (double)job->b->n_queries * job->p->q_heads * (double)job->b->max_keys *
@@ -350,8 +355,15 @@ static vw_status flash_run(void *self, const vw_attention_plan *plan, vw_stream 
     vw_status st = attention_check_run(&plan->problem, b, &q, &out, err);
     if (st != VW_OK)
         return st;
-    run_job job = {.p = &plan->problem, .s = plan->state, .kernels = it->kernels, .b = b, .q = q,
-                   .out = out, .pages = pages, .lse = lse, .workspace = workspace,
+    run_job job = {.p = &plan->problem,
+                   .s = plan->state,
+                   .kernels = it->kernels,
+                   .b = b,
+                   .q = q,
+                   .out = out,
+                   .pages = pages,
+                   .lse = lse,
+                   .workspace = workspace,
                    .items_before = workspace};
     count_items(&job);
     if (job.n_items > 0)
@@ -359,7 +371,7 @@ static vw_status flash_run(void *self, const vw_attention_plan *plan, vw_stream 
     return VW_OK;
 }
 
-/* ---- the plugin -------------------------------------------------------------------------------- */
+/* ---- the plugin ------------------------------------------------------------------------------ */
 
 static int32_t flash_probe(const vw_probe *about, char *why, size_t why_bytes)
 {

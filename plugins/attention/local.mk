@@ -12,4 +12,4 @@ plugins_LTLIBRARIES += attention_flash.la
 attention_flash_la_SOURCES = %D%/flash.c
 attention_flash_la_CFLAGS = $(PLUGIN_CFLAGS)
 attention_flash_la_LIBADD = libkernels_cpu.la libkernels_ref.la $(PLUGIN_LIBS)
-attention_flash_la_LDFLAGS = $(PLUGIN_LDFLAGS)
+attention_flash_la_LDFLAGS = -module $(PLUGIN_LDFLAGS)

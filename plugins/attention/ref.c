@@ -9,7 +9,7 @@
 typedef struct ref_state {
     vw_ref_attention a;
     vw_ref_page_layout layout;
-    int n_parts;       /* as many as threads; each has its own space in the workspace */
+    int n_parts; /* as many as threads; each has its own space in the workspace */
     size_t part_bytes;
 } ref_state;
 
@@ -41,8 +41,8 @@ static vw_status ref_plan(void *self, const vw_attention_problem *p, vw_attentio
     if (!state)
         return vw_fail(err, VW_E_NOMEM, "no memory for an attention plan");
     *state = (ref_state){.a = formula(p), .n_parts = host->n_threads(host->core)};
-    state->layout = (vw_ref_page_layout){p->kv_dtype, p->page_tokens, p->k_heads, p->dk, p->dv,
-                                         p->is_latent, 0, 0};
+    state->layout = (vw_ref_page_layout){p->kv_dtype, p->page_tokens, p->k_heads, p->dk,
+                                         p->dv,       p->is_latent,   0,          0};
     vw_ref_page_plan(&state->layout);
     size_t forward = vw_ref_attend_space(&state->a, p->max_keys);
     size_t backward = (size_t)(p->dk + p->dv) * sizeof(double);
@@ -87,7 +87,7 @@ static vw_status ref_append(void *self, const vw_attention_plan *plan, vw_stream
     return VW_OK;
 }
 
-/* ---- forward ----------------------------------------------------------------------------------- */
+/* ---- forward --------------------------------------------------------------------------------- */
 
 /* Keys or values of a dense sequence. */
 typedef struct dense {
@@ -134,8 +134,8 @@ static double attend_head(const ref_job *job, int32_t seq, int64_t i, int64_t h,
         vw_ref_kv kv = {dense_key, dense_value, &from};
         return vw_ref_attend(&job->state->a, q, place, S, &kv, out, space);
     }
-    vw_ref_pages from = {&job->state->layout, job->pages,
-                         b->block_table + seq * b->table_stride, g};
+    vw_ref_pages from = {&job->state->layout, job->pages, b->block_table + seq * b->table_stride,
+                         g};
     vw_ref_kv kv = {vw_ref_page_key, vw_ref_page_value, &from};
     return vw_ref_attend(&job->state->a, q, place, S, &kv, out, space);
 }
@@ -150,8 +150,8 @@ static void run_part(void *arg, int part, int n_parts)
             if (i % n_parts != part)
                 continue;
             for (int64_t h = 0; h < job->p->q_heads; h++) {
-                double lse = attend_head(job, seq, i, h,
-                                         job->space + (size_t)part * job->state->part_bytes);
+                double lse =
+                    attend_head(job, seq, i, h, job->space + (size_t)part * job->state->part_bytes);
                 if (job->lse)
                     job->lse[i * job->p->q_heads + h] = (float)lse;
             }
@@ -172,8 +172,9 @@ static vw_status ref_run(void *self, const vw_attention_plan *plan, vw_stream *s
     vw_status st = attention_check_run(&plan->problem, b, &q, &out, err);
     if (st != VW_OK)
         return st;
-    ref_job job = {&plan->problem, plan->state, b, q, none, none, out, pages, lse,
-                   (char *)workspace + delta_bytes(&plan->problem)};
+    ref_job job = {
+        &plan->problem, plan->state, b,     q,   none,
+        none,           out,         pages, lse, (char *)workspace + delta_bytes(&plan->problem)};
     run_parts(self, plan->state, run_part, &job);
     return VW_OK;
 }
@@ -188,13 +189,21 @@ static vw_status ref_run_dense(void *self, const vw_attention_plan *plan, vw_str
         st = attention_check_dense(&plan->problem, b, &k, &v, err);
     if (st != VW_OK)
         return st;
-    ref_job job = {&plan->problem, plan->state, b, q, k, v, out, NULL, lse,
+    ref_job job = {&plan->problem,
+                   plan->state,
+                   b,
+                   q,
+                   k,
+                   v,
+                   out,
+                   NULL,
+                   lse,
                    (char *)workspace + delta_bytes(&plan->problem)};
     run_parts(self, plan->state, run_part, &job);
     return VW_OK;
 }
 
-/* ---- backward ---------------------------------------------------------------------------------- */
+/* ---- backward -------------------------------------------------------------------------------- */
 
 typedef struct grad_job {
     const vw_attention_problem *p;
@@ -300,7 +309,7 @@ static vw_status ref_backward(void *self, const vw_attention_plan *plan, vw_stre
     return VW_OK;
 }
 
-/* ---- the plugin -------------------------------------------------------------------------------- */
+/* ---- the plugin ------------------------------------------------------------------------------ */
 
 static int32_t ref_probe(const vw_probe *about, char *why, size_t why_bytes)
 {

@@ -1,7 +1,7 @@
 /* cpu.c - device/cpu: this machine's processor and memory.
  *
- * The host's memory is the device's: map is the identity and copies are memcpy.  Work is done when a
- * call returns, so streams have nothing to keep and events only read the clock.
+ * The host's memory is the device's: map is the identity and copies are memcpy.  Work is done when
+ * a call returns, so streams have nothing to keep and events only read the clock.
  */
 #include "plugins/device/cpu.h"
 
@@ -13,7 +13,7 @@
 #include <cpuid.h>
 #endif
 
-/* ---- splitting --------------------------------------------------------------------------------- */
+/* ---- splitting ------------------------------------------------------------------------------- */
 
 enum { WORTH_SPLITTING = 32768 }; /* values; below, a barrier costs more than it gives */
 
@@ -69,7 +69,7 @@ vw_status cpu_check(const char *op, const char *name, const vw_tensor *t, vw_dty
     return VW_OK;
 }
 
-/* ---- memory ------------------------------------------------------------------------------------ */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 enum { ALIGNMENT = 256 };
 static const size_t large_bytes = (size_t)1 << 20;
@@ -117,8 +117,9 @@ static vw_status cpu_alloc(void *self, size_t bytes, vw_buffer *buffer, vw_error
         }
     }
     if (!b.data)
-        return vw_fail(err, VW_E_NOMEM, "no memory for %zu MiB (%zu bytes); about %llu MiB are free",
-                       bytes >> 20, bytes, (unsigned long long)(memory_free() >> 20));
+        return vw_fail(err, VW_E_NOMEM,
+                       "no memory for %zu MiB (%zu bytes); about %llu MiB are free", bytes >> 20,
+                       bytes, (unsigned long long)(memory_free() >> 20));
     *buffer = b;
     return VW_OK;
 }
@@ -161,7 +162,7 @@ static vw_status cpu_fill(void *self, vw_stream *s, void *to, uint8_t value, siz
     return VW_OK;
 }
 
-/* ---- streams and events ------------------------------------------------------------------------ */
+/* ---- streams and events ---------------------------------------------------------------------- */
 
 struct vw_stream {
     int unused;
@@ -238,7 +239,7 @@ static vw_status cpu_event_seconds(void *self, vw_event *from, vw_event *to, dou
     return VW_OK;
 }
 
-/* ---- what it is -------------------------------------------------------------------------------- */
+/* ---- what it is ------------------------------------------------------------------------------ */
 
 /* The processor's own name, without the blanks that pad it. */
 static void cpu_name(char *name, size_t bytes)

@@ -1,7 +1,7 @@
 /* cpu_pointwise.c - norms, rope and the elementwise operations of device/cpu.
  *
- * Each operation checks its tensors, fills a job, and runs it in units: rows where a row must be seen
- * whole, stretches of a row where each value stands alone.
+ * Each operation checks its tensors, fills a job, and runs it in units: rows where a row must be
+ * seen whole, stretches of a row where each value stands alone.
  */
 #include "plugins/device/cpu.h"
 
@@ -10,7 +10,7 @@ _Static_assert((int)VW_ACT_GELU_TANH == VW_POINTWISE_GELU_TANH &&
                    (int)VW_ACT_SILU == VW_POINTWISE_SILU && (int)VW_ACT_RELU == VW_POINTWISE_RELU,
                "the kernels number the activations as device.h does");
 
-/* ---- row by row -------------------------------------------------------------------------------- */
+/* ---- row by row ------------------------------------------------------------------------------ */
 
 typedef struct norm_job {
     const vw_pointwise *pw;
@@ -74,7 +74,9 @@ vw_status cpu_rope(void *self, vw_stream *s, vw_tensor x, const int32_t *positio
     vw_status st = cpu_check("rope", "x", &x, VW_F32, -1, (int64_t)r->heads * r->head_dim, err);
     if (st != VW_OK)
         return st;
-    rope_job job = {dev->pw, x, positions,
+    rope_job job = {dev->pw,
+                    x,
+                    positions,
                     {r->pairing == VW_ROPE_PAIRS, r->heads, r->head_dim, r->first, r->dims,
                      r->inv_freq, r->scale}};
     cpu_split(dev, x.shape[0], x.shape[1], rope_units, &job);
@@ -105,7 +107,7 @@ vw_status cpu_softmax(void *self, vw_stream *s, vw_tensor x, vw_error *err)
     return VW_OK;
 }
 
-/* ---- value by value ---------------------------------------------------------------------------- */
+/* ---- value by value -------------------------------------------------------------------------- */
 
 enum { STRETCH = 8192 }; /* values of a row in one unit */
 
@@ -127,8 +129,12 @@ static void each_stretch(const each_job *job, int64_t row, int64_t col, int64_t 
     case EACH_GATE:
         job->pw->gate(job->act, n, x, job->up.data ? cpu_row(&job->up, row) + col : NULL, y);
         break;
-    case EACH_AXPBY: job->pw->axpby(n, job->a, x, job->b, y); break;
-    case EACH_SOFTCAP: job->pw->softcap(n, job->a, x); break;
+    case EACH_AXPBY:
+        job->pw->axpby(n, job->a, x, job->b, y);
+        break;
+    case EACH_SOFTCAP:
+        job->pw->softcap(n, job->a, x);
+        break;
     }
 }
 

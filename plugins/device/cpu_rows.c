@@ -5,7 +5,7 @@
 
 #include "kernels/ref/quant.h"
 
-/* ---- gather and scatter ------------------------------------------------------------------------ */
+/* ---- gather and scatter ---------------------------------------------------------------------- */
 
 typedef struct move_job {
     const vw_pointwise *pw;
@@ -74,7 +74,7 @@ vw_status cpu_scatter_add(void *self, vw_stream *s, vw_tensor x, const int32_t *
     return VW_OK;
 }
 
-/* ---- top-k and sampling ------------------------------------------------------------------------ */
+/* ---- top-k and sampling ---------------------------------------------------------------------- */
 
 typedef struct top_job {
     vw_tensor x, values, indices;
@@ -157,13 +157,18 @@ vw_status cpu_sample(void *self, vw_stream *s, vw_tensor logits, const vw_sample
         return st;
     if (logits.shape[0] > 0 && logits.shape[1] < 1)
         return vw_fail(err, VW_E_INVALID, "sample: a row without logits has no token");
-    sample_job job = {dev->pw, logits, desc, token, logprob, workspace,
+    sample_job job = {dev->pw,
+                      logits,
+                      desc,
+                      token,
+                      logprob,
+                      workspace,
                       cpu_split_parts(dev, logits.shape[0], logits.shape[1])};
     cpu_split(dev, job.n_parts, logits.shape[0] * logits.shape[1], sample_units, &job);
     return VW_OK;
 }
 
-/* ---- number formats ---------------------------------------------------------------------------- */
+/* ---- number formats -------------------------------------------------------------------------- */
 
 typedef struct convert_job {
     const vw_pointwise *pw;
@@ -205,16 +210,32 @@ static void convert_row(const convert_job *job, const void *x, void *y, float *s
 {
     int64_t n = job->x.shape[1];
     switch (job->x.dtype) {
-    case VW_BF16: job->pw->from_bf16(n, x, y); return;
-    case VW_F16: job->pw->from_f16(n, x, y); return;
-    case VW_I8: case VW_E4M3: dequantise_row(job, x, scale, y); return;
-    default: break;
+    case VW_BF16:
+        job->pw->from_bf16(n, x, y);
+        return;
+    case VW_F16:
+        job->pw->from_f16(n, x, y);
+        return;
+    case VW_I8:
+    case VW_E4M3:
+        dequantise_row(job, x, scale, y);
+        return;
+    default:
+        break;
     }
     switch (job->y.dtype) {
-    case VW_BF16: job->pw->to_bf16(n, x, y); return;
-    case VW_F16: job->pw->to_f16(n, x, y); return;
-    case VW_I8: case VW_E4M3: quantise_row(job, x, y, scale); return;
-    default: memmove(y, x, (size_t)n * sizeof(float));
+    case VW_BF16:
+        job->pw->to_bf16(n, x, y);
+        return;
+    case VW_F16:
+        job->pw->to_f16(n, x, y);
+        return;
+    case VW_I8:
+    case VW_E4M3:
+        quantise_row(job, x, y, scale);
+        return;
+    default:
+        memmove(y, x, (size_t)n * sizeof(float));
     }
 }
 
@@ -226,7 +247,10 @@ static void convert_units(const void *arg, int64_t from, int64_t to)
                     job->scales.data ? cpu_row(&job->scales, t) : NULL);
 }
 
-static int is_quantised(vw_dtype t) { return t == VW_I8 || t == VW_E4M3; }
+static int is_quantised(vw_dtype t)
+{
+    return t == VW_I8 || t == VW_E4M3;
+}
 
 static int is_known(vw_dtype t)
 {
@@ -242,9 +266,10 @@ static vw_status scale_group(convert_job *job, vw_error *err)
         return st;
     job->group = job->scales.shape[1] == 1 ? n : 128;
     if (job->group == 128 && job->scales.shape[1] != groups)
-        return vw_fail(err, VW_E_INVALID,
-                       "convert: %lld scales a row; one, or %lld of 128 values each, would be right",
-                       (long long)job->scales.shape[1], (long long)groups);
+        return vw_fail(
+            err, VW_E_INVALID,
+            "convert: %lld scales a row; one, or %lld of 128 values each, would be right",
+            (long long)job->scales.shape[1], (long long)groups);
     return VW_OK;
 }
 
@@ -257,7 +282,8 @@ vw_status cpu_convert(void *self, vw_stream *s, vw_tensor x, vw_tensor y, vw_ten
     if (!is_known(x.dtype) || !is_known(y.dtype) || (x.dtype != VW_F32 && y.dtype != VW_F32))
         return vw_fail(err, VW_E_UNSUPPORTED,
                        "convert: no way from %s to %s; one side is f32, the other f32, bf16, f16, "
-                       "int8 or e4m3", vw_dtype_name(x.dtype), vw_dtype_name(y.dtype));
+                       "int8 or e4m3",
+                       vw_dtype_name(x.dtype), vw_dtype_name(y.dtype));
     vw_status st = cpu_check("convert", "x", &x, x.dtype, -1, -1, err);
     if (st == VW_OK)
         st = cpu_check("convert", "y", &y, y.dtype, x.shape[0], x.shape[1], err);
