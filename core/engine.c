@@ -44,6 +44,7 @@ static vw_status read_settings(vw_engine *e, const char *label, vw_config_model 
     *ctx_size = engine.ctx_size;
     e->batch_tokens = engine.batch_tokens;
     e->max_sequences = (int32_t)engine.max_sequences;
+    e->is_batch_invariant = engine.batch_invariant;
     e->page_tokens = (int32_t)kv.page_tokens;
     e->kv_dtype = vw_kv_dtypes[kv.dtype];
     e->kv_bytes_limit = kv.pool_bytes;

@@ -121,7 +121,7 @@ struct vw_engine {
     vw_stream *stream;
 
     int64_t context, batch_tokens, logit_rows;
-    int32_t max_sequences, page_tokens;
+    int32_t max_sequences, page_tokens, is_batch_invariant;
     vw_dtype kv_dtype;
     vw_gemm_format format;
     uint64_t kv_bytes_limit;

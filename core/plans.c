@@ -60,7 +60,7 @@ gemm_plan *vw_plan_gemm(forward *f, vw_param *const *params, int n, vw_gemm_epil
     vw_gemm_problem problem = {
         .size = sizeof problem, .op = VW_GEMM_FORWARD, .max_m = e->batch_tokens, .n_weights = n,
         .x_dtype = VW_F32, .y_dtype = VW_F32, .epilogue = epilogue, .activation = activation,
-        .cap = cap,
+        .cap = cap, .is_batch_invariant = e->is_batch_invariant,
     };
     for (int i = 0; i < n; i++)
         problem.weights[i] = &params[i]->weight;

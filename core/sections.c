@@ -40,7 +40,9 @@ const vw_option vw_engine_options_table[] = {
     INT(vw_config_engine, ctx_size, "0", 0, 1 << 30,
         "tokens a sequence may have; 0: as the model was trained"),
     INT(vw_config_engine, batch_tokens, "512", 1, 1 << 20, "tokens of one forward, at most"),
-    INT(vw_config_engine, max_sequences, "16", 1, 1 << 16, "sequences alive at once, at most"),
+    INT(vw_config_engine, max_sequences, "16", 1, 1 << 16, "sequences of one forward, at most"),
+    BOOL(vw_config_engine, batch_invariant, "no",
+         "a sequence's logits have the same bits whatever else is in the batch; slower decoding"),
     VW_OPTION_END,
 };
 
@@ -57,7 +59,8 @@ const vw_option vw_sampling_options[] = {
     INT(vw_sampling, top_k, "40", 0, 1 << 30, "keep the k most likely tokens; 0: all"),
     REAL(vw_sampling, top_p, "0.95", 0, 1, "keep the fewest tokens of this probability; 1: all"),
     REAL(vw_sampling, min_p, "0.05", 0, 1, "keep tokens of this share of the best one's; 0: all"),
-    REAL(vw_sampling, repeat_penalty, "1.0", 0.01, 100, "divides logits of repeated tokens; 1: off"),
+    REAL(vw_sampling, repeat_penalty, "1.0", 0.01, 100,
+         "divides logits of repeated tokens; 1: off"),
     REAL(vw_sampling, presence_penalty, "0", -100, 100, "taken off logits of seen tokens; 0: off"),
     REAL(vw_sampling, frequency_penalty, "0", -100, 100, "the same for each time seen; 0: off"),
     INT(vw_sampling, repeat_last_n, "64", -1, 1 << 30,
@@ -105,7 +108,7 @@ const vw_option vw_implicit_options[] = {
     VW_OPTION_END,
 };
 
-/* ---- which table belongs to which section ----------------------------------------------------- */
+/* ---- which table belongs to which section ---------------------------------------------------- */
 
 static const struct {
     const char *name, *help;
@@ -145,7 +148,7 @@ const vw_option *vw_core_section(size_t i, const char **section, const char **he
     return vw_kind_section(kind);
 }
 
-/* ---- section names ---------------------------------------------------------------------------- */
+/* ---- section names --------------------------------------------------------------------------- */
 
 /* Copy a word of letters, digits, '_' and '-' that ends at `end` or at the end of the text. */
 static const char *copy_word(char *to, size_t room, const char *from, char end)

@@ -20,6 +20,7 @@ typedef struct vw_config_engine {
     int64_t ctx_size;      /* 0: the model's */
     int64_t batch_tokens;  /* tokens of one forward, at most */
     int64_t max_sequences; /* alive at once */
+    int32_t batch_invariant;
 } vw_config_engine;
 
 typedef struct vw_config_kv {
