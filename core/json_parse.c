@@ -2,8 +2,8 @@
  *
  * jansson parses; this file stands around it.  Before it: a scan that refuses what would cost too
  * much (size, depth, number of values) before a byte is allocated for it, and finds integers wider
- * than 64 bits, which published files do contain (a model_max_length of 10^30) and which are read as
- * reals.  After it: the mirror of json_tree.h.
+ * than 64 bits, which published files do contain (a model_max_length of 10^30) and which are read
+ * as reals.  After it: the mirror of json_tree.h.
  */
 #include "core/json_tree.h"
 
@@ -50,7 +50,7 @@ static int is_wide(const char *digits, size_t n)
     return errno == ERANGE;
 }
 
-/* The length of the number at text[i]; *is_int says whether it has neither fraction nor exponent. */
+/* The length of the number at text[i]; *is_int: it has neither fraction nor exponent. */
 static size_t number_length(const char *text, size_t bytes, size_t i, int *is_int)
 {
     size_t first = i;
@@ -69,7 +69,8 @@ static size_t skip_string(const char *text, size_t bytes, size_t i)
     return i;
 }
 
-static vw_status scan_text(const char *text, size_t bytes, const char *where, scan *s, vw_error *err)
+static vw_status scan_text(const char *text, size_t bytes, const char *where, scan *s,
+                           vw_error *err)
 {
     size_t depth = 0;
     s->values = 1;

@@ -1,8 +1,8 @@
-/* core/json_tree.h - the nodes behind vw_json_doc, between json_parse.c, which makes them, and json.c,
- * which reads them.
+/* core/json_tree.h - the nodes behind vw_json_doc, between json_parse.c, which makes them, and
+ * json.c, which reads them.
  *
- * jansson's tree is mirrored by flat nodes, because readers need what jansson has not: the members of
- * an object by position at no cost (a weight index has 92,000), and the way from a value to its
+ * jansson's tree is mirrored by flat nodes, because readers need what jansson has not: the members
+ * of an object by position at no cost (a weight index has 92,000), and the way from a value to its
  * parent, so that an error names "rope_scaling.factor" and not "factor".
  */
 #ifndef VW_CORE_JSON_TREE_H

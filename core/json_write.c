@@ -31,7 +31,7 @@ static void put_text(vw_json_writer *w, const char *text)
     put(w, text, strlen(text));
 }
 
-/* Bytes of the UTF-8 character at p, or 0: not one (RFC 3629, table 3-7 of the Unicode standard). */
+/* Bytes of the UTF-8 character at p, or 0: not one (table 3-7 of the Unicode standard). */
 static size_t utf8_length(const unsigned char *p, size_t room)
 {
     size_t n = p[0] < 0x80 ? 1 : p[0] < 0xC2 ? 0 : p[0] < 0xE0 ? 2 : p[0] < 0xF0 ? 3 :

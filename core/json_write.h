@@ -2,7 +2,8 @@
  *
  * A writer grows a buffer; nothing is printed before the document is whole, so a command that fails
  * half way prints its error and no half of a document.  Every adder takes the member's key, or NULL
- * in an array and at the root.  Memory that runs out is remembered and told once, by vw_json_text().
+ * in an array and at the root.  Memory that runs out is remembered and told once, by
+ * vw_json_text().
  *
  *     vw_json_writer w = {0};
  *     vw_json_begin_object(&w, NULL);
@@ -38,8 +39,8 @@ void vw_json_add_bool(vw_json_writer *w, const char *key, int value);
 void vw_json_add_int(vw_json_writer *w, const char *key, int64_t value);
 void vw_json_add_uint(vw_json_writer *w, const char *key, uint64_t value);
 
-/* The shortest of 8 or 9 (15 to 17) digits that reads back as the same value; null for what JSON has
- * no word for: infinities and NaN. */
+/* The shortest of 8 or 9 (15 to 17) digits that reads back as the same value; null for what JSON
+ * has no word for: infinities and NaN. */
 void vw_json_add_float(vw_json_writer *w, const char *key, float value);
 void vw_json_add_double(vw_json_writer *w, const char *key, double value);
 

@@ -20,7 +20,7 @@ const char *folder_text(const char *name, const char *text);
 /* How many files the folder holds whose name contains `part`. */
 int folder_count(const char *part);
 
-/* A whole file from anywhere, with a zero byte behind it; bails out if there is none.  free() it. */
+/* A whole file from anywhere and a zero byte; bails out if there is none.  free() it. */
 char *folder_slurp(const char *path, size_t *bytes);
 
 /* The next number of a fixed sequence (splitmix64): random, and the same in every run. */

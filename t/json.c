@@ -95,7 +95,7 @@ static void test_getters(void)
 {
     vw_json_doc *doc = parse("{\"n\":5,\"r\":1.5,\"b\":false,\"s\":\"gelu\",\"null\":null,"
                              "\"list\":[1],\"nul\":\"a\\u0000\",\"rope\":{\"factor\":\"x\\u001b\"},"
-                             "\"long\":\"0123456789012345678901234567890123456789012345678901234\"}");
+                             "\"long\":\"01234567890123456789012345678901234567890123456789\"}");
     const vw_json_value *root = json->root(doc);
     vw_error err = {VW_OK, ""};
     int64_t n = -1;
@@ -115,8 +115,8 @@ static void test_getters(void)
     json->get_int(doc, root, "list", 0, 9, 0, &n, &err);
     is_str(err.text, "text: \"list\" is an array, expected an integer from 0 to 9", "nor an array");
     json->get_int(doc, root, "long", 0, 9, 0, &n, &err);
-    is_str(err.text, "text: \"long\" is the string \"01234567890123456789012345678901234567890123..."
-           "\", expected an integer from 0 to 9", "a long value is cut in the sentence");
+    is_str(err.text, "text: \"long\" is the string \"01234567890123456789012345678901234567890123"
+           "...\", expected an integer from 0 to 9", "a long value is cut in the sentence");
     json->get_int(doc, json->get(root, "list"), "n", 0, 9, 0, &n, &err);
     is_str(err.text, "text: \"list\" is an array, expected an object", "a member of an array");
 
@@ -217,7 +217,8 @@ static void test_files(void)
     path = folder_text("huge.json", "{}");
     if (!truncate(path, (off_t)200 << 20)) {
         is_int(json->open_file(path, &doc, &err), VW_E_FORMAT, "200 MiB are refused unread");
-        snprintf(want, sizeof want, "%s: 209715200 bytes of JSON, expected at most 104857600", path);
+        snprintf(want, sizeof want, "%s: 209715200 bytes of JSON, expected at most 104857600",
+                 path);
         is_str(err.text, want, "its sentence");
     }
     path = folder_text("bad.json", "{\"a\": }");
@@ -229,7 +230,8 @@ static void test_files(void)
 
 static void test_writer(void)
 {
-    static const char odd[] = "\"\\/\b\f\n\r\t\x01\x7F é\xFF\xE2\x82 \xF0\x9F\x99\x82\xED\xA0\x80\0z";
+    static const char odd[] = "\"\\/\b\f\n\r\t\x01\x7F é\xFF\xE2\x82"
+                              " \xF0\x9F\x99\x82\xED\xA0\x80\0z";
     vw_json_writer w = {0};
     size_t bytes;
     vw_json_begin_object(&w, NULL);
@@ -249,8 +251,8 @@ static void test_writer(void)
     vw_json_add_double(&w, "d", 0.1);
     vw_json_end_object(&w);
     is_str(vw_json_text(&w, &bytes),
-           "{\"tokens\":[2,-9223372036854775808],\"empty\":{},\"u\":18446744073709551615,\"b\":true,"
-           "\"n\":null,\"s\":null,\"f\":0.1,\"nan\":null,\"inf\":null,\"d\":0.1}",
+           "{\"tokens\":[2,-9223372036854775808],\"empty\":{},\"u\":18446744073709551615,"
+           "\"b\":true,\"n\":null,\"s\":null,\"f\":0.1,\"nan\":null,\"inf\":null,\"d\":0.1}",
            "a document of everything");
     is_int(bytes, strlen(w.text), "and its length");
     vw_json_writer_free(&w);

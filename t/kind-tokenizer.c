@@ -1,8 +1,8 @@
 /* kind-tokenizer.c - what every tokenizer must do, on the bundled model.
  *
- * The ids come from etc/models/tiny-gemma/reference.json, which another implementation wrote; what is
- * true of any byte-fallback vocabulary without a normaliser (every text comes back to the byte) is
- * asked of random texts.
+ * The ids come from etc/models/tiny-gemma/reference.json, which another implementation wrote; what
+ * is true of any byte-fallback vocabulary without a normaliser (every text comes back to the byte)
+ * is asked of random texts.
  */
 #include "core/json.h"
 #include "t/folder.h"
@@ -142,8 +142,9 @@ static void test_every_id(subject *s)
 /* Random bytes, a part of them text, come back as they are: that is what byte pieces are for. */
 static size_t random_text(uint64_t *state, char *text, size_t room)
 {
-    static const char *const words[] = {"ROMEO:\n", " the", "caf\xC3\xA9", "  ", "\n\n", "\xE4\xBD\xA0",
-                                        "\xF0\x9F\x98\x80", "<bos>", "<0x41>", "\xE2\x96\x81", "1234"};
+    static const char *const words[] = {"ROMEO:\n", " the", "caf\xC3\xA9", "  ", "\n\n",
+                                        "\xE4\xBD\xA0", "\xF0\x9F\x98\x80", "<bos>", "<0x41>",
+                                        "\xE2\x96\x81", "1234"};
     size_t n = 0, want = folder_random(state) % room;
     while (n < want) {
         uint64_t r = folder_random(state);
@@ -238,7 +239,8 @@ static void test_states(subject *s, const vw_plugin *plugin)
     is_int(s->ops->piece(self, 0, 0, 0, NULL, 0, &n, &err), VW_E_INVALID, "%s: no text", s->name);
     is_int(s->ops->load(self, folder_path("none"), &err), VW_E_NOTFOUND, "%s: no folder", s->name);
     like(err.text, folder_path("none"), "%s: which is named", s->name);
-    ok(!s->ops->load(self, model_folder(), &err), "%s: loads after a failure: %s", s->name, err.text);
+    ok(!s->ops->load(self, model_folder(), &err), "%s: loads after a failure: %s", s->name,
+       err.text);
     plugin->close(self);
     free(it.config);
 }

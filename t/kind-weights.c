@@ -180,12 +180,14 @@ static void test_names(subject *s)
     vw_weights_tensor t = {.name = "untouched"};
     if (s->ops->open(s->self, folder_path("round.weights"), &r, &err))
         return;
-    is_int(s->ops->find(s->self, r, "fx16", &t, &err), VW_E_NOTFOUND, "%s: a missing name", s->name);
+    is_int(s->ops->find(s->self, r, "fx16", &t, &err), VW_E_NOTFOUND, "%s: a missing name",
+           s->name);
     like(err.text, "\"fx16\"", "%s: the sentence names it", s->name);
     like(err.text, "\"f16\"", "%s: and the nearest", s->name);
     like(err.text, folder_path("round.weights"), "%s: and the file", s->name);
     is_str(t.name, "untouched", "%s: nothing is written", s->name);
-    is_int(s->ops->find(s->self, r, "fx16", &t, NULL), VW_E_NOTFOUND, "%s: without a text", s->name);
+    is_int(s->ops->find(s->self, r, "fx16", &t, NULL), VW_E_NOTFOUND, "%s: without a text",
+           s->name);
     s->ops->close(s->self, r);
 }
 

@@ -1,5 +1,5 @@
-/* safetensors.c - weights/safetensors against the world: the bundled model, files of another writer,
- * the bytes of its own, and every hostile file with its sentence.
+/* safetensors.c - weights/safetensors against the world: the bundled model, files of another
+ * writer, the bytes of its own, and every hostile file with its sentence.
  */
 #include "core/json.h"
 #include "t/folder.h"
@@ -93,10 +93,11 @@ static void test_expected(void)
             ok(status || !strcmp(subject, "-") || !ops->find(self, r, subject, &t, &err),
                "%s holds %s", name, subject);
         } else {
-            ok(status == VW_E_FORMAT || status == VW_E_NOTFOUND, "%s is refused: %s", name, err.text);
+            ok(status == VW_E_FORMAT || status == VW_E_NOTFOUND, "%s is refused: %s", name,
+               err.text);
             snprintf(quoted, sizeof quoted, "\"%s\"", subject);
-            ok(!strcmp(subject, "-") || strstr(err.text, subject), "%s: the sentence names %s", name,
-               subject);
+            ok(!strcmp(subject, "-") || strstr(err.text, subject), "%s: the sentence names %s",
+               name, subject);
             if (strlen(name) > 1)
                 name[strlen(name) - (name[strlen(name) - 1] == '/')] = '\0';
             like(err.text, name, "%s: and the file", name);
@@ -147,7 +148,9 @@ static void test_bytes(void)
 
 /* ---- folders and shards ---------------------------------------------------------------------- */
 
-#define ONE(name, end) "{\"" name "\":{\"dtype\":\"U8\",\"shape\":[" end "],\"data_offsets\":[0," end "]}}"
+#define U8(name, n, begin, end) \
+    "\"" name "\":{\"dtype\":\"U8\",\"shape\":[" n "],\"data_offsets\":[" begin "," end "]}"
+#define ONE(name, n) "{" U8(name, n, "0", n) "}"
 
 static void test_folder(void)
 {
@@ -157,8 +160,8 @@ static void test_folder(void)
     char want[2400];
     mkdir(folder_path("m"), 0700);
     is_int(ops->open(self, folder_path("m"), &r, &err), VW_E_NOTFOUND, "an empty folder");
-    snprintf(want, sizeof want, "%s: neither model.safetensors nor model.safetensors.index.json nor "
-             "any other *.safetensors", folder_path("m"));
+    snprintf(want, sizeof want, "%s: neither model.safetensors nor model.safetensors.index.json "
+             "nor any other *.safetensors", folder_path("m"));
     is_str(err.text, want, "its sentence");
     make_file("m/x.safetensors", ONE("lone", "2"), 2);
     ok(!ops->open(self, folder_path("m/"), &r, &err) && !ops->find(self, r, "lone", &t, &err),
@@ -166,8 +169,8 @@ static void test_folder(void)
     ops->close(self, r);
     make_file("m/y.safetensors", ONE("other", "3"), 3);
     is_int(ops->open(self, folder_path("m"), &r, &err), VW_E_NOTFOUND, "of two nobody knows which");
-    snprintf(want, sizeof want, "%s: several *.safetensors and no model.safetensors.index.json that "
-             "joins them; name one file", folder_path("m"));
+    snprintf(want, sizeof want, "%s: several *.safetensors and no model.safetensors.index.json "
+             "that joins them; name one file", folder_path("m"));
     is_str(err.text, want, "its sentence");
     ok(!ops->open(self, folder_path("m/y.safetensors"), &r, &err), "one can be named");
     ops->close(self, r);
@@ -180,7 +183,8 @@ static void test_folder(void)
     is_str(t.name, "lone", "ordered over the shards");
     is_str(t.file, folder_path("m/x.safetensors"), "each with its file");
     ops->close(self, r);
-    ok(!ops->open(self, folder_path("m/model.safetensors.index.json"), &r, &err), "by its own name");
+    ok(!ops->open(self, folder_path("m/model.safetensors.index.json"), &r, &err),
+       "by its own name");
     ops->close(self, r);
     make_file("m/model.safetensors", ONE("whole", "1"), 1);
     ops->open(self, folder_path("m"), &r, &err);
@@ -189,8 +193,8 @@ static void test_folder(void)
     unlink(folder_path("m/model.safetensors"));
 
     folder_text("m/model.safetensors.index.json", "{\"weight_map\":{\"lone\":\"x.safetensors\"}}");
-    make_file("m/x.safetensors", "{\"lone\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},"
-              "\"more\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[2,4]}}", 4);
+    make_file("m/x.safetensors", "{" U8("lone", "2", "0", "2") "," U8("more", "2", "2", "4") "}",
+              4);
     is_int(ops->open(self, folder_path("m"), &r, &err), VW_E_FORMAT, "a tensor nobody asks for");
     snprintf(want, sizeof want, "%s: tensor \"more\" is in this shard, but not in %s",
              folder_path("m/x.safetensors"), folder_path("m/model.safetensors.index.json"));
@@ -201,8 +205,7 @@ static void test_folder(void)
                 "\"other\":\"y.safetensors\",\"z\":\"z.safetensors\"}}");
     ops->open(self, folder_path("m"), &r, &err);
     like(err.text, "z.safetensors: tensor \"z\" is not in this shard, where ", "a wrong shard");
-    make_file("m/z.safetensors", "{\"lone\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]},"
-              "\"z\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1);
+    make_file("m/z.safetensors", "{" U8("lone", "0", "0", "0") "," U8("z", "1", "0", "1") "}", 1);
     is_int(ops->open(self, folder_path("m"), &r, &err), VW_E_FORMAT, "a tensor in two shards");
     snprintf(want, sizeof want, "%s: tensor \"lone\" is in this shard, but %s looks for it in %s",
              folder_path("m/z.safetensors"), folder_path("m/model.safetensors.index.json"),
@@ -224,8 +227,9 @@ static void test_folder(void)
     is_str(err.text, want, "its sentence");
     folder_text("m/model.safetensors.index.json", "{\"weight_map\":{\"a\":\"../../x\"}}");
     is_int(ops->open(self, folder_path("m"), &r, &err), VW_E_FORMAT, "a way out of the folder");
-    snprintf(want, sizeof want, "%s: weight_map: tensor \"a\" is said to lie in \"../../x\", expected "
-             "the name of a file beside the index", folder_path("m/model.safetensors.index.json"));
+    snprintf(want, sizeof want, "%s: weight_map: tensor \"a\" is said to lie in \"../../x\", "
+             "expected the name of a file beside the index",
+             folder_path("m/model.safetensors.index.json"));
     is_str(err.text, want, "its sentence");
     folder_text("m/model.safetensors.index.json", "{\"weight_map\":{}}");
     is_int(ops->open(self, folder_path("m"), &r, &err), VW_E_FORMAT, "an index of nothing");

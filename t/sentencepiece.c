@@ -1,7 +1,8 @@
-/* sentencepiece.c - tokenizer/sentencepiece on models made here: chat, cuts, prefixes, hostile files.
+/* sentencepiece.c - tokenizer/sentencepiece on models made here: chat, cuts, prefixes, hostile
+ * files.
  *
- * The vocabularies hold single characters only, so that the ids of any text are known without asking
- * the library: one for each character.
+ * The vocabularies hold single characters only, so that the ids of any text are known without
+ * asking the library: one for each character.
  */
 #include "core/json.h"
 #include "t/folder.h"
@@ -27,8 +28,8 @@ static const void *service(void *arg, const char *name, uint32_t major)
 
 /* ---- models ---------------------------------------------------------------------------------- */
 
-/* Ids of the small model: 0 <pad>, 1 <eos>, 2 <bos>, 3 <unk>, 4 and 5 the turn marks, 6 a newline, 7
- * to 262 the bytes, 263 U+2581, then printable ASCII from '!'. */
+/* Ids of the small model: 0 <pad>, 1 <eos>, 2 <bos>, 3 <unk>, 4 and 5 the turn marks, 6 a newline,
+ * 7 to 262 the bytes, 263 U+2581, then printable ASCII from '!'. */
 enum { PAD, EOS, BOS, UNK, TURN, END, NEWLINE, BYTES, SPACE = BYTES + 256, ASCII };
 
 static int32_t id_of(char c)
@@ -95,7 +96,7 @@ static void load_well(mock_instance *it)
         bail_out("%s", err.text);
 }
 
-/* Are the ids those of the text, in which T, E and B stand for the turn marks and BOS after a '\1'? */
+/* Are the ids those of the text, in which \1T, \1E and \1B stand for the turn marks and BOS? */
 static bool spell(const int32_t *ids, size_t n, const char *text)
 {
     size_t i = 0;
@@ -143,7 +144,8 @@ static void test_chat(void)
     ok(!ops->chat(self, m, 1, ids, 512, &n, &err) &&
        spell(ids, n, "\1B\1Tuser\n\1E\n\1Tmodel\n"), "nothing but spaces is nothing");
     m[0].text = "a\xFFz";
-    ok(!ops->chat(self, m, 1, ids, 512, &n, &err) && ids[8] == BYTES + 255, "broken bytes are kept");
+    ok(!ops->chat(self, m, 1, ids, 512, &n, &err) && ids[8] == BYTES + 255,
+       "broken bytes are kept");
 
     n = 99;
     m[0].text = "a";
@@ -156,8 +158,8 @@ static void test_chat(void)
            "must alternate", "its sentence");
     m[0].role = "system";
     is_int(ops->chat(self, m, 2, ids, 512, &n, &err), VW_E_INVALID, "a system role");
-    is_str(err.text, "this model's template has no system role; put the instructions into the first "
-           "user message", "its sentence");
+    is_str(err.text, "this model's template has no system role; put the instructions into the "
+           "first user message", "its sentence");
     is_int(ops->chat(self, m, 0, ids, 512, &n, &err), VW_E_INVALID, "no message");
     is_str(err.text, "a conversation without a user message", "its sentence");
     is_int(n, 99, "nothing was written");
@@ -271,8 +273,8 @@ static void test_configs(void)
     mock_close(&mock, &it);
     folder_text("config.json", "{\"eos_token_id\":\"1\"}");
     ok(!load(&it, &err), "an end that is no id");
-    like(err.text, "config.json: \"eos_token_id\" is the string \"1\", expected an integer from 0 to "
-         "2147483647", "its sentence");
+    like(err.text, "config.json: \"eos_token_id\" is the string \"1\", expected an integer from 0 "
+         "to 2147483647", "its sentence");
     folder_text("config.json", "{\"eos_token_id\":[1,-1]}");
     ok(!load(&it, &err), "an end below zero");
     like(err.text, "config.json: \"eos_token_id\" has an element 1 that is no token id",

@@ -29,7 +29,7 @@ void spm_trainer(spm_builder *b, int model_type, int byte_fallback, const char *
 /* normalizer_spec; no table where n is 0. */
 void spm_normalizer(spm_builder *b, int adds_prefix, int trims, const void *table, size_t n);
 
-/* The table that makes of each of `n` full-width ASCII characters (U+FF01 to U+FF3F) the plain one. */
+/* The table that makes plain characters of n full-width ones (U+FF01 to U+FF3F). */
 enum { SPM_TABLE_UNITS = 256 * 32 };
 size_t spm_fullwidth_table(const char *plain, size_t n, unsigned char *table, size_t room);
 

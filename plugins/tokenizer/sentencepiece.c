@@ -1,8 +1,8 @@
 /* sentencepiece.c - tokenizer/sentencepiece: the tokenizer.model of a checkpoint folder.
  *
- * Encoding is the library's, to the id.  Pieces come back from our own table, because a stream needs
- * the exact bytes of one id: the library's decoder mends broken characters, which in a stream are
- * only half of one.
+ * Encoding is the library's, to the id.  Pieces come back from our own table, because a stream
+ * needs the exact bytes of one id: the library's decoder mends broken characters, which in a stream
+ * are only half of one.
  */
 #include "plugins/tokenizer/sentencepiece.h"
 
@@ -80,7 +80,8 @@ static vw_status read_id(sp_plugin *sp, const vw_json_doc *doc, const char *key,
     int64_t id;
     if (*out >= 0)
         return VW_OK;
-    vw_status status = sp->json->get_int(doc, sp->json->root(doc), key, -1, INT32_MAX, -1, &id, err);
+    vw_status status =
+        sp->json->get_int(doc, sp->json->root(doc), key, -1, INT32_MAX, -1, &id, err);
     if (!status)
         *out = (int32_t)id;
     return status;
@@ -153,7 +154,7 @@ static vw_status open_shim(sp_plugin *sp, const char *bytes, size_t n, sp_shim *
  * with add_dummy_prefix = false behind it, since the last word counts. */
 static vw_status open_shims(sp_plugin *sp, vw_error *err)
 {
-    static const char no_prefix[] = {0x1A, 2, 0x18, 0}; /* normalizer_spec { add_dummy_prefix: 0 } */
+    static const char no_prefix[] = {0x1A, 2, 0x18, 0}; /* normalizer_spec.add_dummy_prefix: 0 */
     const sp_model *m = &sp->model;
     vw_status status = open_shim(sp, m->file, m->bytes, &sp->shim, err);
     sp->rest = sp->shim;

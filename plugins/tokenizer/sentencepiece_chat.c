@@ -1,8 +1,8 @@
 /* sentencepiece_chat.c - a conversation as ids, in the turns of the model's family.
  *
- * Gemma: <bos>, then for each message <start_of_turn>ROLE newline TEXT <end_of_turn> newline, and at the
- * end <start_of_turn>model newline.  The marks are pushed as ids and the texts are encoded so that
- * none of them can become one: what a user types never ends his turn.
+ * Gemma: <bos>, then for each message <start_of_turn>ROLE newline TEXT <end_of_turn> newline, and
+ * at the end <start_of_turn>model newline.  The marks are pushed as ids and the texts are encoded
+ * so that none of them can become one: what a user types never ends his turn.
  */
 #include "plugins/tokenizer/sentencepiece.h"
 

@@ -1,7 +1,7 @@
 /* sentencepiece_encode.c - text to ids: the library's own encoding, and what it has no word for.
  *
- * The library takes text without special pieces, and turns a byte that is not UTF-8 into U+FFFD.  So
- * a text is cut where something else must stand: a control piece that the caller wants parsed, a
+ * The library takes text without special pieces, and turns a byte that is not UTF-8 into U+FFFD.
+ * So a text is cut where something else must stand: a control piece that the caller wants parsed, a
  * broken byte that the vocabulary has a piece for, or, in a user's message, the middle of a turn
  * marker, which then is no marker any more.  A text without any of these is one call.
  *
@@ -28,8 +28,8 @@ int sp_is_control(const sp_piece *p)
     return p->type == SP_CONTROL;
 }
 
-/* The marks of turns and media that published vocabularies define, as far as the library would parse
- * them from plain text. */
+/* The marks of turns and media that published vocabularies define, as far as the library would
+ * parse them from plain text. */
 int sp_is_turn(const sp_piece *p)
 {
     static const char *const marks[] = {

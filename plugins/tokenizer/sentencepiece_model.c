@@ -220,10 +220,10 @@ static vw_status read_normalizer_spec(model_reader *r, wire w, sp_text *charsmap
 }
 
 /* The normaliser's table: u32 size of a double array, the array, then the replacement texts, each
- * ended by a zero byte.  A unit of the array holds a label or a value (top bit), whether a value hangs
- * on it (bit 8), and the offset of its children (bits 10 to 30, times 256 with bit 9), which is combined
- * with a unit's own place and the next byte by exclusive or.  The library follows them unchecked, so
- * every place that any byte can lead to must lie inside. */
+ * ended by a zero byte.  A unit of the array holds a label or a value (top bit), whether a value
+ * hangs on it (bit 8), and the offset of its children (bits 10 to 30, times 256 with bit 9), which
+ * is combined with a unit's own place and the next byte by exclusive or.  The library follows them
+ * unchecked, so every place that any byte can lead to must lie inside. */
 static vw_status check_charsmap(const model_reader *r, sp_text map)
 {
     uint32_t size;

@@ -2,9 +2,9 @@
  *
  * The library trusts its file: an unknown model type is a null pointer in it, and the table of a
  * normaliser is walked without a bound.  So the protobuf is walked here first, every length held
- * against the file and every table against its own size.  What the plugin needs to know (the pieces,
- * their types, the spaces) falls out of that walk, so that the library is asked for one thing only:
- * to encode.
+ * against the file and every table against its own size.  What the plugin needs to know (the
+ * pieces, their types, the spaces) falls out of that walk, so that the library is asked for one
+ * thing only: to encode.
  */
 #ifndef VW_TOKENIZER_SENTENCEPIECE_MODEL_H
 #define VW_TOKENIZER_SENTENCEPIECE_MODEL_H
@@ -47,8 +47,7 @@ typedef struct sp_model {
 /* Read and check a file; on failure nothing is left.  Memory is the host's. */
 vw_status sp_model_read(const vw_host *host, const char *path, sp_model *model, vw_error *err);
 
-/* The same for bytes already in memory of the host, which the model takes over; `path` is for
- * messages. */
+/* The same for bytes in memory of the host, which the model takes over; `path` names them. */
 vw_status sp_model_parse(const vw_host *host, const char *path, char *file, size_t bytes,
                          sp_model *model, vw_error *err);
 void sp_model_free(const vw_host *host, sp_model *model);

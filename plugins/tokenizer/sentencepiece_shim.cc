@@ -1,4 +1,4 @@
-/* sentencepiece_shim.cc - libsentencepiece as C sees it: no exception crosses, nothing is logged. */
+/* sentencepiece_shim.cc - libsentencepiece as C sees it: no exception out, no log. */
 #include "plugins/tokenizer/sentencepiece_shim.h"
 
 #include <cstdio>

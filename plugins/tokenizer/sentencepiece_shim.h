@@ -12,7 +12,7 @@ extern "C" {
 
 typedef struct sp_shim sp_shim;
 
-/* Each returns 0, or 1 with a reason in `why`, or 2 when there is no memory.  No exception gets out. */
+/* Each returns 0, or 1 with a reason in `why`, or 2 when there is no memory; none throws. */
 int sp_shim_open(const char *model, size_t bytes, sp_shim **shim, char *why, size_t why_bytes);
 void sp_shim_close(sp_shim *shim); /* NULL is accepted */
 

@@ -100,8 +100,8 @@ static const char *metadata(void *self, vw_weights_reader *r, const char *key)
     return NULL;
 }
 
-/* Is this a stretch of one of the reader's files?  A hint about foreign memory would be an attack on
- * it: DONTNEED on the heap destroys it. */
+/* Is this a stretch of one of the reader's files?  A hint about foreign memory would be an attack
+ * on it: DONTNEED on the heap destroys it. */
 static int is_ours(const vw_weights_reader *r, const unsigned char *data, size_t bytes)
 {
     for (size_t i = 0; i < r->n_files; i++) {

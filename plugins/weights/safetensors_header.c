@@ -1,9 +1,9 @@
 /* safetensors_header.c - the directory of one file, believed only after it is checked.
  *
  * The header is JSON that anybody may have written: sizes that wrap, ranges that overlap or point
- * outside, names that appear twice.  Every claim is held against the dtype, the shape and the file's
- * length before a single view is given out.  The ranges must tile the data without a gap, as the
- * format demands, so that no byte has two meanings and none is smuggled.
+ * outside, names that appear twice.  Every claim is held against the dtype, the shape and the
+ * file's length before a single view is given out.  The ranges must tile the data without a gap, as
+ * the format demands, so that no byte has two meanings and none is smuggled.
  */
 #include "plugins/weights/safetensors.h"
 

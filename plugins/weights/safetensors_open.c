@@ -2,9 +2,9 @@
  *
  * A folder is looked at in the order of the published libraries: model.safetensors, then the index
  * with its shards, then a lone *.safetensors of any name.  Where there is an index it decides: a
- * tensor is read from the shard that it names, which must hold it.  A tensor of a shard that the index
- * does not name, or looks for elsewhere, is refused: index and shards come from different savings
- * then, and which one is right nobody can tell.
+ * tensor is read from the shard that it names, which must hold it.  A tensor of a shard that the
+ * index does not name, or looks for elsewhere, is refused: index and shards come from different
+ * savings then, and which one is right nobody can tell.
  */
 #include "plugins/weights/safetensors.h"
 

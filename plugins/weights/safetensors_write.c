@@ -1,9 +1,9 @@
 /* safetensors_write.c - one file, written under a temporary name beside its own.
  *
- * The header needs every size before the first byte of data, hence declare, then write.  It is padded
- * with spaces so that the data begins at a multiple of 64: a tensor that stands first, or behind
- * others of whole cache lines, is then mapped aligned.  A crash leaves a *.tmp file and never half a
- * checkpoint under its name.
+ * The header needs every size before the first byte of data, hence declare, then write.  It is
+ * padded with spaces so that the data begins at a multiple of 64: a tensor that stands first, or
+ * behind others of whole cache lines, is then mapped aligned.  A crash leaves a *.tmp file and
+ * never half a checkpoint under its name.
  */
 #include "plugins/weights/safetensors.h"
 

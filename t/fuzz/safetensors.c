@@ -1,4 +1,4 @@
-/* safetensors.c - any bytes as a safetensors file, or behind an 'I' as the index of two good shards. */
+/* safetensors.c - any bytes as a safetensors file, or behind an 'I' as an index of two shards. */
 #include "core/json.h"
 #include "t/folder.h"
 #include "t/mock_host.h"

@@ -1,7 +1,7 @@
 /* tokenizer.c - any bytes as a tokenizer.model; what loads is used, with the same bytes as text.
  *
- * The library behind the plugin is not instrumented: what must be found here is a model that our own
- * walk lets through and that the library then dies of.
+ * The library behind the plugin is not instrumented: what must be found here is a model that our
+ * own walk lets through and that the library then dies of.
  */
 #include "core/json.h"
 #include "t/folder.h"

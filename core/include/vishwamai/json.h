@@ -29,7 +29,8 @@ typedef struct vw_json {
     size_t size;
 
     /* Parse a file or a text (`where` names it in errors).  Refuses duplicate keys, nesting deeper
-     * than 64 and more than 100 MiB.  Integers are exact in 64 bits. */
+     * than 64, more than 8 million values and more than 100 MiB.  Integers are exact in 64 bits; a
+     * wider one is a VW_JSON_REAL. */
     vw_status (*open_file)(const char *path, vw_json_doc **doc, vw_error *err);
     vw_status (*open_text)(const char *text, size_t bytes, const char *where, vw_json_doc **doc,
                            vw_error *err);

@@ -49,8 +49,8 @@ typedef struct vw_tokenizer_ops {
     vw_status (*encode)(void *self, const char *text, size_t bytes, int parse_special, int32_t *ids,
                         size_t room, size_t *n, vw_error *err);
 
-    /* The exact bytes that one id adds after `previous` ids (n_previous may be 0: the start of a
-     * text, where a dummy prefix is taken off).  Control ids give no bytes unless show_special.
+    /* The exact bytes that one id adds to a text.  is_first: no id but control ids came before, so a
+     * dummy prefix is taken off.  Control ids give no bytes unless show_special.
      * Writes up to `room` bytes, the full count to *bytes.  Bytes need not be whole characters: the
      * core joins them.  An id outside the vocabulary is VW_E_INVALID.  Required. */
     vw_status (*piece)(void *self, int32_t id, int is_first, int show_special, char *text,
