@@ -33,6 +33,9 @@ include t/bad/local.mk
 check_PROGRAMS += t/gemm-kernels.t
 t_gemm_kernels_t_SOURCES = t/gemm-kernels.c t/gemm-check.c t/gemm-check.h
 t_gemm_kernels_t_LDADD = t/tap/libtap.la libkernels_cpu.la libkernels_ref.la -lm
+check_PROGRAMS += t/kind-gemm.t
+t_kind_gemm_t_SOURCES = t/kind-gemm.c t/gemm-groups.c t/gemm-case.c t/gemm-case.h
+t_kind_gemm_t_LDADD = libkernels_ref.la $(MOCK_LIBS) -lm
 
 # ---- attention and device ----------------------------------------------------------------------
 check_PROGRAMS += t/kind-device.t t/kind-attention.t

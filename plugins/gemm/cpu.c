@@ -297,15 +297,6 @@ static vw_status run(void *self, const vw_gemm_plan *p, vw_stream *stream, vw_te
     return VW_OK;
 }
 
-/* Rows that belong to no group: zeros, which an ADD adds. */
-static void clear_rows(const vw_gemm_problem *p, const vw_tensor *y, int64_t first, int64_t m)
-{
-    for (int i = 0; i < n_results(p) && p->epilogue != VW_GEMM_ADD; i++)
-        for (int64_t r = first; r < first + m; r++)
-            memset((float *)y[i].data + r * y[i].stride[0], 0,
-                   (size_t)y[i].shape[1] * sizeof(float));
-}
-
 static vw_status run_grouped(void *self, const vw_gemm_plan *p, vw_stream *stream, vw_tensor x,
                              const vw_gemm_weight *const *weights, const vw_groups *groups,
                              const vw_tensor *y, void *workspace, vw_error *err)
@@ -319,7 +310,7 @@ static vw_status run_grouped(void *self, const vw_gemm_plan *p, vw_stream *strea
     vw_gemm_job job = new_job(g, &p->problem, workspace);
     while (group_walk_next(&walk)) {
         if (walk.group < 0) {
-            clear_rows(&p->problem, walk.y, walk.first, walk.m);
+            clear_group_rows(&walk, &p->problem);
             continue;
         }
         set_weights(g, &job, &p->problem, weights + walk.group * p->problem.n_weights);

@@ -117,4 +117,13 @@ static inline int group_walk_next(group_walk *w)
     return 0;
 }
 
+/* The rows of the walk's run belong to no group: zeros, which an ADD adds. */
+static inline void clear_group_rows(const group_walk *w, const vw_gemm_problem *p)
+{
+    for (int i = 0; i < n_results(p) && p->epilogue != VW_GEMM_ADD; i++)
+        for (int64_t r = w->first; r < w->first + w->m; r++)
+            memset((float *)w->y[i].data + r * w->y[i].stride[0], 0,
+                   (size_t)w->y[i].shape[1] * sizeof(float));
+}
+
 #endif

@@ -1,5 +1,5 @@
 # plugins/gemm/: components of the kind `gemm'.  Makefile.am says how to add one.
-noinst_HEADERS += %D%/checks.h %D%/groups.h
+noinst_HEADERS += %D%/checks.h %D%/groups.h %D%/onednn_layout.h
 
 plugins_LTLIBRARIES += gemm_ref.la
 gemm_ref_la_SOURCES = %D%/ref.c
@@ -12,3 +12,19 @@ gemm_cpu_la_SOURCES = %D%/cpu.c
 gemm_cpu_la_CFLAGS = $(PLUGIN_CFLAGS)
 gemm_cpu_la_LIBADD = libkernels_cpu.la libkernels_ref.la $(PLUGIN_LIBS)
 gemm_cpu_la_LDFLAGS = -module $(PLUGIN_LDFLAGS)
+
+if WITH_BLAS
+plugins_LTLIBRARIES += gemm_blas.la
+gemm_blas_la_SOURCES = %D%/blas.c
+gemm_blas_la_CFLAGS = $(PLUGIN_CFLAGS) $(BLAS_CFLAGS)
+gemm_blas_la_LIBADD = libkernels_cpu.la libkernels_ref.la $(BLAS_LIBS) $(PLUGIN_LIBS)
+gemm_blas_la_LDFLAGS = $(PLUGIN_LDFLAGS)
+endif
+
+if WITH_ONEDNN
+plugins_LTLIBRARIES += gemm_onednn.la
+gemm_onednn_la_SOURCES = %D%/onednn.c
+gemm_onednn_la_CFLAGS = $(PLUGIN_CFLAGS) $(ONEDNN_CFLAGS)
+gemm_onednn_la_LIBADD = libkernels_cpu.la libkernels_ref.la $(ONEDNN_LIBS) $(PLUGIN_LIBS)
+gemm_onednn_la_LDFLAGS = $(PLUGIN_LDFLAGS)
+endif

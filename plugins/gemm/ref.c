@@ -186,17 +186,6 @@ static void slice(ref_job *job, const vw_tensor *x, const vw_tensor *y, int64_t 
         job->y[i] = vw_tensor_rows(y[i], first, m);
 }
 
-/* Rows that belong to no group: zeros, which an ADD adds. */
-static void clear_rows(const ref_job *job)
-{
-    if (job->problem->epilogue == VW_GEMM_ADD)
-        return;
-    for (int i = 0; i < n_results(job->problem); i++)
-        for (int64_t m = 0; m < job->m; m++)
-            memset((float *)job->y[i].data + m * job->y[i].stride[0], 0,
-                   (size_t)job->y[i].shape[1] * sizeof(float));
-}
-
 static vw_status run_grouped(void *self, const vw_gemm_plan *p, vw_stream *stream, vw_tensor x,
                              const vw_gemm_weight *const *weights, const vw_groups *groups,
                              const vw_tensor *y, void *workspace, vw_error *err)
@@ -211,7 +200,7 @@ static vw_status run_grouped(void *self, const vw_gemm_plan *p, vw_stream *strea
         slice(&job, &walk.x, walk.y, walk.first, walk.m);
         job.weights = weights + (walk.group < 0 ? 0 : walk.group) * p->problem.n_weights;
         if (walk.group < 0)
-            clear_rows(&job);
+            clear_group_rows(&walk, &p->problem);
         else
             compute(self, &job);
     }

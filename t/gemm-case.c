@@ -1,0 +1,186 @@
+/* gemm-case.c - making a product, computing it exactly, judging a result. */
+#include "t/gemm-case.h"
+
+#include "kernels/ref/gemm.h"
+#include "kernels/ref/quant.h"
+#include "t/tap/tap.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+static uint64_t seed = 7;
+
+float case_number(void)
+{
+    float sum = 0;
+    for (int i = 0; i < 3; i++) {
+        seed = seed * 6364136223846793005u + 1442695040888963407u;
+        sum += (float)(seed >> 40) * 0x1p-23f - 1.0f;
+    }
+    return sum;
+}
+
+static void *get(size_t bytes)
+{
+    void *p = calloc(1, bytes + 64);
+    if (!p)
+        bail_out("no memory");
+    return p;
+}
+
+static void put(vw_dtype dtype, void *data, size_t i, float x)
+{
+    uint8_t *p = data;
+    uint16_t h = dtype == VW_BF16 ? vw_f32_to_bf16(x) : vw_f32_to_f16(x);
+    switch (dtype) {
+    case VW_F32: memcpy(p + 4 * i, &x, 4); break;
+    case VW_BF16: case VW_F16: memcpy(p + 2 * i, &h, 2); break;
+    case VW_E4M3: p[i] = vw_f32_to_e4m3(x * 100); break;
+    case VW_E5M2: p[i] = vw_f32_to_e5m2(x); break;
+    case VW_E8M0: p[i] = (uint8_t)(127 + (int)x); break;
+    default: p[i] = (uint8_t)(int8_t)nearbyintf(x * 42);
+    }
+}
+
+static vw_scales make_scales(gemm_case *c, int64_t rows, int64_t cols)
+{
+    const case_form *f = c->form;
+    vw_scales s = {.dtype = f->scale_dtype, .rows = f->scale_rows < 0 ? rows : f->scale_rows,
+                   .cols = f->scale_cols < 0 ? cols : f->scale_cols};
+    s.row_stride = (cols + s.cols - 1) / s.cols;
+    size_t n = (size_t)((rows + s.rows - 1) / s.rows * s.row_stride);
+    s.data = c->scales = get(n * 4);
+    for (size_t i = 0; i < n; i++) /* arbitrary, in no way powers of two unless e8m0 */
+        put(s.dtype, c->scales, i, s.dtype == VW_E8M0 ? case_number() : 0.01f * (4 + case_number()));
+    return s;
+}
+
+void case_make(gemm_case *c, const case_form *form, int64_t m, int64_t n, int64_t k)
+{
+    int64_t rows = form->layout == VW_OUT_IN ? n : k, cols = form->layout == VW_OUT_IN ? k : n;
+    memset(c, 0, sizeof *c);
+    seed = (uint64_t)(m * 31 + n * 17 + k);
+    c->form = form;
+    c->m = m, c->n = n, c->k = k;
+    c->x = get((size_t)(m * k) * sizeof *c->x);
+    for (int64_t i = 0; i < m * k; i++)
+        c->x[i] = case_number();
+    c->data = get((size_t)(rows * cols) * 4);
+    for (int64_t i = 0; i < rows * cols; i++)
+        put(form->dtype, c->data, (size_t)i, case_number());
+    c->stored = (vw_matrix){.data = c->data, .dtype = form->dtype, .layout = form->layout,
+                            .rows = rows, .cols = cols, .row_stride = cols};
+    if (form->scale_rows)
+        c->stored.scales = make_scales(c, rows, cols);
+    c->values = get((size_t)(n * k) * sizeof *c->values);
+    c->want = get((size_t)(m * n) * sizeof *c->want);
+    case_expect(c, false);
+}
+
+static void weight_values(gemm_case *c)
+{
+    const vw_matrix *w = &c->stored;
+    vw_gemm_source s = {.data = w->data, .dtype = w->dtype, .is_in_out = w->layout == VW_IN_OUT,
+                        .n = c->n, .k = c->k, .row_stride = w->row_stride,
+                        .scales = w->scales.rows ? w->scales.data : NULL,
+                        .scale_dtype = w->scales.dtype, .scale_rows = w->scales.rows,
+                        .scale_cols = w->scales.cols, .scale_stride = w->scales.row_stride};
+    int64_t group = c->form->format == VW_GEMM_INT8_BLOCK32 ? 32 : c->k;
+    for (int64_t n = 0; n < c->n; n++) {
+        float *row = c->values + n * c->k;
+        vw_ref_weight_row(&s, n, row);
+        for (int64_t k = 0; c->form->format != VW_GEMM_STORED && k < c->k; k += group)
+            vw_ref_round_int8(row + k, c->k - k < group ? c->k - k : group);
+    }
+}
+
+static double mean_square(const float *x, int64_t n)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        sum += isfinite(x[i]) ? (double)x[i] * x[i] : 0;
+    return n ? sum / (double)n : 0;
+}
+
+void case_expect(gemm_case *c, bool is_int8)
+{
+    float *row = get((size_t)c->k * sizeof *row);
+    weight_values(c);
+    c->typical = sqrt((double)c->k * mean_square(c->x, c->m * c->k) *
+                      mean_square(c->values, c->n * c->k));
+    for (int64_t m = 0; m < c->m; m++) {
+        memcpy(row, c->x + m * c->k, (size_t)c->k * sizeof *row);
+        if (is_int8)
+            vw_ref_round_int8(row, c->k);
+        for (int64_t n = 0; n < c->n; n++)
+            c->want[m * c->n + n] = vw_ref_dot(row, c->values + n * c->k, c->k);
+    }
+    free(row);
+}
+
+void case_free(gemm_case *c)
+{
+    free(c->x);
+    free(c->data);
+    free(c->scales);
+    free(c->values);
+    free(c->want);
+    memset(c, 0, sizeof *c);
+}
+
+double case_diff(const float *y, int64_t stride, const double *want, int64_t m, int64_t n,
+                 int64_t n_total)
+{
+    double both = 0, each = 0;
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++) {
+            double a = y[i * stride + j], b = want[i * n_total + j];
+            if (!isfinite(a) || !isfinite(b))
+                continue; /* judged apart */
+            both += a * b;
+            each += a * a + b * b;
+        }
+    return each > 0 ? 1 - 2 * both / each : 0;
+}
+
+static bool is_tile_wrong(const gemm_case *c, const float *y, int64_t stride, int64_t m)
+{
+    for (int64_t i = 0; i < m; i += 64)
+        for (int64_t j = 0; j < c->n; j += 64) {
+            int64_t rows = m - i < 64 ? m - i : 64, cols = c->n - j < 64 ? c->n - j : 64;
+            if (!(case_diff(y + i * stride + j, stride, c->want + i * c->n + j, rows, cols, c->n) <
+                  5e-8))
+                return true;
+        }
+    return false;
+}
+
+/* Elements [j, j + n) of one row. */
+static bool is_segment_wrong(const float *y, const double *want, int64_t n, double typical)
+{
+    double sum = 0;
+    for (int64_t j = 0; j < n; j++)
+        sum += isfinite(want[j]) ? want[j] * want[j] : 0;
+    double rms = fmax(sqrt(sum / (double)n), typical);
+    for (int64_t j = 0; j < n; j++) {
+        if (isnan(want[j]) != isnan(y[j]) || isinf(want[j]) != isinf(y[j]))
+            return true;
+        if (isfinite(want[j]) && !(fabs(y[j] - want[j]) <= 0x1p-16 * fabs(want[j]) + 1e-5 * rms))
+            return true;
+    }
+    return false;
+}
+
+const char *case_wrong(const gemm_case *c, const float *y, int64_t stride, int64_t m)
+{
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < c->n; j += 128)
+            if (is_segment_wrong(y + i * stride + j, c->want + i * c->n + j,
+                                 c->n - j < 128 ? c->n - j : 128, c->typical))
+                return "an element is off, or NaN or infinity is not where it belongs";
+    if (is_tile_wrong(c, y, stride, m))
+        return "a 64 x 64 tile is off";
+    if (!(case_diff(y, stride, c->want, m, c->n, c->n) < 1e-9))
+        return "the whole is off";
+    return NULL;
+}

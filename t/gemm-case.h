@@ -1,0 +1,50 @@
+/* gemm-case.h - a matrix product to test a gemm plugin with, its exact result, and the limits that
+ * decide whether a result is right (gemm.md, section 14). */
+#ifndef T_GEMM_CASE_H
+#define T_GEMM_CASE_H
+
+#include <vishwamai/gemm.h>
+
+#include <stdbool.h>
+
+/* How the weight of a case is stored and what it is computed as. */
+typedef struct case_form {
+    const char *name;
+    vw_dtype dtype;
+    vw_layout layout;
+    int64_t scale_rows, scale_cols; /* 0: none; -1: the whole dimension */
+    vw_dtype scale_dtype;
+    vw_gemm_format format;
+} case_form;
+
+/* Y = X W^T with everything it takes.  All of it is plain memory; case_free frees it. */
+typedef struct gemm_case {
+    const case_form *form;
+    int64_t m, n, k;
+    float *x;       /* [m, k] */
+    void *data;     /* the stored weight */
+    void *scales;
+    vw_matrix stored;
+    float *values;  /* [n, k]: what the weight is worth in its format */
+    double *want;   /* [m, n] */
+    double typical; /* the size of a sum whose terms do not cancel more than chance has it */
+} gemm_case;
+
+void case_make(gemm_case *c, const case_form *form, int64_t m, int64_t n, int64_t k);
+/* Again after x, data or scales were changed; with is_int8, of rows of x rounded to int8. */
+void case_expect(gemm_case *c, bool is_int8);
+void case_free(gemm_case *c);
+
+/* A number in (-3, 3), near normal; the same sequence on every machine. */
+float case_number(void);
+
+/* 1 - 2 sum(xy) / sum(x^2 + y^2); 0 when both are all zero.  Rows are `stride` apart. */
+double case_diff(const float *y, int64_t stride, const double *want, int64_t m, int64_t n,
+                 int64_t n_total);
+
+/* The limits G for f32 results, on the first m rows: diff < 1e-9 overall and < 5e-8 on every 64 x 64
+ * tile, every element within 2^-16 of itself plus 1e-5 of the rms of its 1 x 128 segment or of a
+ * typical sum, NaN and infinities where they belong.  A reason that they are broken, or NULL. */
+const char *case_wrong(const gemm_case *c, const float *y, int64_t stride, int64_t m);
+
+#endif

@@ -1,0 +1,173 @@
+/* gemm-groups.c - grouped products: each group's rows are those of its own dense product, bit for
+ * bit; rows of no group are zeros or are not touched (gemm.md, section 14, cases 6 and 7). */
+#include "t/gemm-case.h"
+#include "t/tap/tap.h"
+
+#include <stdlib.h>
+
+void check_groups(const vw_gemm_ops *ops, void *self, const char *name);
+
+enum { N = 64, K = 96, MAX_GROUPS = 16 };
+
+static const case_form form = {"bf16", VW_BF16, VW_OUT_IN, 0, 0, VW_F32, VW_GEMM_STORED};
+
+/* Experts with their packs, one plan, rows of X, and a workspace. */
+typedef struct experts {
+    const vw_gemm_ops *ops;
+    void *self;
+    const char *name;
+    gemm_case c[MAX_GROUPS];
+    vw_gemm_weight weight[MAX_GROUPS];
+    const vw_gemm_weight *list[MAX_GROUPS];
+    void *pack[MAX_GROUPS], *workspace;
+    vw_gemm_plan plan;
+    int64_t rows;
+    float *x, *y, *want;
+} experts;
+
+static bool experts_make(experts *e, int64_t rows)
+{
+    vw_error err = {.text = ""};
+    size_t bytes;
+    e->rows = rows;
+    for (int g = 0; g < MAX_GROUPS; g++) {
+        case_make(&e->c[g], &form, 1, N, K);
+        for (int i = 0; i < N * K; i++)
+            ((uint16_t *)e->c[g].data)[i] = vw_f32_to_bf16(case_number() * (float)(g + 1));
+        e->weight[g] = (vw_gemm_weight){.stored = e->c[g].stored};
+        e->ops->pack_size(e->self, &e->c[g].stored, VW_GEMM_STORED, &bytes, &e->weight[g].layout,
+                          &err);
+        if (bytes) {
+            e->pack[g] = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
+            e->ops->pack(e->self, &e->c[g].stored, VW_GEMM_STORED, 0, N, e->pack[g], &err);
+        }
+        e->weight[g].pack = e->pack[g];
+        e->list[g] = &e->weight[g];
+    }
+    vw_gemm_problem p = {.size = sizeof p, .max_m = rows, .n_weights = 1,
+                         .weights = {e->list[0]}, .x_dtype = VW_F32, .y_dtype = VW_F32};
+    if (e->ops->plan(e->self, &p, &e->plan, &err) != VW_OK) {
+        ok(0, "%s: a plan for groups: %s", e->name, err.text);
+        return false;
+    }
+    e->workspace = aligned_alloc(256, (e->plan.workspace_bytes + 256) / 256 * 256);
+    e->x = malloc(sizeof(float) * (size_t)rows * K);
+    e->y = malloc(sizeof(float) * (size_t)rows * N);
+    e->want = malloc(sizeof(float) * (size_t)rows * N);
+    for (int64_t i = 0; i < rows * K; i++)
+        e->x[i] = case_number();
+    for (int64_t i = 0; i < rows * N; i++)
+        e->y[i] = e->want[i] = 77.0f;
+    return true;
+}
+
+static void experts_free(experts *e)
+{
+    for (int g = 0; g < MAX_GROUPS; g++) {
+        case_free(&e->c[g]);
+        free(e->pack[g]);
+    }
+    if (e->plan.problem.size)
+        e->ops->plan_free(e->self, &e->plan);
+    free(e->workspace);
+    free(e->x);
+    free(e->y);
+    free(e->want);
+}
+
+/* The dense product of m rows with one expert, or zeros, into `want`. */
+static void expect(experts *e, int group, int64_t first, int64_t m)
+{
+    vw_error err;
+    vw_tensor y = vw_tensor_2d(e->want + first * N, VW_F32, m, N);
+    if (m > 0 && group < 0)
+        memset(y.data, 0, sizeof(float) * (size_t)m * N);
+    else if (m > 0)
+        e->ops->run(e->self, &e->plan, NULL, vw_tensor_2d(e->x + first * K, VW_F32, m, K),
+                    &e->list[group], &y, e->workspace, &err);
+}
+
+static vw_status run(experts *e, vw_group_form f, int n_groups, const int32_t *rows)
+{
+    vw_error err;
+    vw_groups groups = {.form = f, .n_groups = n_groups, .rows = rows};
+    vw_tensor y = vw_tensor_2d(e->y, VW_F32, e->rows, N);
+    return e->ops->run_grouped(e->self, &e->plan, NULL, vw_tensor_2d(e->x, VW_F32, e->rows, K),
+                               e->list, &groups, &y, e->workspace, &err);
+}
+
+static bool is_as_expected(const experts *e)
+{
+    return memcmp(e->y, e->want, sizeof(float) * (size_t)e->rows * N) == 0;
+}
+
+/* Rows end to end: by offsets, then by ids with rows of no group between the groups. */
+static void check_contiguous(experts *e)
+{
+    static const int32_t sizes[8] = {0, 1, 127, 128, 129, 0, 300, 64};
+    int32_t offsets[9] = {0}, ids[760];
+    int n = 0;
+    if (!experts_make(e, 760))
+        return;
+    for (int g = 0; g < 8; g++) {
+        offsets[g + 1] = offsets[g] + sizes[g];
+        expect(e, g, offsets[g], sizes[g]);
+    }
+    is_int(run(e, VW_GROUP_OFFSETS, 8, offsets), VW_OK, "%s: groups by offsets", e->name);
+    ok(is_as_expected(e), "%s: are the dense products, and other rows are left alone", e->name);
+    for (int g = 0; g < 8; g++) {
+        for (int i = 0; i < sizes[g]; i++)
+            ids[n++] = g;
+        ids[n++] = -1;
+    }
+    while (n < 760)
+        ids[n++] = -1;
+    for (int first = 0, last; first < 760; first = last) {
+        for (last = first; last < 760 && ids[last] == ids[first];)
+            last++;
+        expect(e, ids[first], first, last - first);
+    }
+    is_int(run(e, VW_GROUP_ROW_IDS, 8, ids), VW_OK, "%s: groups by the id of each row", e->name);
+    ok(is_as_expected(e), "%s: are the dense products, and rows of no group are zeros", e->name);
+    memset(offsets, 0, sizeof offsets);
+    is_int(run(e, VW_GROUP_OFFSETS, 8, offsets), VW_OK, "%s: all groups empty", e->name);
+    ids[700] = 8;
+    is_int(run(e, VW_GROUP_ROW_IDS, 8, ids), VW_E_INVALID, "%s: a group that is not there", e->name);
+    offsets[8] = 761;
+    is_int(run(e, VW_GROUP_OFFSETS, 8, offsets), VW_E_INVALID, "%s: rows that are not there",
+           e->name);
+    ok(is_as_expected(e), "%s: and nothing was written for these three", e->name);
+}
+
+/* A fixed number of rows a group, of which the first counts[g] exist. */
+static void check_masked(experts *e, int64_t max_m, const int32_t *counts, int n_groups)
+{
+    if (!experts_make(e, max_m * n_groups))
+        return;
+    for (int g = 0; g < n_groups; g++)
+        expect(e, g, g * max_m, counts[g]);
+    is_int(run(e, VW_GROUP_MASKED, n_groups, counts), VW_OK, "%s: masked, %d groups of %d rows",
+           e->name, n_groups, (int)max_m);
+    ok(is_as_expected(e), "%s: are the dense products, and rows past a count are left alone",
+       e->name);
+}
+
+void check_groups(const vw_gemm_ops *ops, void *self, const char *name)
+{
+    static const int32_t small[] = {8, 0, 3, 1}, middle[] = {20, 19, 0, 1},
+                         wide[] = {100, 33, 0, 7}, none[] = {0, 0, 0, 0},
+                         /* a distribution that once made another library wait for ever */
+        skewed[] = {401, 143, 0, 0, 0, 0, 0, 57, 50, 0, 3, 1, 123, 0, 0, 22};
+    for (int i = 0; i < 6; i++) {
+        experts e = {.ops = ops, .self = self, .name = name};
+        switch (i) {
+        case 0: check_contiguous(&e); break;
+        case 1: check_masked(&e, 8, small, 4); break;
+        case 2: check_masked(&e, 20, middle, 4); break;
+        case 3: check_masked(&e, 100, wide, 4); break;
+        case 4: check_masked(&e, 20, none, 4); break;
+        default: check_masked(&e, 410, skewed, 16);
+        }
+        experts_free(&e);
+    }
+}
