@@ -25,7 +25,7 @@ typedef struct vw_tokenizer_info {
     int32_t bos, eos, pad, unk;
     int32_t n_stop;                       /* ids that end a generation: eos, <end_of_turn> ... */
     int32_t stop[VW_TOKENIZER_MAX_EOS];
-    int32_t adds_bos;                     /* as tokenizer_config.json says, else the family's rule */
+    int32_t adds_bos;                     /* as tokenizer_config.json says, else the family */
     int32_t adds_eos;
 } vw_tokenizer_info;
 
@@ -43,16 +43,17 @@ typedef struct vw_tokenizer_ops {
     /* Required. */
     vw_status (*info)(void *self, vw_tokenizer_info *info, vw_error *err);
 
-    /* Encode without special tokens; control pieces in the text are plain text unless parse_special.
-     * Writes up to `room` ids and the full count to *n; call again with more room if *n > room.
-     * Required. */
+    /* Encode without special tokens; control pieces in the text are plain text unless
+     * parse_special.  Pieces that a vocabulary calls user-defined (Gemma's turn marks are) are
+     * parsed in either case: a text that must not forge them goes through chat.  Writes up to
+     * `room` ids and the full count to *n; call again with more room if *n > room.  Required. */
     vw_status (*encode)(void *self, const char *text, size_t bytes, int parse_special, int32_t *ids,
                         size_t room, size_t *n, vw_error *err);
 
-    /* The exact bytes that one id adds to a text.  is_first: no id but control ids came before, so a
-     * dummy prefix is taken off.  Control ids give no bytes unless show_special.
-     * Writes up to `room` bytes, the full count to *bytes.  Bytes need not be whole characters: the
-     * core joins them.  An id outside the vocabulary is VW_E_INVALID.  Required. */
+    /* The exact bytes that one id adds to a text.  is_first: no id but control ids came before, so
+     * a dummy prefix is taken off.  Control ids give no bytes unless show_special.  Writes up to
+     * `room` bytes, the full count to *bytes.  Bytes need not be whole characters: the core joins
+     * them.  An id outside the vocabulary is VW_E_INVALID.  Required. */
     vw_status (*piece)(void *self, int32_t id, int is_first, int show_special, char *text,
                        size_t room, size_t *bytes, vw_error *err);
 

@@ -1,8 +1,8 @@
 /* weights.h - the weights kind: reading and writing files of named tensors.
  *
  * A reader maps a checkpoint (one file, or shards with an index) and hands out views of the mapped
- * bytes.  Everything in the files is checked before a view is given.  Thread rule: after open, info,
- * tensor, find and release may be called by several threads.
+ * bytes.  Everything in the files is checked before a view is given.  Thread rule: after open,
+ * info, tensor, find and release may be called by several threads.
  */
 #ifndef VISHWAMAI_WEIGHTS_H
 #define VISHWAMAI_WEIGHTS_H
@@ -49,14 +49,15 @@ typedef struct vw_weights_ops {
     /* Key of the metadata, or NULL.  Optional. */
     const char *(*metadata)(void *self, vw_weights_reader *reader, const char *key);
 
-    /* The bytes will be read soon, or are not needed again and may leave memory.  Hints.  Optional. */
+    /* Hints: bytes will be read soon, or are not needed again and may leave memory.  Optional. */
     void (*prefetch)(void *self, vw_weights_reader *reader, const void *data, size_t bytes);
     void (*release)(void *self, vw_weights_reader *reader, const void *data, size_t bytes);
 
-    /* Write one file: declare all tensors (data ignored), then give their bytes in that order, whole
-     * or in pieces, then finish.  The file appears under its name, synced, only at finish; abort
-     * removes what there was.  Both end the writer, finish also when it fails; after a failed write
-     * only abort is left.  metadata_pairs: key, value, key, value ... NULL; may be NULL.  Optional. */
+    /* Write one file: declare all tensors (data ignored), then give their bytes in that order,
+     * whole or in pieces, then finish.  The file appears under its name, synced, only at finish;
+     * abort removes what there was.  Both end the writer, finish also when it fails; after a failed
+     * write only abort is left.  metadata_pairs: key, value, key, value ... NULL; may be NULL.
+     * Optional. */
     vw_status (*create)(void *self, const char *path, const vw_weights_tensor *tensors, size_t n,
                         const char *const *metadata_pairs, vw_weights_writer **writer,
                         vw_error *err);
