@@ -40,11 +40,13 @@ AC_DEFUN([VW_WITH], [
            [vw_cflags=`$PKG_CONFIG --cflags $vw_try`
             vw_libs=`$PKG_CONFIG --libs $vw_try`],
            [vw_cflags= vw_libs=-l$vw_try])])
-       vw_save_CPPFLAGS=$CPPFLAGS vw_save_LIBS=$LIBS
+       vw_save_CPPFLAGS=$CPPFLAGS vw_save_CXXFLAGS=$CXXFLAGS vw_save_LIBS=$LIBS
        CPPFLAGS="$CPPFLAGS $vw_cflags" LIBS="$vw_libs $LIBS"
+       dnl The language of AM_CXXFLAGS: clang 14 by itself speaks C++14.
+       CXXFLAGS="-std=c++17 $CXXFLAGS"
        AC_LINK_IFELSE([AC_LANG_PROGRAM([$6], [$7])],
          [VW_up[]_CFLAGS=$vw_cflags VW_up[]_LIBS=$vw_libs vw_have_$1=yes vw_how=$vw_try])
-       CPPFLAGS=$vw_save_CPPFLAGS LIBS=$vw_save_LIBS
+       CPPFLAGS=$vw_save_CPPFLAGS CXXFLAGS=$vw_save_CXXFLAGS LIBS=$vw_save_LIBS
        AS_IF([test $vw_have_$1 = yes], [break])
      done
      AC_LANG_POP([$4])
