@@ -202,12 +202,23 @@ static void append(const bench *b, const fixture *f, cache *c, const int *from, 
     free(k), free(v);
 }
 
+/* The core may take back the pages that no query's window reaches any more. */
+static void drop_old_pages(const fixture *f, cache *c, const int *from)
+{
+    for (int s = 0; s < f->n_sequences && f->s.window > 0; s++) {
+        int lowest = from[s] - f->s.window + 1;
+        for (int page = 0; page < lowest / f->s.page; page++)
+            c->table[s * c->stride + page] = NOWHERE;
+    }
+}
+
 /* Attend with rows [from[b], from[b] + n) of q, which stand at the end of to[b] keys; the
  * results go to the same rows of out and lse. */
 static void attend(const bench *b, const fixture *f, cache *c, const int *first, const int *from,
                    const int *to, float *out, float *lse)
 {
     int64_t wq = (int64_t)f->s.q_heads * f->s.dk, wo = (int64_t)f->s.q_heads * f->s.dv, row = 0;
+    drop_old_pages(f, c, from);
     set_batch(f, c, from, to);
     int64_t n = c->batch.n_queries;
     float *q = malloc((size_t)(n * (wq + 1) + 1) * 4), *o = malloc((size_t)(n * (wo + 5) + 1) * 4);
@@ -615,6 +626,8 @@ static void test_windows_and_caps(const bench *b)
         check(b, s, 113, 203, "window");
         s.page = 3;
         check(b, s, 1, 203, "window");
+        s.is_causal = 1, s.page = 16;
+        check(b, s, 20, 203, "window");
     }
     for (size_t i = 0; i < sizeof caps / sizeof *caps; i++) {
         shape s = {4, 2, 40, 40, 1, 0, caps[i], VW_F32, 64, 0};

@@ -266,14 +266,15 @@ static void add_group(const piece *w, int64_t row, int mr, int64_t first, column
         add_values(w, row + r, 1, to, hi[r], col, state);
 }
 
-static void attend_tile(piece *w, const vw_attention_head *head, int64_t t, int64_t lo, int64_t hi,
+/* Keys [lo, hi), which are in one tile. */
+static void attend_tile(piece *w, const vw_attention_head *head, int64_t lo, int64_t hi,
                         vw_attention_state *state)
 {
     const vw_attention_flash *f = w->f;
-    int64_t first = t * TILE, strips = vw_attention_strips(f->page.dv);
+    int64_t first = lo / TILE * TILE, strips = vw_attention_strips(f->page.dv);
     vw_attention_tile tile;
-    VMATH_NAME(vw_attention_load)(f, head, t, w->tile, &tile);
-    score_tile(w, &tile, lo > first ? lo - first : 0, hi < first + TILE ? hi - first : TILE);
+    VMATH_NAME(vw_attention_load)(f, head, lo, hi, w->tile, &tile);
+    score_tile(w, &tile, lo - first, hi - first);
     for (int64_t r = 0; r < w->n; r++) {
         int64_t from, to;
         clip(w, r, first, &from, &to);
@@ -300,8 +301,10 @@ static void attend_chunk(piece *w, const vw_attention_head *head, int64_t chunk,
         state->max[r] = no_max;
         state->sum[r] = 0;
     }
-    for (int64_t t = from / TILE; t * TILE < to; t++)
-        attend_tile(w, head, t, from, to, state);
+    for (int64_t next; from < to; from = next) {
+        next = (from / TILE + 1) * TILE;
+        attend_tile(w, head, from, next < to ? next : to, state);
+    }
 }
 
 /* ---- what is exported ------------------------------------------------------------------------ */

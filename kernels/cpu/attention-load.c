@@ -145,28 +145,36 @@ static const char *head_base(const vw_attention_page *p, const vw_attention_head
            (size_t)head->head * p->head_bytes;
 }
 
-void VMATH_NAME(vw_attention_load)(const vw_attention_flash *f, const vw_attention_head *head,
-                                   int64_t tile, float *scratch, vw_attention_tile *out)
+static void gather_pages(const vw_attention_flash *f, const vw_attention_head *head, int64_t from,
+                         int64_t to, float *keys, float *rows)
 {
     const vw_attention_page *p = &f->page;
-    int64_t first = tile * TILE, left = head->n_keys - first, n = left < TILE ? left : TILE;
-    out->keys = scratch;
+    int64_t first = from / TILE * TILE, end = first + TILE, next;
+    for (int64_t key = first; key < to; key = next) {
+        int64_t token = key % p->tokens, page_end = key - token + p->tokens;
+        next = page_end < end ? page_end : end;
+        if (next > from) {
+            int64_t n = (next < head->n_keys ? next : head->n_keys) - key;
+            gather(p, (stretch){head_base(p, head, key), token, key - first, n}, keys, rows);
+        }
+    }
+    if (p->is_latent)
+        turn(p, to - first, rows, keys);
+}
+
+void VMATH_NAME(vw_attention_load)(const vw_attention_flash *f, const vw_attention_head *head,
+                                   int64_t from, int64_t to, float *scratch, vw_attention_tile *out)
+{
+    const vw_attention_page *p = &f->page;
     if (p->dtype == VW_F32 && p->tokens % TILE == 0 && !p->is_latent) {
-        const char *base = head_base(p, head, first);
-        int64_t token = first % p->tokens;
+        int64_t token = from / TILE * TILE % p->tokens;
+        const char *base = head_base(p, head, from);
         out->keys = (const float *)(const void *)(base + p->keys_at) + token * p->dk;
         out->values = (const float *)(const void *)(base + p->values_at) + token * STRIP;
         out->value_step = p->tokens * STRIP;
-    } else {
-        float *rows = scratch + vw_attention_strips(p->dk) * STRIP * TILE;
-        for (int64_t at = 0, m; at < n; at += m) {
-            int64_t token = (first + at) % p->tokens, room = p->tokens - token;
-            m = n - at < room ? n - at : room;
-            gather(p, (stretch){head_base(p, head, first + at), token, at, m}, scratch, rows);
-        }
-        if (p->is_latent)
-            turn(p, n, rows, scratch);
-        out->values = rows;
-        out->value_step = TILE * STRIP;
+        return;
     }
+    float *rows = scratch + vw_attention_strips(p->dk) * STRIP * TILE;
+    gather_pages(f, head, from, to, scratch, rows);
+    *out = (vw_attention_tile){scratch, rows, TILE * STRIP};
 }

@@ -117,10 +117,11 @@ typedef struct vw_attention_tile {
     int64_t value_step;
 } vw_attention_tile;
 
-/* Point at the tile in its page if it lies there as it should, else gather it into `scratch`.  The
- * functions are vw_attention_load_avx2 and so on. */
+/* Point at the tile in its page if it lies there as it should, else gather it into `scratch`.  Only
+ * pages that hold keys [from, to) of the sequence, which are in the tile, are touched: those before a
+ * window may be gone.  The functions are vw_attention_load_avx2 and so on. */
 typedef void vw_attention_load_fn(const vw_attention_flash *f, const vw_attention_head *head,
-                                  int64_t tile, float *scratch, vw_attention_tile *out);
+                                  int64_t from, int64_t to, float *scratch, vw_attention_tile *out);
 
 /* Floats of the loader's scratch. */
 static inline int64_t vw_attention_tile_floats(const vw_attention_page *page)

@@ -2,7 +2,8 @@
  *
  * No filter sorts the vocabulary.  In the order "larger value first, then lower id" what survives
  * top-k, top-p and min-p is always a beginning, so the filters only find where it ends: a value and
- * an id.  A heap does that; top-p alone first drops what together cannot matter.
+ * an id.  A heap finds it for top-k, a quickselect by weight for top-p, which before that drops what
+ * together cannot matter.
  */
 #include "kernels/cpu/pointwise.h"
 
@@ -19,14 +20,14 @@ static int is_before(const float *x, int32_t a, int32_t b)
     return p != q ? p > q : a < b;
 }
 
-/* A heap of ids with the last of the order on top, or the first if is_first. */
-static void sift_down(const float *x, int32_t *heap, int64_t n, int64_t i, int is_first)
+/* A heap of ids with the last of the order on top. */
+static void sift_down(const float *x, int32_t *heap, int64_t n, int64_t i)
 {
     int32_t id = heap[i];
     for (int64_t child = 2 * i + 1; child < n; child = 2 * i + 1) {
-        if (child + 1 < n && is_before(x, heap[child + 1], heap[child]) == is_first)
+        if (child + 1 < n && is_before(x, heap[child], heap[child + 1]))
             child++;
-        if (is_before(x, id, heap[child]) == is_first)
+        if (is_before(x, heap[child], id))
             break;
         heap[i] = heap[child];
         i = child;
@@ -34,22 +35,17 @@ static void sift_down(const float *x, int32_t *heap, int64_t n, int64_t i, int i
     heap[i] = id;
 }
 
-static void make_heap(const float *x, int32_t *heap, int64_t n, int is_first)
-{
-    for (int64_t i = n / 2 - 1; i >= 0; i--)
-        sift_down(x, heap, n, i, is_first);
-}
-
 /* The k best ids in a heap whose top is the last of them. */
 static void keep_best(int64_t n, const float *x, int32_t k, int32_t *heap)
 {
     for (int32_t i = 0; i < k; i++)
         heap[i] = i;
-    make_heap(x, heap, k, 0);
+    for (int64_t i = k / 2 - 1; i >= 0; i--)
+        sift_down(x, heap, k, i);
     for (int64_t i = k; i < n; i++)
         if (!(x[i] <= x[heap[0]]) && is_before(x, (int32_t)i, heap[0])) {
             heap[0] = (int32_t)i;
-            sift_down(x, heap, k, 0, 0);
+            sift_down(x, heap, k, 0);
         }
 }
 
@@ -62,7 +58,7 @@ void vw_pointwise_top_k(int64_t n, const float *x, int32_t k, int32_t *indices)
         int32_t id = indices[0];
         indices[0] = indices[last];
         indices[last] = id;
-        sift_down(x, indices, last, 0, 0);
+        sift_down(x, indices, last, 0);
     }
 }
 
@@ -91,20 +87,43 @@ static int64_t top_p_candidates(int64_t n, const float *weight, double total, fl
     return m;
 }
 
-/* Take ids in order until their share reaches p; always at least one. */
-static cut top_p_cut(const float *x, const float *weight, double total, float p, int32_t *ids,
-                     int64_t n)
+/* Move the ids that come before ids[n / 2] to the front; returns how many, with their weight. */
+static int64_t partition(const float *x, const float *weight, int32_t *ids, int64_t n, double *sum)
 {
-    double sum = 0;
+    int32_t pivot = ids[n / 2];
+    int64_t m = 0;
+    ids[n / 2] = ids[n - 1];
+    *sum = 0;
+    for (int64_t i = 0; i < n - 1; i++)
+        if (is_before(x, ids[i], pivot)) {
+            int32_t id = ids[i];
+            *sum += (double)weight[id];
+            ids[i] = ids[m];
+            ids[m++] = id;
+        }
+    ids[n - 1] = ids[m];
+    ids[m] = pivot;
+    return m;
+}
+
+/* The id at which the running weight, in order, reaches `need`: a quickselect by weight, so that a
+ * flat row costs no sort either. */
+static cut top_p_cut(const float *x, const float *weight, double need, int32_t *ids, int64_t n)
+{
     int32_t id = ids[0];
-    make_heap(x, ids, n, 1);
     while (n > 0) {
-        id = ids[0];
-        sum += (double)weight[id];
-        if (sum >= (double)p * total)
+        double sum;
+        int64_t m = partition(x, weight, ids, n, &sum);
+        id = ids[m];
+        if (m > 0 && sum >= need) {
+            n = m;
+            continue;
+        }
+        need -= sum + (double)weight[id];
+        if (need <= 0)
             break;
-        ids[0] = ids[--n];
-        sift_down(x, ids, n, 0, 1);
+        ids += m + 1;
+        n -= m + 1;
     }
     return (cut){value(x, id), id};
 }
@@ -127,7 +146,7 @@ static cut filter(int64_t n, const float *x, const float *weight, double total,
         if (m == 0)
             m = top_p_candidates(n, weight, total, how->top_p, ids);
         if (m > 0)
-            end = top_p_cut(x, weight, total, how->top_p, ids, m);
+            end = top_p_cut(x, weight, (double)how->top_p * total, ids, m);
     }
     return end;
 }
