@@ -1,117 +1,19 @@
 /* kind-device.c - conformance of the device kind: every installed device against the formulas.
  *
- * Memory of a device is reached through upload and download alone, so a device whose memory the
- * host cannot see is tested by the same text.  Expected values are computed here in double, from
- * kernels/ref/pointwise.h or from the sentence in device.h.
+ * Expected values are computed here in double, from kernels/ref/pointwise.h or from the sentence in
+ * device.h.  Sampling has a test of its own.
  */
+#include "t/device-case.h"
+
 #include "kernels/ref/pointwise.h"
 #include "kernels/ref/quant.h"
-#include "t/mock_host.h"
 #include "t/tap/tap.h"
 
-#include <vishwamai/device.h>
-
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* The device under test. */
-typedef struct bench {
-    const char *name;
-    const vw_device_ops *ops;
-    void *self;
-    vw_stream *stream;
-    mock_host *mock;
-} bench;
-
 static vw_error err;
-
-#define must(call, ...) \
-    (err.text[0] = 0, ok((call) == VW_OK, __VA_ARGS__) || (diag("%s", err.text), 0))
-
-/* ---- device memory --------------------------------------------------------------------------- */
-
-static void *to_device(const bench *b, const void *host, size_t bytes, vw_buffer *buffer)
-{
-    if (b->ops->alloc(b->self, bytes ? bytes : 1, buffer, &err) != VW_OK ||
-        (host && b->ops->upload(b->self, b->stream, buffer->data, host, bytes, &err) != VW_OK))
-        bail_out("%s: no memory: %s", b->name, err.text);
-    return buffer->data;
-}
-
-static void from_device(const bench *b, void *host, const void *device, size_t bytes)
-{
-    if (b->ops->download(b->self, b->stream, host, device, bytes, &err) != VW_OK ||
-        b->ops->synchronize(b->self, b->stream, &err) != VW_OK)
-        bail_out("%s: download: %s", b->name, err.text);
-}
-
-/* A host matrix and its copy on the device, whose rows are `pad` values longer than needed. */
-typedef struct grid {
-    int64_t rows, cols, stride;
-    float *host;
-    vw_buffer buffer;
-    vw_tensor t;
-} grid;
-
-static uint64_t random_state = 1;
-
-static float uniform(float low, float high)
-{
-    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
-    return low + (high - low) * (float)(random_state >> 40) * 0x1p-24f;
-}
-
-static grid make_grid(const bench *b, int64_t rows, int64_t cols, int64_t pad, float range)
-{
-    grid g = {rows, cols, cols + pad, NULL, {0}, {0}};
-    size_t n = (size_t)(rows * g.stride);
-    g.host = malloc((n + 1) * sizeof *g.host);
-    for (size_t i = 0; i < n; i++)
-        g.host[i] = (int64_t)i % g.stride < cols ? uniform(-range, range) : NAN;
-    to_device(b, g.host, n * sizeof *g.host, &g.buffer);
-    g.t = vw_tensor_2d(g.buffer.data, VW_F32, rows, cols);
-    g.t.stride[0] = g.stride;
-    return g;
-}
-
-/* The device's values, rows end to end; freed by the caller. */
-static float *fetch(const bench *b, const grid *g)
-{
-    float *all = malloc((size_t)(g->rows * g->stride + 1) * sizeof *all);
-    from_device(b, all, g->buffer.data, (size_t)(g->rows * g->stride) * sizeof *all);
-    for (int64_t t = 0; t < g->rows; t++)
-        memmove(all + t * g->cols, all + t * g->stride, (size_t)g->cols * sizeof *all);
-    return all;
-}
-
-static void drop(const bench *b, grid *g)
-{
-    b->ops->free(b->self, &g->buffer);
-    free(g->host);
-}
-
-/* All values of a grid within `bound` (absolute plus relative) of the expectation. */
-static void expect(const bench *b, const grid *g, const double *want, double bound,
-                   const char *what)
-{
-    float *got = fetch(b, g);
-    double worst = 0;
-    for (int64_t i = 0; i < g->rows * g->cols; i++) {
-        double diff = fabs((double)got[i] - want[i]) / (1 + fabs(want[i]));
-        if (!(diff <= worst))
-            worst = diff;
-    }
-    near(worst, 0, bound, "%s: %s", b->name, what);
-    free(got);
-}
-
-static double *doubles(const grid *g)
-{
-    double *x = malloc((size_t)(g->rows * g->cols + 1) * sizeof *x);
-    for (int64_t i = 0; i < g->rows * g->cols; i++)
-        x[i] = (double)g->host[i / g->cols * g->stride + i % g->cols];
-    return x;
-}
 
 /* ---- memory, streams, events ----------------------------------------------------------------- */
 
@@ -434,145 +336,6 @@ static void test_quantised(const bench *b, vw_dtype dtype, int64_t group)
     drop(b, &x), drop(b, &back), drop(b, &scales);
 }
 
-/* ---- sampling -------------------------------------------------------------------------------- */
-
-/* One draw from one row of n logits. */
-static int32_t draw(const bench *b, const float *logits, int64_t n, vw_sample_desc desc,
-                    float *logprob)
-{
-    vw_buffer row, out, space;
-    int32_t result[2];
-    size_t bytes = b->ops->sample_bytes(b->self, 1, n);
-    to_device(b, logits, (size_t)n * 4, &row);
-    to_device(b, NULL, sizeof result, &out);
-    to_device(b, NULL, bytes, &space);
-    must(b->ops->sample(b->self, b->stream, vw_tensor_2d(row.data, VW_F32, 1, n), &desc, out.data,
-                        (float *)out.data + 1, space.data, &err),
-         "sample");
-    from_device(b, result, out.data, sizeof result);
-    if (logprob)
-        memcpy(logprob, &result[1], sizeof *logprob);
-    b->ops->free(b->self, &row);
-    b->ops->free(b->self, &out);
-    b->ops->free(b->self, &space);
-    return result[0];
-}
-
-static void test_greedy(const bench *b)
-{
-    float row[600], logprob;
-    double sum = 0;
-    for (int i = 0; i < 600; i++)
-        row[i] = uniform(-4, 4);
-    row[77] = row[5] = row[599] = 6;
-    for (int i = 0; i < 600; i++)
-        sum += exp((double)row[i]);
-    vw_sample_desc desc = {.top_p = 1};
-    is_int(draw(b, row, 600, desc, &logprob), 5, "%s: greedy, ties to the lower id", b->name);
-    near(logprob, 6 - log(sum), 1e-6, "%s: log-probability", b->name);
-    row[300] = NAN;
-    is_int(draw(b, row, 600, desc, NULL), 5, "%s: NaN is not the largest", b->name);
-}
-
-/* p = 0.05, 0.4, 0.1, 0.3, 0.15 by id: which tokens can each filter draw, and with what share? */
-static void test_filters(const bench *b)
-{
-    static const double p[] = {0.05, 0.4, 0.1, 0.3, 0.15};
-    static const struct {
-        vw_sample_desc desc;
-        const char *drawn; /* for uniform = 0.04, 0.14 .. 0.94 */
-    } cases[] = {
-        {{1, 0, 1, 0, 0}, "0111123334"},
-        {{1, 2, 1, 0, 0}, "1111113333"},
-        {{1, 1, 1, 0, 0}, "1111111111"},
-        {{1, 9, 1, 0, 0}, "0111123334"},
-        {{1, 0, 0.6f, 0, 0}, "1111113333"},
-        {{1, 0, 0.0f, 0, 0}, "1111111111"},
-        {{1, 0, 0.75f, 0, 0}, "1111133344"},
-        {{1, 2, 0.5f, 0, 0}, "1111111111"}, /* 0.4 of the 0.7 that top-k leaves is above half */
-        {{1, 0, 1, 0.5f, 0}, "1111113333"},
-        {{1, 0, 1, 1, 0}, "1111111111"},
-        {{0.01f, 0, 1, 0, 0}, "1111111111"},
-    };
-    float row[5], twin[4] = {1, 1, 1, 1};
-    for (int i = 0; i < 5; i++)
-        row[i] = (float)log(p[i]) + 3;
-    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
-        char drawn[11] = "";
-        vw_sample_desc desc = cases[c].desc;
-        for (int i = 0; i < 10; i++) {
-            desc.uniform = 0.04 + 0.1 * i;
-            drawn[i] = (char)('0' + draw(b, row, 5, desc, NULL));
-        }
-        is_str(drawn, cases[c].drawn, "%s: top_k %d, top_p %g, min_p %g, temperature %g", b->name,
-               desc.top_k, (double)desc.top_p, (double)desc.min_p, (double)desc.temperature);
-    }
-    vw_sample_desc two = {1, 2, 1, 0, 0.99};
-    is_int(draw(b, twin, 4, two, NULL), 1, "%s: of equals top-k keeps the lower ids", b->name);
-}
-
-/* A large vocabulary: the filter by heap against one by sorting. */
-static const float *sorting;
-
-static int by_value(const void *a, const void *b)
-{
-    int32_t i = *(const int32_t *)a, j = *(const int32_t *)b;
-    return sorting[i] != sorting[j] ? (sorting[i] < sorting[j] ? 1 : -1) : (i < j ? -1 : 1);
-}
-
-static int by_id(const void *a, const void *b)
-{
-    int32_t i = *(const int32_t *)a, j = *(const int32_t *)b;
-    return (i > j) - (i < j);
-}
-
-static int32_t sorted_draw(const float *row, int32_t n, vw_sample_desc d)
-{
-    int32_t *ids = malloc((size_t)n * sizeof *ids), m = 0, kept = d.top_k > 0 ? d.top_k : n, token;
-    double total = 0, sum = 0;
-    for (int32_t i = 0; i < n; i++)
-        ids[i] = i;
-    sorting = row;
-    qsort(ids, (size_t)n, sizeof *ids, by_value);
-    double best = (double)row[ids[0]], t = (double)d.temperature;
-    for (int32_t i = 0; i < kept; i++)
-        total += exp(((double)row[ids[i]] - best) / t);
-    for (sum = 0; m < kept && (m == 0 || sum < (double)d.top_p * total); m++)
-        sum += exp(((double)row[ids[m]] - best) / t);
-    while (m > 1 && exp(((double)row[ids[m - 1]] - best) / t) < (double)d.min_p)
-        m--;
-    qsort(ids, (size_t)m, sizeof *ids, by_id);
-    for (int32_t i = total = 0; i < m; i++)
-        total += exp(((double)row[ids[i]] - best) / t);
-    token = ids[m - 1];
-    sum = 0;
-    for (int32_t i = 0; i < m; i++) {
-        sum += exp(((double)row[ids[i]] - best) / t);
-        if (sum > d.uniform * total) {
-            token = ids[i];
-            break;
-        }
-    }
-    free(ids);
-    return token;
-}
-
-static void test_large_vocabulary(const bench *b)
-{
-    static const vw_sample_desc descs[] = {
-        {0.8f, 40, 1, 0, 0.3}, {0.7f, 0, 0.9f, 0, 0.6},   {1, 64, 0.95f, 0.05f, 0.9},
-        {1.5f, 0, 1, 0, 0.5},  {0.9f, 0, 0.999f, 0, 0.7}, {1, 5000, 0.5f, 0, 0.2},
-    };
-    enum { N = 100003 };
-    float *row = malloc(N * sizeof *row);
-    for (int i = 0; i < N; i++)
-        row[i] = 3 * uniform(-1, 1) + 4 * uniform(0, 1) * uniform(0, 1) * uniform(0, 1);
-    for (size_t i = 0; i < sizeof descs / sizeof *descs; i++)
-        is_int(draw(b, row, N, descs[i], NULL), sorted_draw(row, N, descs[i]),
-               "%s: vocabulary of %d, filters %zu", b->name, N, i);
-    free(row);
-}
-
 /* ---- what must not matter -------------------------------------------------------------------- */
 
 /* The same work with 1 and with 3 threads, forwards and backwards, large enough to be split. */
@@ -679,9 +442,6 @@ static void test_device(const vw_plugin *plugin, void *arg)
     test_quantised(&b, VW_I8, 128);
     test_quantised(&b, VW_E4M3, 300);
     test_quantised(&b, VW_E4M3, 128);
-    test_greedy(&b);
-    test_filters(&b);
-    test_large_vocabulary(&b);
     test_threads(&b);
     test_refusals(&b);
     b.ops->stream_free(b.self, b.stream);

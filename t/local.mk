@@ -23,6 +23,7 @@ t_loader_t_SOURCES = t/loader.c
 t_option_t_SOURCES = t/option.c
 t_pool_t_SOURCES = t/pool.c
 t_settings_t_SOURCES = t/settings.c
+script_tests += t/template.t
 
 # ---- broken plugins, bad INI files (t/bad, t/ini) ----------------------------------------------
 # A plugin for a test is a check_LTLIBRARIES with -module $(BAD_LDFLAGS) in its LDFLAGS; it lies in
@@ -33,16 +34,39 @@ include t/bad/local.mk
 check_PROGRAMS += t/gemm-kernels.t
 t_gemm_kernels_t_SOURCES = t/gemm-kernels.c t/gemm-check.c t/gemm-check.h
 t_gemm_kernels_t_LDADD = t/tap/libtap.la libkernels_cpu.la libkernels_ref.la -lm
+# The 512-bit kernels by emulation; what is emulated takes long to compile and little to run.
+EMULATED_CPPFLAGS = $(AM_CPPFLAGS) -DVW_EMULATE_AVX512 -DVMATH_LANES=16
+EMULATED_CFLAGS = $(AM_CFLAGS) -O1 -Wno-psabi
+check_LTLIBRARIES += t/libemulated.la t/libemulated_vnni.la
+t_libemulated_la_SOURCES = $(GEMM_KERNELS)
+t_libemulated_la_CPPFLAGS = $(EMULATED_CPPFLAGS) -DVW_ISA=emulated
+t_libemulated_la_CFLAGS = $(EMULATED_CFLAGS)
+t_libemulated_vnni_la_SOURCES = $(GEMM_S8_KERNELS)
+t_libemulated_vnni_la_CPPFLAGS = $(EMULATED_CPPFLAGS) -DVW_EMULATE_VNNI \
+	-DVW_ISA=emulated_vnni -DVW_ISA_SHARED=emulated
+t_libemulated_vnni_la_CFLAGS = $(EMULATED_CFLAGS)
+check_PROGRAMS += t/gemm-emulated.t
+t_gemm_emulated_t_SOURCES = t/gemm-emulated.c t/emulate-avx512.h t/gemm-check.c t/gemm-check.h
+t_gemm_emulated_t_CPPFLAGS = $(EMULATED_CPPFLAGS) -DVW_ISA=emulated
+t_gemm_emulated_t_CFLAGS = $(EMULATED_CFLAGS)
+t_gemm_emulated_t_LDADD = t/libemulated_vnni.la t/libemulated.la t/tap/libtap.la \
+	libkernels_cpu.la libkernels_ref.la -lm
 check_PROGRAMS += t/kind-gemm.t
 t_kind_gemm_t_SOURCES = t/kind-gemm.c t/gemm-groups.c t/gemm-case.c t/gemm-case.h
 t_kind_gemm_t_LDADD = libkernels_ref.la $(MOCK_LIBS) -lm
 
 # ---- attention and device ----------------------------------------------------------------------
 check_PROGRAMS += t/kind-device.t t/kind-attention.t
-t_kind_device_t_SOURCES = t/kind-device.c
+t_kind_device_t_SOURCES = t/kind-device.c t/device-case.c t/device-case.h
 t_kind_device_t_LDADD = libkernels_ref.la $(MOCK_LIBS) -lm
-t_kind_attention_t_SOURCES = t/kind-attention.c
+check_PROGRAMS += t/device-sampling.t
+t_device_sampling_t_SOURCES = t/device-sampling.c t/device-case.c t/device-case.h
+t_device_sampling_t_LDADD = $(MOCK_LIBS) -lm
+t_kind_attention_t_SOURCES = t/kind-attention.c t/attention-case.c t/attention-case.h
 t_kind_attention_t_LDADD = libkernels_ref.la $(MOCK_LIBS) -lm
+check_PROGRAMS += t/attention-exact.t
+t_attention_exact_t_SOURCES = t/attention-exact.c t/attention-case.c t/attention-case.h
+t_attention_exact_t_LDADD = libkernels_ref.la $(MOCK_LIBS) -lm
 
 # The kernels one by one, and once more with 512-bit vectors that the compiler splits.
 check_LTLIBRARIES += t/libwide.la
@@ -76,6 +100,10 @@ t_engine_t_SOURCES = t/engine.c t/with_engine.c t/with_engine.h
 t_golden_gemma_t_SOURCES = t/golden-gemma.c t/with_engine.c t/with_engine.h
 
 # ---- the command -------------------------------------------------------------------------------
+script_tests += t/cli-bench.t t/cli-chat.t t/cli-eval.t t/cli-help.t t/cli-inspect.t \
+	t/cli-interrupt.t t/cli-logits.t t/cli-matrix.t t/cli-perplexity.t t/cli-run.t \
+	t/cli-tokenize.t
+EXTRA_DIST += t/lib/Command.pm
 
 # ---- small kinds: comm, balance, pipeline, optimizer, verifier, reasoning ----------------------
 check_PROGRAMS += t/kind-comm.t
@@ -107,6 +135,12 @@ t_kind_reasoning_t_LDADD = $(MOCK_LIBS)
 #   t_fuzz_NAME_SOURCES = t/fuzz/NAME.c
 #   t_fuzz_NAME_LDFLAGS = $(FUZZ_LDFLAGS)
 fuzzers =
+
+check_PROGRAMS += t/fuzz-ini.t
+t_fuzz_ini_t_SOURCES = t/fuzz/ini.c t/fuzz/replay.c
+fuzzers += t/fuzz/ini
+t_fuzz_ini_SOURCES = t/fuzz/ini.c
+t_fuzz_ini_LDFLAGS = $(FUZZ_LDFLAGS)
 
 check_PROGRAMS += t/fuzz-json.t
 t_fuzz_json_t_SOURCES = t/fuzz/json.c t/fuzz/replay.c
