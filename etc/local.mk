@@ -2,7 +2,7 @@
 
 # Folders that only travel: they go into the distribution whole.
 EXTRA_DIST += $(wildcard $(srcdir)/etc/benchmarks $(srcdir)/etc/decisions $(srcdir)/etc/examples \
-	$(srcdir)/etc/goldens $(srcdir)/etc/tasks)
+	$(srcdir)/etc/goldens)
 
 # An INI reader with inih's interface, for systems without the package.
 EXTRA_DIST += %D%/inih/ini.h %D%/inih/ini.c
@@ -25,7 +25,16 @@ dist_tinygemma_DATA = \
 	%D%/models/tiny-gemma/tokenizer_config.json
 
 # INI presets, found by `include = presets/NAME.ini'.
-dist_presets_DATA += %D%/presets/reference.ini
+dist_presets_DATA += \
+	%D%/presets/greedy.ini \
+	%D%/presets/int8.ini \
+	%D%/presets/lively.ini \
+	%D%/presets/reference.ini \
+	%D%/presets/small-cache.ini
+
+# Task files for `vishwamai eval'.
+tasksdir = $(vwdatadir)/tasks
+dist_tasks_DATA = %D%/tasks/sample.jsonl
 
 # Manual pages.  Their option tables come from the program's own, so they are made after it.
 man_pages = %D%/man/vishwamai.1 %D%/man/vishwamai.ini.5

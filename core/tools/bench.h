@@ -64,12 +64,13 @@ void bench_free(const bench_device *d, vw_buffer *buffer); /* and zero it */
 vw_status bench_download(const bench_device *d, void *to_host, const vw_buffer *from, size_t bytes,
                          vw_error *err);
 
-/* Open the core, measure the ceilings, and enter every plugin of the kind that is usable here. */
+/* Open the core and enter every plugin of the kind that is usable here. */
 vw_status bench_begin(bench_choices *b, vw_kind kind, race *r, vw_error *err);
 
-/* Run the race.  `work_seconds` is an estimate of one run for entry i, 0 when there is none.  An
+/* Run the race, after the ceilings where they are not fresh.
+ * `work_seconds` is an estimate of one run for entry i, 0 when there is none.  An
  * entry with a note takes no part. */
-vw_status race_run(const bench_choices *b, race *r, const double *work_seconds, vw_error *err);
+vw_status race_run(bench_choices *b, race *r, const double *work_seconds, vw_error *err);
 
 /* What stands behind a time in every table: the contestant's name, marked when it is the subject,
  * and how it compares.  The JSON twin adds "plugin", "seconds" and the rest, or "left_out". */

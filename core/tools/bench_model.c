@@ -155,7 +155,7 @@ static vw_status measure_ceilings(void *arg, void *result, vw_error *err)
     opened o = {NULL, NULL, NULL, {0}, 0};
     vw_status status = open_core(&g->b.c, &o, err);
     if (status == VW_OK)
-        status = ceilings_measure(o.core, result, err);
+        status = ceilings_measure(o.core, result, 0, err);
     close_opened(&o);
     return status;
 }

@@ -7,6 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Seconds after which the ceilings are measured again: another program may have lowered them. */
+static const double CEILINGS_EVERY = 10;
+
 /* ---- numbers --------------------------------------------------------------------------------- */
 
 uint32_t bench_random_bits(bench_random *r)
@@ -64,14 +67,14 @@ static vw_status warm_up(const bench_choices *b, contestant *e, double estimate,
     return status;
 }
 
-vw_status race_run(const bench_choices *b, race *r, const double *work_seconds, vw_error *err)
+vw_status race_run(bench_choices *b, race *r, const double *work_seconds, vw_error *err)
 {
     int64_t inner[BENCH_MAX_PLUGINS];
     int n_rounds = (int)b->repeats;
     double *times = malloc((size_t)r->n * (size_t)n_rounds * sizeof *times);
     if (!times)
         return vw_fail(err, VW_E_NOMEM, "no memory for the times");
-    vw_status status = VW_OK;
+    vw_status status = ceilings_measure(b->o.core, &b->top, CEILINGS_EVERY, err);
     for (int i = 0; i < r->n && status == VW_OK; i++) {
         r->entries[i].seconds = 0;
         status = warm_up(b, &r->entries[i], work_seconds ? work_seconds[i] : 0, &inner[i], err);
@@ -187,8 +190,6 @@ vw_status bench_begin(bench_choices *b, vw_kind kind, race *r, vw_error *err)
     if (status == VW_OK && b->name && r->subject < 0)
         status = vw_fail(err, VW_E_NOTFOUND, "%s/%s is not installed ('vishwamai inspect %s' lists "
                          "what is)", vw_kind_name(kind), b->name, vw_kind_name(kind));
-    if (status == VW_OK)
-        status = ceilings_measure(b->o.core, &b->top, err);
     vw_json_begin_object(&b->json, NULL);
     vw_json_add_string(&b->json, "bench", vw_kind_name(kind));
     vw_json_begin_array(&b->json, "races");
@@ -199,7 +200,7 @@ vw_status bench_end(bench_choices *b, vw_status status, vw_error *err)
 {
     vw_json_end_array(&b->json);
     if (status == VW_OK)
-        status = ceilings_measure(b->o.core, &b->top, err);
+        status = ceilings_measure(b->o.core, &b->top, CEILINGS_EVERY, err);
     if (status == VW_OK && b->c.is_json) {
         ceilings_add_json(&b->json, &b->top);
         vw_json_end_object(&b->json);

@@ -84,16 +84,20 @@ static vw_status rate_of_reading(vw_core *core, task *t, double *rate, vw_error 
     return VW_OK;
 }
 
-vw_status ceilings_measure(vw_core *core, ceilings *c, vw_error *err)
+vw_status ceilings_measure(vw_core *core, ceilings *c, double seconds, vw_error *err)
 {
     task t = {.loops = ceiling_loops_here()};
+    if (c->when > 0 && now_seconds() - c->when < seconds)
+        return VW_OK;
     double f32 = rate_of_arithmetic(core, &t, t.loops->f32, t.loops->f32_ops);
     double int8 = rate_of_arithmetic(core, &t, t.loops->int8, t.loops->int8_ops);
     c->threads = vw_core_threads(core);
     c->isa = t.loops->isa;
     c->f32 = f32 > c->f32 ? f32 : c->f32;
     c->int8 = int8 > c->int8 ? int8 : c->int8;
-    return rate_of_reading(core, &t, &c->read, err);
+    vw_status status = rate_of_reading(core, &t, &c->read, err);
+    c->when = now_seconds();
+    return status;
 }
 
 void ceilings_print(const ceilings *c)

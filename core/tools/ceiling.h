@@ -16,10 +16,12 @@ typedef struct ceilings {
     double read;     /* bytes a second, from memory */
     double f32;      /* multiply-adds count two */
     double int8;     /* the same, of bytes with 32-bit sums */
+    double when;     /* now_seconds() of the last measurement */
 } ceilings;
 
-/* Zeros on entry, or an earlier measurement: the larger figure of both is kept. */
-vw_status ceilings_measure(vw_core *core, ceilings *c, vw_error *err);
+/* Zeros on entry, or an earlier measurement: the larger figure of both is kept.  Does nothing when
+ * the last one is younger than `seconds`. */
+vw_status ceilings_measure(vw_core *core, ceilings *c, double seconds, vw_error *err);
 
 void ceilings_print(const ceilings *c);
 void ceilings_add_json(vw_json_writer *w, const ceilings *c);

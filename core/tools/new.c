@@ -1,7 +1,8 @@
 /* new.c - `vishwamai new`: the folder of a new plugin, from the installed template.
  *
  * Every file of the template is copied; @KIND@, @NAME@, @KIND_UPPER@ and @NAME_UPPER@ become what
- * was asked for, in file names too.  The folder appears only when it is whole.
+ * was asked for, in file names too; of the files KIND.c the one of the kind becomes NAME.c.  The
+ * folder appears only when it is whole.
  */
 #include "answer.h"
 
@@ -19,7 +20,6 @@ typedef struct new_plugin {
     choices c;
     const char *folder; /* --dir */
     const char *kind, *name;
-    char kind_upper[MAX_NAME + 1], name_upper[MAX_NAME + 1];
     char template[MAX_PATH];
     int n_files;
 } new_plugin;
@@ -29,22 +29,16 @@ typedef struct new_plugin {
 static vw_status check_names(const new_plugin *n, vw_error *err)
 {
     if (vw_kind_from_name(n->kind) == VW_KIND_NONE)
-        return vw_fail(err, VW_E_CONFIG, "there is no kind '%s' ('vishwamai config' lists them)",
+        return vw_fail(err, VW_E_CONFIG, "there is no kind '%s' ('vishwamai inspect' shows them)",
                        n->kind);
     size_t length = strlen(n->name);
     if (length == 0 || length > MAX_NAME || !islower((unsigned char)n->name[0]) ||
         strspn(n->name, "abcdefghijklmnopqrstuvwxyz0123456789_") != length)
-        return vw_fail(err, VW_E_CONFIG, "'%s' cannot name a plugin: a letter, then letters, digits "
-                       "or '_', all lower case, at most %d", n->name, MAX_NAME);
+        return vw_fail(err, VW_E_CONFIG,
+                       "'%s' cannot name a plugin: a letter, then letters, digits "
+                       "or '_', all lower case, at most %d",
+                       n->name, MAX_NAME);
     return VW_OK;
-}
-
-static void to_upper(char *to, const char *from)
-{
-    size_t i = 0;
-    for (; from[i] && i < MAX_NAME; i++)
-        to[i] = (char)toupper((unsigned char)from[i]);
-    to[i] = '\0';
 }
 
 /* Print text with the placeholders replaced. */
@@ -52,8 +46,7 @@ static void fill_in(const new_plugin *n, const char *text, size_t bytes, FILE *t
 {
     const struct {
         const char *word, *value;
-    } words[] = {{"@KIND@", n->kind}, {"@NAME@", n->name},
-                 {"@KIND_UPPER@", n->kind_upper}, {"@NAME_UPPER@", n->name_upper}};
+    } words[] = {{"@KIND@", n->kind}, {"@NAME@", n->name}};
     for (size_t i = 0; i < bytes;) {
         size_t length = 0;
         for (size_t k = 0; k < sizeof words / sizeof *words && !length; k++) {
@@ -67,17 +60,6 @@ static void fill_in(const new_plugin *n, const char *text, size_t bytes, FILE *t
             fputc(text[i++], to);
         i += length;
     }
-}
-
-static vw_status fill_in_name(const new_plugin *n, const char *name, char *out, size_t room,
-                              vw_error *err)
-{
-    FILE *to = fmemopen(out, room, "w");
-    if (!to)
-        return vw_fail(err, VW_E_NOMEM, "no memory for a file name");
-    fill_in(n, name, strlen(name), to);
-    fclose(to);
-    return VW_OK;
 }
 
 /* ---- copying --------------------------------------------------------------------------------- */
@@ -94,31 +76,43 @@ static vw_status write_file(const new_plugin *n, const char *path, const char *t
     return VW_OK;
 }
 
+/* KIND.c: the source of a plugin of that kind. */
+static int is_of_kind(const char *name, const char *kind)
+{
+    size_t length = strlen(kind);
+    return strncmp(name, kind, length) == 0 && strcmp(name + length, ".c") == 0;
+}
+
+/* Not what this project's own build keeps beside the template, nor another kind's source. */
+static int is_of_template(const new_plugin *n, const char *name)
+{
+    int is_a_kinds = 0;
+    for (int k = VW_KIND_NONE + 1; k < VW_KIND_COUNT; k++)
+        is_a_kinds |= is_of_kind(name, vw_kind_name((vw_kind)k));
+    return name[0] != '.' && strcmp(name, "local.mk") != 0 &&
+           (!is_a_kinds || is_of_kind(name, n->kind));
+}
+
 static vw_status copy_file(new_plugin *n, const char *name, const char *folder, vw_error *err)
 {
-    char from[2 * MAX_PATH], to[2 * MAX_PATH], to_name[256];
+    char from[2 * MAX_PATH], to[2 * MAX_PATH];
     char *text;
     size_t bytes;
     struct stat about;
     snprintf(from, sizeof from, "%s/%s", n->template, name);
     if (stat(from, &about) != 0 || !S_ISREG(about.st_mode))
         return VW_OK;
-    vw_status status = fill_in_name(n, name, to_name, sizeof to_name, err);
-    if (status == VW_OK)
-        status = input_read_dup(from, &text, &bytes, err);
+    vw_status status = input_read_dup(from, &text, &bytes, err);
     if (status != VW_OK)
         return status;
-    snprintf(to, sizeof to, "%s/%s", folder, to_name);
+    if (is_of_kind(name, n->kind))
+        snprintf(to, sizeof to, "%s/%s.c", folder, n->name);
+    else
+        snprintf(to, sizeof to, "%s/%s", folder, name);
     status = write_file(n, to, text, bytes, (about.st_mode & S_IXUSR) != 0, err);
     free(text);
     n->n_files += status == VW_OK;
     return status;
-}
-
-/* What the build of this project keeps beside the template's files is none of the template. */
-static int is_of_template(const char *name)
-{
-    return name[0] != '.' && strcmp(name, "local.mk") != 0;
 }
 
 static vw_status copy_all(new_plugin *n, const char *folder, vw_error *err)
@@ -129,7 +123,7 @@ static vw_status copy_all(new_plugin *n, const char *folder, vw_error *err)
     vw_status status = VW_OK;
     struct dirent *entry;
     while (status == VW_OK && (entry = readdir(dir)) != NULL)
-        if (is_of_template(entry->d_name))
+        if (is_of_template(n, entry->d_name))
             status = copy_file(n, entry->d_name, folder, err);
     closedir(dir);
     if (status == VW_OK && n->n_files == 0)
@@ -165,8 +159,6 @@ static vw_status work(new_plugin *n, vw_error *err)
     if (access(folder, F_OK) == 0)
         return vw_fail(err, VW_E_INVALID, "%s: exists already", folder);
     snprintf(temporary, sizeof temporary, "%s.%ld", folder, (long)getpid());
-    to_upper(n->kind_upper, n->kind);
-    to_upper(n->name_upper, n->name);
     if (mkdir(temporary, 0777) != 0)
         return vw_fail(err, VW_E_IO, "%s: cannot be made: %s", folder, strerror(errno));
     status = copy_all(n, temporary, err);

@@ -31,6 +31,8 @@ static vw_status set_all(const choices *c, vw_settings *settings, vw_error *err)
             status = vw_settings_assign(settings, a->value, where, err);
         }
     }
+    if (status == VW_OK && c->is_verbose && !vw_settings_get(settings, "log", "level"))
+        status = vw_settings_set(settings, "log", "level", "info", "--verbose", err);
     if (status == VW_OK && c->model)
         status = vw_settings_set(settings, "model", "path", c->model, "-m", err);
     return status;

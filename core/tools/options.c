@@ -3,6 +3,7 @@
 
 #include "nearest.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -81,7 +82,7 @@ static int is_outside(const opt *o, double x)
 static int wrong_number(parser *p, const opt *o, const char *value, const char *what)
 {
     if (o->min != 0 || o->max != 0) {
-        if (isinf(o->max))
+        if (o->max >= 1e9)
             p->status = wrong_use(p->command, "--%s %s: %s of at least %g is expected", o->name,
                                   value, what, o->min);
         else
@@ -232,7 +233,8 @@ static void print_option(const opt *o)
 static void print_help(const parser *p)
 {
     const command *c = p->command;
-    printf("usage: vishwamai %s %s\n\n%s.\n", c->name, c->usage, c->summary);
+    printf("usage: vishwamai %s %s\n\n%c%s.\n", c->name, c->usage,
+           toupper((unsigned char)c->summary[0]), c->summary + 1);
     for (const opt_group *g = p->groups; g->options; g++) {
         printf("\n%s:\n", g->title);
         for (const opt *o = g->options; o->type != OPT_END; o++)

@@ -18,7 +18,7 @@ plugins_LTLIBRARIES += gemm_blas.la
 gemm_blas_la_SOURCES = %D%/blas.c
 gemm_blas_la_CFLAGS = $(PLUGIN_CFLAGS) $(BLAS_CFLAGS)
 gemm_blas_la_LIBADD = libkernels_cpu.la libkernels_ref.la $(BLAS_LIBS) $(PLUGIN_LIBS)
-gemm_blas_la_LDFLAGS = $(PLUGIN_LDFLAGS)
+gemm_blas_la_LDFLAGS = -module $(PLUGIN_LDFLAGS)
 endif
 
 if WITH_ONEDNN
@@ -26,5 +26,5 @@ plugins_LTLIBRARIES += gemm_onednn.la
 gemm_onednn_la_SOURCES = %D%/onednn.c
 gemm_onednn_la_CFLAGS = $(PLUGIN_CFLAGS) $(ONEDNN_CFLAGS)
 gemm_onednn_la_LIBADD = libkernels_cpu.la libkernels_ref.la $(ONEDNN_LIBS) $(PLUGIN_LIBS)
-gemm_onednn_la_LDFLAGS = $(PLUGIN_LDFLAGS)
+gemm_onednn_la_LDFLAGS = -module $(PLUGIN_LDFLAGS)
 endif

@@ -1,0 +1,60 @@
+#!/usr/bin/perl
+# cli-bench.t - `vishwamai bench`: every race runs, its figures are there, its results are right.
+use strict;
+use warnings;
+use lib ($ENV{top_srcdir} // '.') . '/t/lib';
+use Command;
+use Test::More;
+
+my @quickly = ('--repeats', 1);
+
+sub has_ceilings {
+    my ($bench) = @_;
+    cmp_ok($bench->{ceilings}{$_}, '>', 0, "ceiling $_") for qw(read_gb_s f32_gflop_s int8_gop_s);
+}
+
+my @dtypes = qw(f32 bf16 f16 int8 e4m3);
+my $bench = json_of('bench', 'gemm/cpu', '--shape', '3,192,160', @quickly,
+                    map { ('--dtype', $_) } @dtypes);
+has_ceilings($bench);
+my %race = map { ("$_->{plugin} $_->{dtype}" => $_) } @{ $bench->{races} };
+for my $dtype (@dtypes) {
+    for my $name (qw(cpu ref)) {
+        my $race = $race{"$name $dtype"} // {};
+        ok($race->{seconds}, "gemm/$name takes part with $dtype") or diag($race->{left_out} // '');
+        cmp_ok($race->{error} // 1, '<', 1e-4, "gemm/$name with $dtype computes the right thing");
+        cmp_ok($race->{percent_of_ceiling} // 0, '>', 0, 'a share of the ceiling');
+        cmp_ok($race->{ratio_to_best_rival} // 0, '>', 0, 'a ratio to the best rival');
+    }
+}
+my ($status, $out, $err) = run('bench', 'gemm', '--shape', '1,128,128', @quickly);
+is($status, 0, 'gemm, for people');
+like($out, qr/^f32 +1 x 128 x 128 .*GOP\/s .*^ceilings \(\d+ threads, \S+\): read /ms, 'a table and ceilings');
+
+$bench = json_of('bench', 'attention', '--shape', '1,80', '--shape', '5,37', '--heads', '4,2,24',
+                    @quickly);
+is(scalar(grep { !$_->{seconds} || $_->{error} > 1e-4 } @{ $bench->{races} }), 0,
+   'attention: everyone takes part and is right');
+cmp_ok(scalar @{ $bench->{races} }, '>=', 2, 'two shapes');
+
+$bench = json_of('bench', 'device', '--tokens', 2, '--width', 256, @quickly);
+my %operation = map { ($_->{operation} => $_) } @{ $bench->{races} };
+cmp_ok($operation{$_}{gb_s} // 0, '>', 0, "device: $_") for qw(copy rms_norm rope gate axpby softmax);
+
+$bench = json_of('bench', 'model', '-m', $model, '-p', 16, '-n', 4, '-r', 1,
+                 '--vs', 'gemm.plugin=ref', '--rival', 'echo hello; echo world');
+has_ceilings($bench);
+is(scalar @{ $bench->{configurations} }, 2, 'model: two configurations');
+for my $one (@{ $bench->{configurations} }) {
+    cmp_ok($one->{$_}, '>', 0, 'model: ' . ($one->{vs} // 'as given') . ": $_")
+        for qw(prefill_tokens_s decode_tokens_s load_seconds first_token_seconds peak_bytes
+               decode_percent_of_read prefill_percent_of_f32_peak token_bytes);
+}
+like($bench->{configurations}[1]{what}, qr/gemm\/ref/, 'model: --vs is in force');
+is($bench->{rivals}[0]{output}, "hello\nworld\n", 'model: what a rival prints');
+
+fails(1, qr/^vishwamai: gemm\/nothing is not installed/, 'bench', 'gemm/nothing');
+fails(1, qr/^vishwamai: 'exit 3' failed with status 3/, 'bench', 'model', '-p', 8, '-n', 1, '-r', 1,
+      '--rival', 'exit 3');
+fails(2, qr/do not fit the context of 256 tokens/, 'bench', 'model', '-p', 400);
+done_testing;

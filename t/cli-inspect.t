@@ -1,0 +1,102 @@
+#!/usr/bin/perl
+# cli-inspect.t - `vishwamai inspect`, `check`, `config`, `new`: what is there, and what is set.
+use strict;
+use warnings;
+use lib ($ENV{top_srcdir} // '.') . '/t/lib';
+use Command;
+use Test::More;
+
+# ---- inspect -----------------------------------------------------------------------------------
+my $all = json_of('inspect')->{components};
+my %known = map { ("$_->{kind}/$_->{name}" => $_) } @$all;
+for my $name (qw(device/cpu gemm/ref gemm/cpu attention/ref tokenizer/sentencepiece
+                 weights/safetensors model/gemma comm/self balance/ref pipeline/gpipe
+                 optimizer/sgd reasoning/direct verifier/exact)) {
+    ok($known{$name}, "$name is there");
+    is($known{$name}{usable}, 'yes', "$name is usable");
+    ok(length $known{$name}{$_}, "$name: $_") for qw(summary version license author url path);
+}
+my ($status, $out, $err) = run('inspect');
+is($status, 0, 'inspect');
+is(scalar(split /\n/, $out), 1 + @$all, 'a line for each');
+like($out, qr/^gemm\/cpu +yes +\d+ +\d+  \S/m, 'with verdict, rank, score and reason');
+is(scalar(grep { $_->{kind} ne 'gemm' } @{ json_of('inspect', 'gemm')->{components} }), 0,
+   'inspect KIND');
+
+my $cpu = json_of('inspect', 'gemm/cpu');
+is("$cpu->{kind}/$cpu->{name}", 'gemm/cpu', 'inspect KIND/NAME');
+my %option = map { ($_->{key} => $_) } @{ $cpu->{options} };
+is($option{activations}{type}, 'enum', 'an option: type');
+is_deeply($option{activations}{choices}, ['f32', 'int8'], 'its choices');
+is($option{activations}{default}, 'f32', 'its default');
+ok(length $option{activations}{help}, 'its help');
+($status, $out) = run('inspect', 'gemm/cpu');
+like($out, qr/^  usable +yes, score \d+.*^options:\n.*^  activations \(enum: f32, int8; default f32\)\n/ms,
+     'the same for people');
+
+($status, my $ini) = run('inspect', '--ini', 'gemm/cpu');
+like($ini, qr/^\[gemm\.cpu\]\n/, '--ini prints a section');
+is((run('check', write_file('section.ini', $ini)))[0], 0, 'which is valid');
+is("@{[ (run('inspect', '--exists', 'gemm/cpu'))[0, 1] ]}", '0 ', '--exists: yes');
+is("@{[ (run('inspect', '--exists', 'gemm/nothing'))[0, 1] ]}", '1 ', '--exists: no');
+my $about = json_of('inspect', 'model/gemma', '-m', $model);
+is($about->{usable}, 'yes', '-m: the probe sees the folder');
+is(json_of('inspect', 'model/gemma', '-m', $scratch)->{usable}, 'no', 'and says no to another');
+fails(2, qr/^vishwamai: there is no kind 'gem'; the kinds are device, gemm, /, 'inspect', 'gem');
+fails(1, qr/^vishwamai: gemm\/nothing is not installed/, 'inspect', 'gemm/nothing');
+fails(2, qr/^vishwamai: --ini needs KIND\/NAME/, 'inspect', '--ini', 'gemm');
+
+# ---- check -------------------------------------------------------------------------------------
+my $good = write_file('good.ini', "[sampling]\ntemperature = 0.5\n[gemm]\nplugin = ref\n");
+is((run('check', $good))[1], "$good: ok\n", 'check: ok');
+my $bad = write_file('bad.ini', "[sampling]\ntemprature = 0.5\ntop_p = 7\n[gemmm]\nplugin = ref\n");
+($status, $out, $err) = run('check', $bad);
+is("$status$out", '1', 'check: status 1');
+my @lines = split /\n/, $err;
+is(scalar @lines, 3, 'every error at once');
+is(scalar(grep { /^vishwamai: \Q$bad\E:\d+: \[/ } @lines), 3, 'each with file, line and section');
+(undef, $out) = run('check', $bad, '--json');
+my $told = JSON::PP->new->utf8->decode($out);
+is($told->{ok} ? 1 : 0, 0, '--json: ok is false');
+is(scalar @{ $told->{errors} }, 3, '--json: the errors');
+is(json_of('check', $good)->{errors}[0], undef, '--json: none');
+is((run('check', '/nowhere.ini'))[0], 1, 'a file that is not there');
+
+# ---- config ------------------------------------------------------------------------------------
+my @settings = ('-c', $good, '--set', 'sampling.top_k=3', '--set', 'gemm.cpu.activations=int8');
+($status, my $effective) = run('config', @settings);
+is($status, 0, 'config');
+like($effective, qr/^temperature = 0\.5 +; .*\Qgood.ini:2\E/m, 'a value from the file, with its line');
+like($effective, qr/^top_k = 3 +; .*--set #1/m, 'a value from --set');
+my $again = write_file('effective.ini', $effective);
+is((run('check', $again))[0], 0, 'what it prints is valid');
+sub values_of { return join "\n", map { s/ *;.*//r } grep { !/^;/ } split /\n/, $_[0] }
+is(values_of((run('config', '-c', $again))[1]), values_of($effective), 'and means the same');
+my %setting = map { ("$_->{section}.$_->{key}" => $_) } @{ json_of('config', @settings)->{settings} };
+is($setting{'sampling.temperature'}{value}, '0.5', '--json: value');
+like($setting{'sampling.temperature'}{origin}, qr/good\.ini:2/, '--json: origin');
+is($setting{'sampling.min_p'}{origin}, 'default', '--json: a default');
+is($setting{'gemm.cpu.activations'}{value}, 'int8', "--json: a plugin's own option");
+
+for my $preset (glob "$top/etc/presets/*.ini") {
+    is((run('check', $preset))[0], 0, "$preset is valid");
+}
+
+# ---- new ---------------------------------------------------------------------------------------
+my $folder = "$scratch/mine";
+SKIP: {
+    skip 'the plugin template is not there', 5 if !-f "$top/plugins/template/gemm.c";
+    my $made = json_of('new', 'gemm', 'mine', '--dir', $folder) // { files => 0 };
+    cmp_ok($made->{files}, '>', 0, 'new: files are made');
+    ok(-f "$folder/mine.c" && !-f "$folder/gemm.c" && !-f "$folder/model.c", "the source of the kind alone");
+    my $left = join '', map { read_file($_) } glob "$folder/*";
+    unlike($left, qr/\@(?:KIND|NAME)\@/, 'no placeholder is left');
+    like($left, qr/VW_PLUGIN_DEFINE\(gemm, mine\)/, 'it defines gemm/mine');
+    fails(1, qr/^vishwamai: \Q$folder\E: exists already\n\z/, 'new', 'gemm', 'mine', '--dir', $folder);
+}
+fails(2, qr/^vishwamai: there is no kind 'gem'/, 'new', 'gem', 'mine', '--dir', "$scratch/a");
+fails(2, qr/^vishwamai: 'Mine' cannot name a plugin: a letter, then letters, digits or '_', all lower case/,
+      'new', 'gemm', 'Mine', '--dir', "$scratch/a");
+fails(2, qr/cannot name a plugin/, 'new', 'gemm', '../mine', '--dir', "$scratch/a");
+ok(!-e "$scratch/a", 'nothing was made');
+done_testing;

@@ -1,0 +1,64 @@
+#!/usr/bin/perl
+# cli-logits.t - `vishwamai logits`: shapes, decoding against prefilling, floats that round-trip.
+use strict;
+use warnings;
+use lib ($ENV{top_srcdir} // '.') . '/t/lib';
+use Command;
+use Test::More;
+
+my $case = reference()->{greedy}[0];
+my @ids = (@{ $case->{prompt_tokens} }, @{ $case->{new} });
+my $vocabulary = 1024;
+
+my $all = json_of('logits', '--tokens', "@ids");
+is_deeply([sort keys %$all], [qw(logits tokens)], 'members');
+is_deeply($all->{tokens}, \@ids, 'tokens');
+is(scalar @{ $all->{logits} }, scalar @ids, 'a row for each position');
+is(scalar(grep { @$_ != $vocabulary } @{ $all->{logits} }), 0, 'the full vocabulary in each');
+
+# The best of each row is what greedy generation takes.
+my @best = map {
+    my $row = $_;
+    (sort { $row->[$b] <=> $row->[$a] || $a <=> $b } 0 .. $#$row)[0]
+} @{ $all->{logits} };
+my $n = @{ $case->{prompt_tokens} };
+is_deeply([@best[$n - 1 .. $#best - 1]], $case->{new}, 'the best of each row is the greedy token');
+
+sub largest_difference {
+    my ($a, $b) = @_;
+    my $most = 0;
+    for my $i (0 .. $#$a) {
+        for my $k (0 .. $vocabulary - 1) {
+            my $d = abs($a->[$i][$k] - $b->[$i][$k]);
+            $most = $d if $d > $most;
+        }
+    }
+    return $most;
+}
+
+my $decoded = json_of('logits', '--tokens', "@ids", '--decode');
+is(scalar @{ $decoded->{logits} }, scalar @ids, '--decode: a row for each position');
+cmp_ok(largest_difference($all->{logits}, $decoded->{logits}), '<=', 1e-5 * 20,
+       '--decode gives the same within 1e-5 of the largest logits');
+my $last = json_of('logits', '--tokens', "@ids", '--last');
+is(scalar @{ $last->{logits} }, 1, '--last: one row');
+cmp_ok(largest_difference($last->{logits}, [$all->{logits}[-1]]), '<=', 1e-4, '--last: the last one');
+is(scalar @{ json_of('logits', '--tokens', "@ids", '--last', '--decode')->{logits} }, 1,
+   '--last --decode: one row');
+is_deeply(json_of('logits', '-p', $case->{prompt})->{tokens}, $case->{prompt_tokens}, '-p');
+
+# Reading a number back and packing it as float32 gives what its digits say.
+my @bad = grep { abs(unpack('f', pack('f', $_)) - $_) > 6e-8 * abs($_) } @{ $all->{logits}[3] };
+is(scalar @bad, 0, 'every number is a float32');
+my (undef, $text) = run('logits', '--tokens', '2 681', '--json');
+my @digits = map { tr/0-9//cdr =~ s/^0+//r } $text =~ /(-?\d+\.\d+)/g;
+cmp_ok(scalar(grep { length == 9 } @digits), '>', 0, 'with nine digits where they are needed');
+
+my ($status, $out) = run('logits', '--tokens', '2 681 978');
+is($status, 0, 'for people');
+like($out, qr/^ +2 +978 +966: 11\.38/m, 'the likeliest tokens of a position');
+fails(2, qr/^vishwamai: one of --tokens IDS and -p TEXT is needed/, 'logits');
+fails(2, qr/^vishwamai: --tokens: at least one token id is needed/, 'logits', '--tokens', '');
+fails(1, qr/^vishwamai: token 5000 is not in the vocabulary/, 'logits', '--tokens', '5000');
+fails(1, qr/^vishwamai: .*context/, 'logits', '--tokens', '2 ' x 300);
+done_testing;
