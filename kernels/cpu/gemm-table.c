@@ -2,28 +2,28 @@
 #include "kernels/cpu/gemm-tile.h"
 
 /* VNNI differs from AVX-512 in the int8 products alone and takes the rest from there. */
-#if defined(VW_HAS_DOT4) && !defined(VW_EMULATE_AVX512)
-#define SHARED(name) name##_avx512
-extern void (*const vw_gemm_tiles_avx512[])(const vw_gemm_tile *);
-void vw_gemm_expand_avx512(const vw_gemm_operand *w, int64_t n, int64_t first, int64_t k,
-                           float *out);
-void vw_gemm_quantise_avx512(const float *panel, int64_t k, int64_t scale_k, int64_t group,
-                             int is_kept, void *codes, float *scales, int32_t *sums);
-void vw_gemm_dot_avx512(const vw_gemm_source *w, int64_t first, int64_t n, const float *x,
-                        int64_t x_stride, int m, float *c, int64_t c_stride);
-void vw_gemm_stream_avx512(const vw_gemm_operand *w, int64_t panel, int64_t n_panels,
-                           const float *x, int64_t x_stride, int m, float *c, int64_t c_stride);
-void vw_gemm_finish_avx512(const vw_gemm_job *job, const float *c, const float *up,
-                           int64_t c_stride, int64_t m, int64_t n, float *y, int64_t y_stride);
-#else
-#define SHARED(name) VW_ISA_NAME(name)
-#endif
-
 #ifdef VW_HAS_DOT4
+#ifndef VW_ISA_SHARED
+#define VW_ISA_SHARED avx512
+#endif
 enum { S8_X_BYTES = 4 };
 #else
+#define VW_ISA_SHARED VW_ISA
 enum { S8_X_BYTES = 8 };
 #endif
+#define SHARED(name) VW_ISA_PASTE(name, VW_ISA_SHARED)
+
+extern void (*const SHARED(vw_gemm_tiles)[])(const vw_gemm_tile *);
+void SHARED(vw_gemm_expand)(const vw_gemm_operand *w, int64_t n, int64_t first, int64_t k,
+                            float *out);
+void SHARED(vw_gemm_quantise)(const float *panel, int64_t k, int64_t scale_k, int64_t group,
+                              int is_kept, void *codes, float *scales, int32_t *sums);
+void SHARED(vw_gemm_dot)(const vw_gemm_source *w, int64_t first, int64_t n, const float *x,
+                         int64_t x_stride, int m, float *c, int64_t c_stride);
+void SHARED(vw_gemm_stream)(const vw_gemm_operand *w, int64_t panel, int64_t n_panels,
+                            const float *x, int64_t x_stride, int m, float *c, int64_t c_stride);
+void SHARED(vw_gemm_finish)(const vw_gemm_job *job, const float *c, const float *up,
+                            int64_t c_stride, int64_t m, int64_t n, float *y, int64_t y_stride);
 
 #define TEXT_(x) #x
 #define TEXT(x) TEXT_(x)

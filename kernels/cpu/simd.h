@@ -26,6 +26,14 @@
 #define VW_PRAGMA_(x) _Pragma(#x)
 #define VW_UNROLL VW_PRAGMA_(GCC unroll 32)
 
+/* A test compiles the 512-bit kernels through SIMDe for machines that cannot run them. */
+#ifdef VW_EMULATE_AVX512
+#if !__has_include(<simde/x86/avx512.h>)
+#undef VW_EMULATE_AVX512
+#undef VW_EMULATE_VNNI
+#endif
+#endif
+
 #if defined(__AVX512F__) || defined(VW_EMULATE_AVX512)
 #include "kernels/cpu/simd_avx512.h"
 #elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)

@@ -1,7 +1,6 @@
 /* simd_avx512.h - 512-bit vectors: AVX-512 F, BW, DQ, VL as on every server since Skylake.
  *
- * Compiled with VNNI flags it also has i_dot4, four s8 products in one step.  A test compiles this
- * file through SIMDe on machines without AVX-512 (VW_EMULATE_AVX512).
+ * Compiled with VNNI flags it also has i_dot4, four s8 products in one step.
  */
 #ifdef VW_EMULATE_AVX512
 #include "t/emulate-avx512.h"
