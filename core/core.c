@@ -42,7 +42,8 @@ vw_status vw_core_new(const vw_settings *settings, vw_core **core, vw_error *err
     if (status == VW_OK)
         status = vw_core_register_service(c, "nn", VW_NN_MAJOR, &vw_nn_table, err);
     if (status == VW_OK)
-        status = vw_core_register_service(c, "generate", VW_GENERATE_MAJOR, &vw_generate_table, err);
+        status =
+            vw_core_register_service(c, "generate", VW_GENERATE_MAJOR, &vw_generate_table, err);
     if (status != VW_OK) {
         vw_core_free(c);
         return status;

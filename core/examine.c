@@ -1,7 +1,8 @@
 /* examine.c - the child and what it leaves behind.
  *
  * Parent and child share a page: the child notes what it is about to do and, at the end, what it
- * found.  A pipe that only the child holds open tells the parent when it has ended, by whatever way.
+ * found.  A pipe that only the child holds open tells the parent when it has ended, by whatever
+ * way.
  */
 #include "core/examine.h"
 #include "core/loader.h"
@@ -26,7 +27,7 @@ typedef struct shared {
     vw_examination found;
 } shared;
 
-/* ---- the child --------------------------------------------------------------------------------- */
+/* ---- the child ------------------------------------------------------------------------------- */
 
 /* Die quietly and by the plain rules, whatever the program has arranged for itself. */
 static void become_quiet(void)
@@ -63,7 +64,7 @@ static void look(vw_kind kind, const char *name, const char *path, const vw_prob
     found->is_good = 1;
 }
 
-/* ---- the parent -------------------------------------------------------------------------------- */
+/* ---- the parent ------------------------------------------------------------------------------ */
 
 static double now(void)
 {

@@ -1,7 +1,7 @@
 /* examine.h - looking at a plugin file that may bring the process down.
  *
- * A child process loads it, reads its description and probes it.  Whatever happens there, here it is
- * a sentence.
+ * A child process loads it, reads its description and probes it.  Whatever happens there, here it
+ * is a sentence.
  */
 #ifndef VW_CORE_EXAMINE_H
 #define VW_CORE_EXAMINE_H

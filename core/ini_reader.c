@@ -47,7 +47,8 @@ static bool read_line(reader *r)
             r->text[kept++] = (char)c;
         r->bytes++;
     }
-    while (r->bytes == kept && kept > 0 && (is_blank(r->text[kept - 1]) || r->text[kept - 1] == '\r'))
+    while (r->bytes == kept && kept > 0 &&
+           (is_blank(r->text[kept - 1]) || r->text[kept - 1] == '\r'))
         r->bytes = --kept;
     r->text[kept] = '\0';
     if (c == EOF && r->bytes == 0)

@@ -1,8 +1,8 @@
 /* ini_reader.h - an INI file line by line, every line accounted for.
  *
  * inih splits a line into section, key and value, but it gives no line numbers, cuts what is too
- * long, joins an indented line to the value before, and takes "key : value" as well.  So we read the
- * lines for it, count them, and let through only those that it understands as we do.
+ * long, joins an indented line to the value before, and takes "key : value" as well.  So we read
+ * the lines for it, count them, and let through only those that it understands as we do.
  */
 #ifndef VW_CORE_INI_READER_H
 #define VW_CORE_INI_READER_H

@@ -1,8 +1,8 @@
 /* instance.c - from the settings to an opened component.
  *
  * [kind] or [kind:label] says which plugin; `auto` is decided once for each model folder and
- * remembered.  Before anything is opened, everything that it needs, and what that needs, must have a
- * plugin.  Then the options are filled, and open() is called, which may ask for those.
+ * remembered.  Before anything is opened, everything that it needs, and what that needs, must have
+ * a plugin.  Then the options are filled, and open() is called, which may ask for those.
  */
 #include "core/instance.h"
 #include "core/host.h"
@@ -13,7 +13,7 @@
 
 #include <stdlib.h>
 
-/* ---- choosing ---------------------------------------------------------------------------------- */
+/* ---- choosing -------------------------------------------------------------------------------- */
 
 /* What a section's `plugin` came to. */
 typedef struct vw_choice {
@@ -145,7 +145,7 @@ static vw_status choose(vw_core *core, wish *w, const vw_module **module, vw_err
     return VW_OK;
 }
 
-/* ---- what it needs ----------------------------------------------------------------------------- */
+/* ---- what it needs --------------------------------------------------------------------------- */
 
 static vw_status check_needs(vw_core *core, const vw_module *m, const wish *w, int depth,
                              vw_error *err)
@@ -170,7 +170,7 @@ static vw_status check_needs(vw_core *core, const vw_module *m, const wish *w, i
     return VW_OK;
 }
 
-/* ---- opening ----------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 /* The least of the `threads` of [kind] and [kind.plugin] that is not 0. */
 static void read_threads(const vw_settings *settings, const char *section, int *threads,
@@ -199,7 +199,8 @@ static vw_status read_options(vw_instance *in, vw_error *err)
     read_threads(settings, section, &in->threads, &problems);
     vw_section_write(section, sizeof section, in->module->kind, in->label, in->module->name);
     vw_settings_fill(settings, section, plugin->options, in->config, &problems);
-    /* A plugin that lists `threads` itself has it judged by its own table; it is a cap all the same. */
+    /* A plugin that lists `threads` itself has it judged by its own table; it is a cap all the
+     * same. */
     if (vw_option_find(plugin->options, "threads"))
         read_threads(settings, section, &in->threads, &ignored);
     else
@@ -252,7 +253,8 @@ static vw_status open_instance(vw_core *core, const vw_module *module, const cha
         vw_error why = {VW_OK, ""};
         status = module->plugin->open(&in->host, in->config, &in->component.self, &why);
         if (status != VW_OK)
-            vw_fail(err, status, "%s: %s", in->name, why.text[0] ? why.text : vw_status_text(status));
+            vw_fail(err, status, "%s: %s", in->name,
+                    why.text[0] ? why.text : vw_status_text(status));
     }
     if (status != VW_OK) {
         instance_free(in);
@@ -342,7 +344,7 @@ vw_status vw_core_plugin(vw_core *core, vw_kind kind, const char *name,
     return status == VW_OK ? open_instance(core, module, "", true, component, err) : status;
 }
 
-/* ---- closing ----------------------------------------------------------------------------------- */
+/* ---- closing --------------------------------------------------------------------------------- */
 
 static void close_instance(vw_instance *in)
 {

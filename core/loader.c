@@ -57,14 +57,15 @@ static vw_status find_symbol(void *handle, vw_kind kind, const char *name, const
     return VW_OK;
 }
 
-/* ---- the description -------------------------------------------------------------------------- */
+/* ---- the description ------------------------------------------------------------------------- */
 
 static vw_status check_version(const vw_plugin *p, const char *path, vw_error *err)
 {
     if (p->abi_major != VW_ABI_MAJOR)
-        return vw_fail(err, VW_E_ABI, "%s was built for version %u of the plugin interface and this "
-                       "is version %d; build it again with these headers", path,
-                       (unsigned)p->abi_major, VW_ABI_MAJOR);
+        return vw_fail(err, VW_E_ABI,
+                       "%s was built for version %u of the plugin interface and this "
+                       "is version %d; build it again with these headers",
+                       path, (unsigned)p->abi_major, VW_ABI_MAJOR);
     if (p->size < MIN_DESCRIPTION || p->size > 1 << 16)
         return vw_fail(err, VW_E_ABI, "%s has a description of %zu bytes where at least %d belong; "
                        "it begins with VW_PLUGIN_HEADER", path, p->size, (int)MIN_DESCRIPTION);
@@ -99,9 +100,10 @@ static vw_status check_identity(const vw_plugin *p, vw_kind kind, const char *na
                        "file name", path, p->name, name);
     if (p->ops_major != info->ops_major ||
         (info->ops_major == 0 && p->ops_minor != info->ops_minor))
-        return vw_fail(err, VW_E_ABI, "%s was built for version %u.%u of the %s operations and this "
-                       "is version %u.%u; build it again with these headers", path,
-                       (unsigned)p->ops_major, (unsigned)p->ops_minor, info->name,
+        return vw_fail(err, VW_E_ABI,
+                       "%s was built for version %u.%u of the %s operations and this "
+                       "is version %u.%u; build it again with these headers",
+                       path, (unsigned)p->ops_major, (unsigned)p->ops_minor, info->name,
                        (unsigned)info->ops_major, (unsigned)info->ops_minor);
     return VW_OK;
 }
@@ -148,7 +150,7 @@ static vw_status describe(vw_module *m, const vw_plugin *p, vw_error *err)
     return status == VW_OK ? VW_OK : vw_fail_in(err, status, "%s", m->path);
 }
 
-/* ---- the file --------------------------------------------------------------------------------- */
+/* ---- the file -------------------------------------------------------------------------------- */
 
 static void module_free(vw_module *m)
 {

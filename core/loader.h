@@ -1,7 +1,7 @@
 /* loader.h - from a file to a plugin that can be trusted with the rest of the process.
  *
- * The name of the file says kind, name and symbol, so nothing is searched for inside it.  Everything
- * that a description promises is checked before any of it is used.
+ * The name of the file says kind, name and symbol, so nothing is searched for inside it.
+ * Everything that a description promises is checked before any of it is used.
  */
 #ifndef VW_CORE_LOADER_H
 #define VW_CORE_LOADER_H
@@ -26,12 +26,13 @@ typedef enum vw_loader_stage {
     VW_STAGE_PROBE
 } vw_loader_stage;
 
-/* Load a file.  `stage`, if not NULL, is kept up to date.  VW_E_ABI, VW_E_FORMAT or VW_E_NOMEM with a
- * sentence that begins with the path; *module is untouched then. */
+/* Load a file.  `stage`, if not NULL, is kept up to date.  VW_E_ABI, VW_E_FORMAT or VW_E_NOMEM with
+ * a sentence that begins with the path; *module is untouched then. */
 vw_status vw_loader_open(vw_kind kind, const char *name, const char *path,
                          volatile vw_loader_stage *stage, vw_module **module, vw_error *err);
 
-/* Ask a plugin whether it can be used; its score, 0 with a reason in `why`.  `about` may be NULL. */
+/* Ask a plugin whether it can be used; its score, 0 with a reason in `why`.  `about` may be
+ * NULL. */
 int32_t vw_loader_probe(const vw_module *module, const vw_probe *about, char *why, size_t room);
 
 /* Does it run on the device of that name?  NULL for any. */

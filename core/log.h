@@ -1,8 +1,8 @@
 /* log.h - one line on stderr for each thing worth telling.
  *
- * Errors are returned, never logged by the library; the log holds what is true although nobody asked:
- * which component was chosen and why, what was left out.  A line is written by one system call, so
- * lines of several threads do not mix.
+ * Errors are returned, never logged by the library; the log holds what is true although nobody
+ * asked: which component was chosen and why, what was left out.  A line is written by one system
+ * call, so lines of several threads do not mix.
  */
 #ifndef VW_CORE_LOG_H
 #define VW_CORE_LOG_H

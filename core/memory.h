@@ -1,8 +1,8 @@
 /* memory.h - host memory that is counted.
  *
- * Decoding may not allocate; a test proves it by reading these counters, so all that the core and the
- * plugins allocate for work on tokens comes through here.  Blocks are aligned to 64 bytes, a cache
- * line and the widest vector.  Any thread.
+ * Decoding may not allocate; a test proves it by reading these counters, so all that the core and
+ * the plugins allocate for work on tokens comes through here.  Blocks are aligned to 64 bytes, a
+ * cache line and the widest vector.  Any thread.
  */
 #ifndef VW_CORE_MEMORY_H
 #define VW_CORE_MEMORY_H

@@ -45,7 +45,7 @@ const vw_option *vw_option_find(const vw_option *options, const char *key)
     return NULL;
 }
 
-/* ---- words ------------------------------------------------------------------------------------ */
+/* ---- words ----------------------------------------------------------------------------------- */
 
 static void expects_choice(const vw_option *o, char *text, size_t room)
 {
@@ -111,7 +111,7 @@ static vw_status wrong(const vw_option *o, vw_error *err, const char *what)
     return vw_fail(err, VW_E_CONFIG, "%s; %s", what, expected);
 }
 
-/* ---- values ----------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 static vw_status check_range(const vw_option *o, double value, vw_error *err)
 {
@@ -305,7 +305,7 @@ vw_status vw_option_parse(const vw_option *o, const char *text, const char *fold
     return status;
 }
 
-/* ---- a table from outside ---------------------------------------------------------------------- */
+/* ---- a table from outside -------------------------------------------------------------------- */
 
 static bool is_key(const char *key)
 {
@@ -320,8 +320,10 @@ static vw_status validate(const vw_option *options, const vw_option *o, size_t c
     vw_error why;
 
     if (!is_key(o->key))
-        return vw_fail(err, VW_E_ABI, "its option \"%.64s\" has a key that is not lower case letters, "
-                       "digits and '_'", o->key);
+        return vw_fail(err, VW_E_ABI,
+                       "its option \"%.64s\" has a key that is not lower case letters, "
+                       "digits and '_'",
+                       o->key);
     if (vw_option_find(options, o->key) != o)
         return vw_fail(err, VW_E_ABI, "its option \"%s\" stands twice in its table", o->key);
     if (!is_type(o->type))
@@ -331,9 +333,10 @@ static vw_status validate(const vw_option *options, const vw_option *o, size_t c
         return vw_fail(err, VW_E_ABI, "its option \"%s\" has no help", o->key);
     if (o->offset % types[o->type].alignment != 0 || o->offset > config_size ||
         config_size - o->offset < types[o->type].bytes)
-        return vw_fail(err, VW_E_ABI,
-                       "its option \"%s\" at offset %zu does not fit its configuration of %zu bytes",
-                       o->key, o->offset, config_size);
+        return vw_fail(
+            err, VW_E_ABI,
+            "its option \"%s\" at offset %zu does not fit its configuration of %zu bytes", o->key,
+            o->offset, config_size);
     if (o->type == VW_OPTION_ENUM && (!o->choices || !o->choices[0]))
         return vw_fail(err, VW_E_ABI, "its option \"%s\" has no choices", o->key);
     if ((o->flags & VW_OPTION_RANGE) && !(o->min <= o->max))

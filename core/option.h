@@ -14,8 +14,9 @@
 size_t vw_option_bytes(vw_option_type type);
 
 /* Parse `text` into the field at `field`.  A relative path is taken from `folder` (NULL: as it is);
- * strings are kept in `texts`.  VW_E_CONFIG says "what is wrong; what would be right" without naming
- * the option, for the caller knows where the text stands.  `field` may be NULL: only check. */
+ * strings are kept in `texts`.  VW_E_CONFIG says "what is wrong; what would be right" without
+ * naming the option, for the caller knows where the text stands.  `field` may be NULL: only
+ * check. */
 vw_status vw_option_parse(const vw_option *option, const char *text, const char *folder,
                           vw_texts *texts, void *field, vw_error *err);
 

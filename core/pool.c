@@ -1,13 +1,14 @@
 /* pool.c - one word that announces a loop, and one counter that ends it.
  *
- * The caller writes the loop down and then changes `word`, which holds a running number and how many
- * threads take part.  A worker watches the word: when it changes and the worker is among those, it
- * does its parts and counts `pending` down; the caller, having done its own, waits for zero.  A worker
- * that is not among them must not even read the loop, which the caller may be rewriting by then.
+ * The caller writes the loop down and then changes `word`, which holds a running number and how
+ * many threads take part.  A worker watches the word: when it changes and the worker is among
+ * those, it does its parts and counts `pending` down; the caller, having done its own, waits for
+ * zero.  A worker that is not among them must not even read the loop, which the caller may be
+ * rewriting by then.
  *
- * Whoever has watched in vain for a while sleeps on a condition variable, having raised a flag first.
- * Flag and word are sequentially consistent: either the one who goes to sleep sees the change, or the
- * one who makes the change sees the flag.
+ * Whoever has watched in vain for a while sleeps on a condition variable, having raised a flag
+ * first.  Flag and word are sequentially consistent: either the one who goes to sleep sees the
+ * change, or the one who makes the change sees the flag.
  */
 #include "core/pool.h"
 #include "core/cpus.h"
@@ -63,7 +64,7 @@ static _Thread_local bool is_inside;
 
 static const uint64_t QUIT = 0xFFFF; /* as the number of threads */
 
-/* ---- waiting ----------------------------------------------------------------------------------- */
+/* ---- waiting --------------------------------------------------------------------------------- */
 
 static inline void pause_cpu(void)
 {
@@ -140,7 +141,7 @@ static void wake(bed *b)
     pthread_mutex_unlock(&b->mutex);
 }
 
-/* ---- working ----------------------------------------------------------------------------------- */
+/* ---- working --------------------------------------------------------------------------------- */
 
 static void do_parts(vw_part_fn fn, void *arg, int first, int step, int n_parts)
 {
@@ -215,7 +216,7 @@ int vw_pool_threads(const vw_pool *pool)
     return pool->threads;
 }
 
-/* ---- making and ending -------------------------------------------------------------------------- */
+/* ---- making and ending ----------------------------------------------------------------------- */
 
 static void bed_init(bed *b)
 {

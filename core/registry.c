@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* ---- files ------------------------------------------------------------------------------------ */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 typedef struct plugin_file {
     vw_kind kind;
@@ -114,7 +114,7 @@ static vw_status files_find(vw_kind wanted, file_list *files, vw_error *err)
     return VW_OK;
 }
 
-/* ---- loaded plugins ---------------------------------------------------------------------------- */
+/* ---- loaded plugins -------------------------------------------------------------------------- */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static vw_module *modules;
@@ -152,7 +152,7 @@ static vw_status load(vw_kind kind, const char *name, const char *path, const vw
     return VW_OK;
 }
 
-/* ---- by name ----------------------------------------------------------------------------------- */
+/* ---- by name --------------------------------------------------------------------------------- */
 
 /* The first file of that name.  Nothing is listed for it: the name says which file it is. */
 static bool find_file(vw_kind kind, const char *name, char *path, size_t room)
@@ -187,8 +187,9 @@ static vw_status not_found(vw_kind kind, const char *name, vw_error *err)
     if (nearest.best)
         snprintf(meant, sizeof meant, "; did you mean \"%s\"?", nearest.best);
     vw_place_plugins_text(folders, sizeof folders);
-    status = vw_fail(err, VW_E_NOTFOUND, "no %s plugin of this name%s (installed: %s; searched: %s)",
-                     vw_kind_name(kind), meant, names, folders);
+    status =
+        vw_fail(err, VW_E_NOTFOUND, "no %s plugin of this name%s (installed: %s; searched: %s)",
+                vw_kind_name(kind), meant, names, folders);
     files_free(&files);
     return status;
 }
@@ -212,7 +213,7 @@ vw_status vw_registry_open(vw_kind kind, const char *name, const vw_module **mod
     return load(kind, name, path, module, err);
 }
 
-/* ---- all of them ------------------------------------------------------------------------------- */
+/* ---- all of them ----------------------------------------------------------------------------- */
 
 /* A file's verdict: from the plugin itself if it is loaded, else from a child process. */
 static vw_status examine(const plugin_file *f, const vw_probe *about, vw_examination *found,
@@ -284,7 +285,7 @@ vw_status vw_plugins_visit(vw_kind kind, const vw_probe *about,
     return status;
 }
 
-/* ---- auto -------------------------------------------------------------------------------------- */
+/* ---- auto ------------------------------------------------------------------------------------ */
 
 /* One candidate: why it cannot be chosen, or NULL. */
 static const char *refusal(const vw_examination *found, const vw_probe *about, char *text,

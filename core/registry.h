@@ -9,8 +9,8 @@
 
 #include "core/loader.h"
 
-/* A plugin by name, tried in a child process before it is loaded here.  VW_E_NOTFOUND says what there
- * is and where was searched; VW_E_ABI what is wrong with the file. */
+/* A plugin by name, tried in a child process before it is loaded here.  VW_E_NOTFOUND says what
+ * there is and where was searched; VW_E_ABI what is wrong with the file. */
 vw_status vw_registry_open(vw_kind kind, const char *name, const vw_module **module,
                            vw_error *err);
 

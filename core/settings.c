@@ -141,7 +141,7 @@ const char *vw_settings_origin(const vw_settings *settings, const char *section,
     return setting ? setting->origin.where : NULL;
 }
 
-/* ---- binding ---------------------------------------------------------------------------------- */
+/* ---- binding --------------------------------------------------------------------------------- */
 
 void vw_settings_complain(vw_problems *problems, const vw_setting *setting, const char *format, ...)
 {

@@ -1,8 +1,8 @@
 /* settings.h - the store behind vw_settings, for the files that read, check and print it.
  *
- * A list in the order of reading.  A value that was set again stays in it, so that its origin can be
- * shown; the last one of a section and key is the one in force.  There are dozens of settings, never
- * thousands, so lists are searched from end to end.
+ * A list in the order of reading.  A value that was set again stays in it, so that its origin can
+ * be shown; the last one of a section and key is the one in force.  There are dozens of settings,
+ * never thousands, so lists are searched from end to end.
  */
 #ifndef VW_CORE_SETTINGS_H
 #define VW_CORE_SETTINGS_H

@@ -1,8 +1,8 @@
 /* settings_check.c - is everything that was set something that somebody reads?
  *
- * Every setting is held against the table that owns it: the core's, the kind's, or the plugin's own.
- * A value that was overridden is checked too, for its file is wrong all the same.  A section of a
- * plugin that is not installed is dormant: its keys cannot be judged, which the log mentions.
+ * Every setting is held against the table that owns it: the core's, the kind's, or the plugin's
+ * own.  A value that was overridden is checked too, for its file is wrong all the same.  A section
+ * of a plugin that is not installed is dormant: its keys cannot be judged, which the log mentions.
  */
 #include "core/log.h"
 #include "core/nearest.h"
@@ -11,7 +11,7 @@
 #include "core/sections.h"
 #include "core/settings.h"
 
-/* ---- sections --------------------------------------------------------------------------------- */
+/* ---- sections -------------------------------------------------------------------------------- */
 
 static void offer_sections(vw_nearest *nearest)
 {
@@ -51,7 +51,7 @@ static bool is_section(const vw_section_name *name)
     return name->core || name->kind != VW_KIND_NONE;
 }
 
-/* ---- keys ------------------------------------------------------------------------------------- */
+/* ---- keys ------------------------------------------------------------------------------------ */
 
 /* Up to two tables that a section's keys may come from. */
 typedef struct tables {
@@ -86,7 +86,7 @@ static void word_key(const tables *t, const char *key, char *text, size_t room)
             used += (size_t)snprintf(text + used, room - used, "%s%s", n++ ? ", " : "", o->key);
 }
 
-/* ---- plugins ---------------------------------------------------------------------------------- */
+/* ---- plugins --------------------------------------------------------------------------------- */
 
 static bool is_auto(const char *plugin)
 {
@@ -141,7 +141,7 @@ static void check_choice(const vw_setting *setting, vw_kind kind, vw_problems *p
         vw_settings_complain(problems, setting, "%s", err.text);
 }
 
-/* ---- all -------------------------------------------------------------------------------------- */
+/* ---- all ------------------------------------------------------------------------------------- */
 
 static bool is_first_of_section(const vw_settings *settings, size_t i)
 {

@@ -14,15 +14,22 @@
 
 enum { COMMENT_COLUMN = 32 };
 
-/* ---- one line ---------------------------------------------------------------------------------- */
+/* ---- one line -------------------------------------------------------------------------------- */
+
+static bool is_key(const char *key)
+{
+    size_t n = strspn(key, "abcdefghijklmnopqrstuvwxyz0123456789_");
+
+    return n > 0 && n <= VW_INI_MAX_WORD && key[n] == '\0';
+}
 
 /* Would the value come back from a file as it is? */
 static bool is_writable(const char *key, const char *value)
 {
     size_t n = strlen(value);
 
-    if (strlen(key) + 3 + n > VW_INI_MAX_LINE || strstr(value, " ;") || strstr(value, "\t;") ||
-        *value == ';')
+    if (!is_key(key) || strlen(key) + 3 + n > VW_INI_MAX_LINE || strstr(value, " ;") ||
+        strstr(value, "\t;") || *value == ';')
         return false;
     if (n > 0 && (strchr(" \t", value[0]) || strchr(" \t", value[n - 1])))
         return false;
@@ -32,6 +39,14 @@ static bool is_writable(const char *key, const char *value)
     return true;
 }
 
+/* Origins name files, and the name of a file may hold anything. */
+static void make_plain(char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < 32 || *text == 127)
+            *text = '?';
+}
+
 /* "key = value    ; comment", the comment in a line of its own if it does not fit. */
 static void print_line(FILE *to, const char *key, const char *value, const char *comment)
 {
@@ -39,14 +54,15 @@ static void print_line(FILE *to, const char *key, const char *value, const char 
     int gap = used < COMMENT_COLUMN ? COMMENT_COLUMN - used : 1;
 
     if (!is_writable(key, value))
-        fprintf(to, "; %s has a value that no file can hold (%s)\n", key, comment);
+        fprintf(to, "; %s has a value that no file can hold (%s)\n",
+                is_key(key) ? key : "a key of no plugin", comment);
     else if ((size_t)(used + gap) + 2 + strlen(comment) > VW_INI_MAX_LINE)
         fprintf(to, "; %s\n%s = %s\n", comment, key, value);
     else
         fprintf(to, "%s = %s%*s; %s\n", key, value, gap, "", comment);
 }
 
-/* ---- settings ----------------------------------------------------------------------------------- */
+/* ---- settings -------------------------------------------------------------------------------- */
 
 /* "site.ini:12, not presets/h200.ini:3": where it was set, and the values that it overrides. */
 static void word_origins(const vw_settings *settings, const vw_setting *setting, char *text,
@@ -84,6 +100,7 @@ static void print_setting(const vw_settings *settings, const vw_setting *setting
     const char *value = setting->value;
 
     word_origins(settings, setting, origins, sizeof origins);
+    make_plain(origins);
     if (option && option->type == VW_OPTION_PATH) {
         word_path(setting, path, sizeof path);
         value = path;
@@ -177,7 +194,7 @@ vw_status vw_settings_print(const vw_settings *settings, FILE *to, vw_error *err
     return VW_OK;
 }
 
-/* ---- option tables ------------------------------------------------------------------------------ */
+/* ---- option tables --------------------------------------------------------------------------- */
 
 static void print_options(const vw_option *options, FILE *to)
 {

@@ -12,6 +12,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum { MAX_DEPTH = 16, MAX_FILES = 256 };
 
@@ -44,11 +45,13 @@ static vw_origin origin_of(source *s, int line)
     return origin;
 }
 
+/* Only plain files are included: a file from outside may not make us wait at a terminal or a
+ * pipe. */
 static bool is_file(const char *path)
 {
     struct stat st;
 
-    return stat(path, &st) == 0 && !S_ISDIR(st.st_mode);
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
 /* Where the file of an include line is: beside the file that says so, or in the data folder. */
@@ -205,7 +208,8 @@ static void read_file(vw_settings *settings, vw_problems *problems, source *from
     if (fstat(fileno(file), &s.stat) != 0 || S_ISDIR(s.stat.st_mode))
         complain(problems, from, include_text, line, "a folder; the path of a file");
     else if (is_loop(&s))
-        complain(problems, from, include_text, line, "includes itself; take one of the includes out");
+        complain(problems, from, include_text, line,
+                 "includes itself; take one of the includes out");
     else if (s.depth > MAX_DEPTH)
         complain(problems, from, include_text, line, "includes nested deeper than %d", MAX_DEPTH);
     else if (settings->n_files >= MAX_FILES)
@@ -228,7 +232,7 @@ vw_status vw_settings_read(vw_settings *settings, const char *path, vw_error *er
     char found[VW_PLACE_BYTES];
     vw_status status;
 
-    if (!is_file(path) && *path != '/' && vw_place_data(path, found, sizeof found) &&
+    if (access(path, F_OK) != 0 && *path != '/' && vw_place_data(path, found, sizeof found) &&
         is_file(found))
         path = found;
     read_file(settings, &problems, NULL, path, 0, path);

@@ -10,7 +10,7 @@
 
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 
-/* ---- who is asked ------------------------------------------------------------------------------ */
+/* ---- who is asked ---------------------------------------------------------------------------- */
 
 enum { MAX_INSTANCES = 128 };
 
@@ -83,7 +83,7 @@ static vw_status lacks(vw_kind kind, const void *self, const char *operation, vw
                    "every operation of " #kind " has its name")
 #define HAVE(kind, operation) .operation = kind##_##operation
 
-/* ---- device ----------------------------------------------------------------------------------- */
+/* ---- device ---------------------------------------------------------------------------------- */
 
 #define D(operation, ...) STUB(DEVICE, device, operation, __VA_ARGS__)
 IDLE(device, free, vw_buffer *buffer)
@@ -139,7 +139,7 @@ OPERATIONS(device, "info", "alloc", "free", "map", "upload", "download", "copy",
            "graph_free", "rms_norm", "rope", "activate", "gate", "axpby", "softcap", "softmax",
            "gather", "scatter_add", "top_k", "convert", "sample_bytes", "sample");
 
-/* ---- gemm ------------------------------------------------------------------------------------- */
+/* ---- gemm ------------------------------------------------------------------------------------ */
 
 #define G(operation, ...) STUB(GEMM, gemm, operation, __VA_ARGS__)
 G(pack, const vw_matrix *stored, vw_gemm_format format, int64_t first, int64_t n, void *pack)
@@ -160,7 +160,7 @@ const vw_gemm_ops vw_gemm_stubs = {
 OPERATIONS(gemm, "supports", "pack_size", "pack", "plan", "plan_free", "run", "run_grouped",
            "run_wgrad", "gather");
 
-/* ---- attention -------------------------------------------------------------------------------- */
+/* ---- attention ------------------------------------------------------------------------------- */
 
 IDLE(attention, plan_free, vw_attention_plan *plan)
 STUB(ATTENTION, attention, backward, const vw_attention_plan *plan, vw_stream *s,
@@ -179,7 +179,7 @@ const vw_attention_ops vw_attention_stubs = {
 };
 OPERATIONS(attention, "supports", "plan", "plan_free", "append", "run", "backward", "run_dense");
 
-/* ---- comm ------------------------------------------------------------------------------------- */
+/* ---- comm ------------------------------------------------------------------------------------ */
 
 #define C(operation, ...) STUB(COMM, comm, operation, __VA_ARGS__)
 C(split, vw_comm *comm, int32_t colour, int32_t key, vw_comm **out)
@@ -214,7 +214,7 @@ OPERATIONS(comm, "world", "split", "free", "rank", "n_ranks", "barrier", "all_re
            "all_gather", "reduce_scatter", "broadcast", "all_to_all_v", "send", "receive", "wait",
            "register_memory", "deregister_memory");
 
-/* ---- tokenizer, weights ------------------------------------------------------------------------ */
+/* ---- tokenizer, weights ---------------------------------------------------------------------- */
 
 STUB(TOKENIZER, tokenizer, chat, const vw_chat_message *messages, size_t n_messages, int32_t *ids,
      size_t room, size_t *n)
@@ -251,7 +251,7 @@ const vw_weights_ops vw_weights_stubs = {
 OPERATIONS(weights, "open", "close", "count", "tensor", "find", "metadata", "prefetch", "release",
            "create", "write", "finish", "abort");
 
-/* ---- kinds whose operations are all required --------------------------------------------------- */
+/* ---- kinds whose operations are all required ------------------------------------------------- */
 
 const vw_balance_ops vw_balance_stubs = {sizeof vw_balance_stubs, NULL};
 OPERATIONS(balance, "place");
@@ -266,7 +266,7 @@ OPERATIONS(reasoning, "solve");
 const vw_verifier_ops vw_verifier_stubs = {sizeof vw_verifier_stubs, NULL};
 OPERATIONS(verifier, "check");
 
-/* ---- filling ---------------------------------------------------------------------------------- */
+/* ---- filling --------------------------------------------------------------------------------- */
 
 typedef void (*function)(void);
 
@@ -293,7 +293,8 @@ vw_status vw_stubs_fill(vw_kind kind, const void *ops, void *table, vw_error *er
         if (at < has && !is_hole((const char *)ops + at))
             memcpy(to + at, (const char *)ops + at, sizeof(function));
         if (is_hole(to + at))
-            return vw_fail(err, VW_E_ABI, "it does not have the operation %s(), which every %s needs",
+            return vw_fail(err, VW_E_ABI,
+                           "it does not have the operation %s(), which every %s needs",
                            info->operations[i], info->name);
     }
     return VW_OK;

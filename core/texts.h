@@ -1,7 +1,7 @@
 /* texts.h - strings that live as long as their owner.
  *
- * Settings hand out borrowed strings; a string that is kept twice is stored once, so that binding the
- * same options again and again does not grow anything.
+ * Settings hand out borrowed strings; a string that is kept twice is stored once, so that binding
+ * the same options again and again does not grow anything.
  */
 #ifndef VW_CORE_TEXTS_H
 #define VW_CORE_TEXTS_H

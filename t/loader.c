@@ -17,7 +17,7 @@ enum { MAX_ENTRIES = 64 };
 static char folder[4096]; /* of t/bad's plugins, absolute */
 static char made[64];     /* a folder of our own */
 
-/* ---- broken plugins ---------------------------------------------------------------------------- */
+/* ---- broken plugins -------------------------------------------------------------------------- */
 
 /* What the sentence says after the path; NULL for a plugin that is good. */
 static const struct {
@@ -32,8 +32,7 @@ static const struct {
     {"exit_in_probe", " ended the process in its probe"},
     {"good", NULL},
     {"loop_in_probe", " did not come back within 5 seconds in its probe"},
-    {"missing_operation",
-     ": it does not have the operation check(), which every verifier needs"},
+    {"missing_operation", ": it does not have the operation check(), which every verifier needs"},
     {"no_probe", " has no probe() in its description"},
     {"no_symbol", " does not export vw_plugin_verifier_no_symbol(); a plugin defines it with "
                   "VW_PLUGIN_DEFINE(verifier, no_symbol)"},
@@ -51,8 +50,9 @@ static const struct {
     {"wrong_need", " needs \"gem\", which is no kind of component"},
     {"wrong_offset",
      ": its option \"depth\" at offset 8 does not fit its configuration of 8 bytes"},
-    {"wrong_operations", " was built for version 0.2 of the verifier operations and this is version "
-                         "0.1; build it again with these headers"},
+    {"wrong_operations",
+     " was built for version 0.2 of the verifier operations and this is version "
+     "0.1; build it again with these headers"},
     {"wrong_table", ": its table of operations says it has 3 bytes; it begins with "
                     "sizeof(vw_verifier_ops), which is 16 here"},
 };
@@ -118,9 +118,10 @@ static void test_refusals(void)
     i = find(&s, "refuses");
     is_str(i < 0 ? "" : s.entries[i].why, "there is no moon tonight", "a refusal has its reason");
     i = find(&s, "short_description");
-    snprintf(want, sizeof want, "%s/verifier_short_description.so has a description of 40 bytes where "
-             "at least %d belong; it begins with VW_PLUGIN_HEADER", folder,
-             (int)(offsetof(vw_plugin, ops) + sizeof(void *)));
+    snprintf(want, sizeof want,
+             "%s/verifier_short_description.so has a description of 40 bytes where "
+             "at least %d belong; it begins with VW_PLUGIN_HEADER",
+             folder, (int)(offsetof(vw_plugin, ops) + sizeof(void *)));
     is_str(i < 0 ? "" : s.entries[i].problem, want, "short_description: its sentence");
     i = find(&s, "in_dependency");
     like(i < 0 ? "" : s.entries[i].problem,
@@ -129,7 +130,7 @@ static void test_refusals(void)
     like(i < 0 ? "" : s.entries[i].problem, "elsewhere.so", "in_dependency: names the other file");
 }
 
-/* ---- files that are no shared objects, and hidden ones ------------------------------------------ */
+/* ---- files that are no shared objects, and hidden ones --------------------------------------- */
 
 static const char *const files[] = {"pipeline_text.so", "pipeline_Loud.so", "pipeline_.so",
                                     "balance_low.so", "gem_x.so"};
@@ -165,8 +166,9 @@ static void test_files(void)
     vw_error err;
     int i;
 
-    write_file("pipeline_text.so", "this is no shared object, however long it may be made to be, and it is "
-                                     "long enough to hold the header of one\n");
+    write_file("pipeline_text.so",
+               "this is no shared object, however long it may be made to be, and it is "
+               "long enough to hold the header of one\n");
     write_file("pipeline_Loud.so", "neither is this");
     write_file("pipeline_.so", "nor this, which has no name");
     write_file("balance_low.so", "hidden, if it comes second");
@@ -179,8 +181,10 @@ static void test_files(void)
     snprintf(want, sizeof want, "%s/pipeline_text.so cannot be loaded: invalid ELF header", made);
     is_str(i < 0 ? "" : s.entries[i].problem, want, "not a shared object: its sentence");
     i = find(&s, "Loud");
-    snprintf(want, sizeof want, "%s/pipeline_Loud.so has a name that is not lower case letters, digits "
-             "and '_'", made);
+    snprintf(want, sizeof want,
+             "%s/pipeline_Loud.so has a name that is not lower case letters, digits "
+             "and '_'",
+             made);
     is_str(i < 0 ? "" : s.entries[i].problem, want, "not a plugin's name: its sentence");
     s.n = 0;
     vw_plugins_visit(VW_KIND_BALANCE, NULL, see, &s, &err);
@@ -208,7 +212,7 @@ static void test_current_directory(void)
     setenv("VW_PLUGIN_PATH", folder, 1);
 }
 
-/* ---- choosing and opening ------------------------------------------------------------------------ */
+/* ---- choosing and opening -------------------------------------------------------------------- */
 
 /* A core with settings "a=b" ... NULL; the settings are kept by the caller. */
 static vw_core *core_with(vw_settings **settings, const char *const *assignments)
@@ -262,7 +266,8 @@ static void test_auto(void)
     core = core_with(&settings, high);
     is_int(vw_core_component(core, VW_KIND_BALANCE, NULL, NULL, &b, &err), VW_E_UNSUPPORTED,
            "by name, and its probe says no");
-    is_str(err.text, "[balance] plugin = high: balance/high cannot be used here: it gives no reason",
+    is_str(err.text,
+           "[balance] plugin = high: balance/high cannot be used here: it gives no reason",
            "its sentence");
     end(core, settings);
 
@@ -274,7 +279,8 @@ static void test_auto(void)
 
     core = core_with(&settings, elsewhere);
     vw_core_component(core, VW_KIND_BALANCE, NULL, NULL, &b, &err);
-    is_str(err.text, "[balance] plugin = elsewhere: balance/elsewhere does not run on the device here",
+    is_str(err.text,
+           "[balance] plugin = elsewhere: balance/elsewhere does not run on the device here",
            "by name, and for another device");
     end(core, settings);
 }
@@ -326,8 +332,10 @@ static void test_needs(void)
 
     core = core_with(&settings, refused);
     vw_core_component(core, VW_KIND_BALANCE, NULL, NULL, &c, &err);
-    is_str(err.text, "balance/needy needs a verifier: [verifier] plugin = refuses: verifier/refuses "
-                     "cannot be used here: there is no moon tonight", "a need that cannot be met");
+    is_str(err.text,
+           "balance/needy needs a verifier: [verifier] plugin = refuses: verifier/refuses "
+           "cannot be used here: there is no moon tonight",
+           "a need that cannot be met");
     end(core, settings);
 }
 

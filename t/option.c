@@ -29,8 +29,8 @@ static const char *parse_range(vw_option_type type, const char *text, double min
 
 static void test_bool(void)
 {
-    static const char *const yes[] = {"yes", "true", "on", "1"}, *const no[] = {"no", "false", "off",
-                                                                                "0"};
+    static const char *const yes[] = {"yes", "true", "on", "1"}, *const no[] = {"no", "false",
+                                                                                "off", "0"};
     int32_t value;
 
     for (int i = 0; i < 4; i++) {

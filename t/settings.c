@@ -1,7 +1,7 @@
 /* settings.c - INI files and assignments: what is accepted, what is refused and with which words.
  *
- * Each t/ini/NAME.ini that has a NAME.txt must be refused with exactly the lines of it.  The plugins
- * that are installed for it are those of t/bad.
+ * Each t/ini/NAME.ini that has a NAME.txt must be refused with exactly the lines of it.  The
+ * plugins that are installed for it are those of t/bad.
  */
 #include "core/places.h"
 #include "core/sections.h"
@@ -21,7 +21,7 @@ static vw_settings *new_settings(void)
     return settings;
 }
 
-/* ---- bad files ---------------------------------------------------------------------------------- */
+/* ---- bad files ------------------------------------------------------------------------------- */
 
 /* The text of a file, with @SEARCHED@ replaced by the folders that plugins are looked for in. */
 static void read_expected(const char *path, char *text, size_t room)
@@ -98,7 +98,8 @@ static void test_missing_file(void)
     vw_settings *settings = new_settings();
     vw_error err;
 
-    is_int(vw_settings_read(settings, "nowhere.ini", &err), VW_E_CONFIG, "a file that is not there");
+    is_int(vw_settings_read(settings, "nowhere.ini", &err), VW_E_CONFIG,
+           "a file that is not there");
     is_str(err.text, "nowhere.ini: cannot be opened: No such file or directory", "its sentence");
     vw_settings_read(settings, "sub", &err);
     is_str(err.text, "sub: a folder; the path of a file", "a folder");
@@ -109,7 +110,7 @@ static void test_missing_file(void)
     vw_settings_free(settings);
 }
 
-/* ---- good ones ---------------------------------------------------------------------------------- */
+/* ---- good ones ------------------------------------------------------------------------------- */
 
 static void test_good_file(void)
 {
@@ -182,7 +183,7 @@ static void test_assign(void)
     vw_settings_free(settings);
 }
 
-/* ---- printing ----------------------------------------------------------------------------------- */
+/* ---- printing -------------------------------------------------------------------------------- */
 
 static char *printed(const vw_settings *settings)
 {
@@ -212,7 +213,8 @@ static void test_print(void)
     text = printed(settings);
     like(text, "\ndtype = f16                     ; --set #1, not good.ini:5, part.ini:2\n",
          "what is in force, and what it overrides");
-    like(text, "\n; path has a value that no file can hold (--set #2, not part.ini:6)\n", "a value with two lines");
+    like(text, "\n; path has a value that no file can hold (--set #2, not part.ini:6)\n",
+         "a value with two lines");
     like(text, "\nbatch_tokens = 512              ; default\n", "a default");
     if (!mkdtemp(folder))
         bail_out("no folder of our own");

@@ -1,7 +1,7 @@
 /* bad.h - a verifier in which everything is right, for plugins that break one thing of it.
  *
- * Each file in this folder is a plugin that the loader must refuse with a sentence of its own, or one
- * that it must handle in a special way.  t/loader.c holds the sentences.
+ * Each file in this folder is a plugin that the loader must refuse with a sentence of its own, or
+ * one that it must handle in a special way.  t/loader.c holds the sentences.
  */
 #ifndef VW_T_BAD_H
 #define VW_T_BAD_H

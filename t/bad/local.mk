@@ -1,5 +1,5 @@
-# t/bad/: plugins for the tests of loader and settings, most of them broken on purpose, each in one way;
-# t/ini/: INI files, and for the bad ones the lines of the error.  A plugin's source has its name.
+# t/bad/: plugins for the tests of loader and settings, most of them broken on purpose, each in one way.
+# A plugin's source has its name, so none is listed.
 bad_plugins = \
 	t/bad/balance_elsewhere.la \
 	t/bad/balance_high.la \
@@ -70,22 +70,4 @@ t_bad_verifier_wrong_offset_la_LDFLAGS = -module $(BAD_LDFLAGS)
 t_bad_verifier_wrong_operations_la_LDFLAGS = -module $(BAD_LDFLAGS)
 t_bad_verifier_wrong_table_la_LDFLAGS = -module $(BAD_LDFLAGS)
 
-EXTRA_DIST += t/bad/bad.h \
-	t/ini/bytes.ini \
-	t/ini/bytes.txt \
-	t/ini/good.ini \
-	t/ini/includes.ini \
-	t/ini/includes.txt \
-	t/ini/lines.ini \
-	t/ini/lines.txt \
-	t/ini/loop.ini \
-	t/ini/loop.txt \
-	t/ini/names.ini \
-	t/ini/names.txt \
-	t/ini/outside.ini \
-	t/ini/outside.txt \
-	t/ini/part.ini \
-	t/ini/sub/loop.ini \
-	t/ini/sub/wrong.ini \
-	t/ini/values.ini \
-	t/ini/values.txt
+EXTRA_DIST += t/bad/bad.h

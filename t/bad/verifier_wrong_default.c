@@ -6,7 +6,8 @@ typedef struct config {
 } config;
 
 static const vw_option options[] = {
-    {"depth", VW_OPTION_INT, "ten", 1, 9, NULL, offsetof(config, depth), VW_OPTION_RANGE, "how deep"},
+    {"depth", VW_OPTION_INT, "ten", 1, 9, NULL, offsetof(config, depth), VW_OPTION_RANGE,
+     "how deep"},
     VW_OPTION_END,
 };
 

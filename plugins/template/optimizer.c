@@ -1,0 +1,101 @@
+/* @NAME@.c - optimizer/@NAME@: the update rule of training.
+ *
+ * What every operation must do, its thread rule, lifetimes and errors are in
+ * vishwamai/optimizer.h.  A plugin links nothing of the library: all that it needs comes through
+ * the host table.
+ */
+#include <vishwamai/optimizer.h>
+
+/* Skeletons do not use all that they are given; take this line out when yours does. */
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+
+/* ---- options: [optimizer.@NAME@] ------------------------------------------------------------- */
+
+typedef struct config {
+    int64_t example;
+} config;
+
+static const vw_option options[] = {
+    {"example", VW_OPTION_INT, "3", 0, 10, NULL, offsetof(config, example), VW_OPTION_RANGE,
+     "a number that does nothing"},
+    VW_OPTION_END,
+};
+
+/* ---- an instance ----------------------------------------------------------------------------- */
+
+typedef struct state {
+    const vw_host *host;
+    const config *config;
+} state;
+
+/* Can it be used here?  A score, or 0 with the reason. */
+static int32_t probe(const vw_probe *about, char *why, size_t why_bytes)
+{
+    snprintf(why, why_bytes, "a template");
+    return 1;
+}
+
+static vw_status open_instance(const vw_host *host, const void *config_, void **self, vw_error *err)
+{
+    state *s = host->alloc(host->core, sizeof *s);
+
+    if (!s)
+        return vw_fail(err, VW_E_NOMEM, "out of memory");
+    s->host = host;
+    s->config = config_;
+    *self = s;
+    return VW_OK;
+}
+
+static void close_instance(void *self)
+{
+    state *s = self;
+
+    s->host->free(s->host->core, s);
+}
+
+/* ---- operations ------------------------------------------------------------------------------ */
+
+/* Both required. */
+static int64_t state_floats(void *self, int64_t rows, int64_t cols)
+{
+    return 0;
+}
+
+static vw_status update(void *self, vw_stream *stream, const vw_update *u, vw_error *err)
+{
+    return vw_fail(err, VW_E_UNSUPPORTED, "optimizer/@NAME@ does not update yet");
+}
+
+/* ---- the description ------------------------------------------------------------------------- */
+
+static const vw_optimizer_ops ops = {
+    .size = sizeof ops,
+    .state_floats = state_floats,
+    .update = update,
+};
+
+static const vw_plugin description = {
+    VW_PLUGIN_HEADER,
+    .kind = VW_KIND_OPTIMIZER,
+    .ops_major = VW_OPTIMIZER_OPS_MAJOR,
+    .ops_minor = VW_OPTIMIZER_OPS_MINOR,
+    .name = "@NAME@",
+    .summary = "one line about @NAME@",
+    .version = "0.1.0",
+    .license = "Apache-2.0",
+    .author = "your name",
+    .url = "https://example.org/@NAME@",
+    .rank = VW_RANK_NEVER, /* only by name; VW_RANK_NORMAL when `auto` may choose it */
+    .config_size = sizeof(config),
+    .options = options,
+    .probe = probe,
+    .open = open_instance,
+    .close = close_instance,
+    .ops = &ops,
+};
+
+VW_PLUGIN_DEFINE(optimizer, @NAME@)
+{
+    return &description;
+}
