@@ -63,3 +63,26 @@ libkernels_vnni_la_SOURCES = $(VNNI_KERNELS)
 libkernels_vnni_la_CFLAGS = $(KERNEL_CFLAGS) $(VNNI_CFLAGS) -DVW_ISA=vnni
 libkernels_cpu_la_LIBADD += libkernels_vnni.la
 endif
+
+# cuda/: kernels for NVIDIA devices; plugins/cuda/driver.h says how to add a file.  nvcc makes a fat
+# binary of each and bin2c a C array, vw_fatbin_NAME, which the plugin that uses it compiles in:
+#
+#   nodist_gemm_mine_la_SOURCES = kernels/cuda/NAME_fatbin.c
+#
+# The compiler's report (registers, stack, spills) stays beside it for t/cuda-kernels.t.
+CUDA_KERNELS =
+CUDA_INCLUDES = %D%/cuda/cuda.h
+CUDA_DRIVER = plugins/cuda/driver.c plugins/cuda/driver.h
+
+kernels/cuda/%.fatbin: kernels/cuda/%.cu $(CUDA_INCLUDES)
+	@$(MKDIR_P) $(@D)
+	$(AM_V_GEN)$(NVCC) -std=c++17 -I$(top_srcdir) $(NVCCFLAGS) -Xptxas -v -fatbin -o $@ $< \
+	    > $@.report 2>&1 || { cat $@.report >&2; rm -f $@.report; exit 1; }
+
+kernels/cuda/%_fatbin.c: kernels/cuda/%.fatbin
+	$(AM_V_GEN)$(BIN2C) --const --type longlong --name vw_fatbin_`echo $* | tr - _` $< > $@.new && \
+	    mv $@.new $@
+
+.PRECIOUS: kernels/cuda/%.fatbin
+EXTRA_DIST += $(CUDA_KERNELS) $(CUDA_INCLUDES) $(CUDA_DRIVER)
+CLEANFILES += kernels/cuda/*.fatbin kernels/cuda/*.fatbin.report kernels/cuda/*_fatbin.c

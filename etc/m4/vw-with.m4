@@ -77,13 +77,17 @@ AC_DEFUN([VW_SUMMARY], [
 
 dnl VW_WITH_CUDA: --with-cuda[=DIR|yes|no|auto], DIR being the toolkit's folder.  The tools that
 dnl turn a .cu into something a C plugin can carry are nvcc and bin2c; no library is linked, because a
-dnl plugin opens the driver at run time.  Sets NVCC, BIN2C, CUDA_DIR and WITH_CUDA.
+dnl plugin opens the driver at run time.  Sets NVCC, NVCCFLAGS, BIN2C, CUDA_DIR, CUDA_CFLAGS and
+dnl WITH_CUDA.  The default of NVCCFLAGS is machine code for Ampere and Hopper, and PTX that the driver
+dnl of any later device compiles; a kernel's numbers are those of its text, so there is no fast-math.
 AC_DEFUN([VW_WITH_CUDA], [
   AC_ARG_WITH([cuda],
     [AS_HELP_STRING([--with-cuda@<:@=DIR|yes|no|auto@:>@], [CUDA toolkit (default: auto)])],
     [vw_ask=$withval], [vw_ask=auto])
   AC_ARG_VAR([NVCC], [CUDA compiler])
-  vw_have_cuda=no CUDA_DIR= BIN2C=
+  AC_ARG_VAR([NVCCFLAGS], [CUDA compiler flags: optimisation and target devices])
+  : ${NVCCFLAGS="-O3 -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a -gencode arch=compute_80,code=compute_80"}
+  vw_have_cuda=no CUDA_DIR= CUDA_CFLAGS= BIN2C=
   AS_CASE([$vw_ask],
     [no], [vw_why="switched off" NVCC=],
     [AS_CASE([$vw_ask],
@@ -94,14 +98,16 @@ AC_DEFUN([VW_WITH_CUDA], [
        [vw_bin=`AS_DIRNAME(["$NVCC"])`
         CUDA_DIR=`AS_DIRNAME(["$vw_bin"])`
         AC_PATH_PROG([BIN2C], [bin2c], [], [$vw_bin])])
-     AS_IF([test -n "$NVCC" && test -n "$BIN2C"], [vw_have_cuda=yes])
-     vw_why="looked for nvcc and bin2c in $vw_where"
+     AS_IF([test -n "$NVCC" && test -n "$BIN2C" && test -r "$CUDA_DIR/include/cuda.h"],
+       [vw_have_cuda=yes CUDA_CFLAGS="-I$CUDA_DIR/include"])
+     vw_why="looked for nvcc and bin2c in $vw_where, and for include/cuda.h"
      AS_IF([test $vw_have_cuda = no && test "$vw_ask" != auto],
        [AC_MSG_ERROR([cuda was asked for and is missing.
-  Looked for: nvcc and, beside it, bin2c in $vw_where; --with-cuda=$vw_ask.])])])
+  Looked for: nvcc and, beside it, bin2c in $vw_where, and its include/cuda.h; --with-cuda=$vw_ask.])])])
   AS_IF([test $vw_have_cuda = yes],
-    [VW_SUMMARY([cuda], [yes], [toolkit found, no component uses it yet: $CUDA_DIR])],
+    [VW_SUMMARY([cuda], [yes], [device/cuda and its company: $CUDA_DIR])],
     [VW_SUMMARY([cuda], [no], [CUDA toolkit: $vw_why])])
   AC_SUBST([CUDA_DIR])
+  AC_SUBST([CUDA_CFLAGS])
   AM_CONDITIONAL([WITH_CUDA], [test $vw_have_cuda = yes])
 ])
