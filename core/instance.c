@@ -30,11 +30,17 @@ typedef struct wish {
     vw_probe about;
 } wish;
 
+/* Only what reads a model's folder is chosen by it. */
+static bool asks_for_folder(vw_kind kind)
+{
+    return kind == VW_KIND_MODEL || kind == VW_KIND_WEIGHTS || kind == VW_KIND_TOKENIZER;
+}
+
 static wish wish_for(vw_kind kind, const char *label, const vw_probe *about)
 {
     wish w = {kind, label ? label : "", {sizeof(vw_probe), NULL, NULL}};
 
-    if (about)
+    if (about && asks_for_folder(kind))
         w.about.folder = about->folder;
     return w;
 }

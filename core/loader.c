@@ -183,7 +183,7 @@ vw_status vw_loader_open(vw_kind kind, const char *name, const char *path,
 {
     vw_module *m = module_new(kind, name, path);
     const vw_plugin *(*function)(void) = NULL;
-    volatile vw_loader_stage unused;
+    volatile vw_loader_stage unused = VW_STAGE_LOAD;
     vw_status status;
 
     if (!m)

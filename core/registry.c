@@ -314,6 +314,7 @@ static vw_status choose(const file_list *files, vw_kind kind, const vw_probe *ab
     size_t used = 0;
 
     *chosen = NULL;
+    memset(best, 0, sizeof *best);
     for (size_t i = 0; i < files->n; i++) {
         const plugin_file *f = &files->list[i];
         vw_examination found;
