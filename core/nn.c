@@ -344,10 +344,14 @@ const vw_nn vw_nn_table = {
 /* Makes all plans and allocates arena and workspace. */
 vw_status vw_forward_measure(vw_engine *e, vw_error *err)
 {
-    /* One row fewer wanted than there are tokens, so that wanted_rows takes its copy. */
-    batch b = {.n_tokens = e->batch_tokens, .n_wanted = e->batch_tokens - 1, .n_sequences = 1};
+    /* All rows wanted: the most logits; one fewer: wanted_rows takes its copy besides. */
+    batch b = {.n_tokens = e->batch_tokens, .n_wanted = e->batch_tokens, .n_sequences = 1};
     forward f = {.cx = {&vw_nn_table}, .engine = e, .mode = CX_MEASURE, .err = err, .batch = &b};
     vw_status st = e->mdl->forward(e->model->self, &f.cx, e->param_list, 0, e->info->n_layers);
+    if (!st && !f.status && --b.n_wanted > 0) {
+        f.arena_used = 0;
+        st = e->mdl->forward(e->model->self, &f.cx, e->param_list, 0, e->info->n_layers);
+    }
     if (!st)
         st = f.status;
     if (!st)

@@ -21,8 +21,10 @@ my @few = ('perplexity', '-f', $novel, '--ctx', 32, '--chunks', 4);
 my $few = json_of(@few);
 is($few->{tokens}, 4 * 31, '--chunks: four windows of a BOS and 31 tokens');
 is_near(json_of(@few, '--decode')->{nll}, $few->{nll}, 1e-5, '--decode gives the same');
-is_near(json_of(@few, '--set', 'engine.batch_tokens=7')->{nll}, $few->{nll}, 1e-5,
-        'prefill in chunks of 7 gives the same');
+for my $n (1, 7) {
+    is_near(json_of(@few, '--set', "engine.batch_tokens=$n")->{nll}, $few->{nll}, 1e-5,
+            "prefill in chunks of $n gives the same");
+}
 
 # From logits, by the definition: BOS is the first position and is not scored.
 my $file = write_file('words', 'Hello, world');
