@@ -1,5 +1,5 @@
-/* answer.h - one generation as `run`, `chat` and `eval` need it: the same options, and the text both
- * kept and, if wanted, streamed to standard output.
+/* answer.h - one generation as `run`, `chat` and `eval` need it: the same options, and the text
+ * both kept and, if wanted, streamed to standard output.
  */
 #ifndef VW_TOOLS_ANSWER_H
 #define VW_TOOLS_ANSWER_H

@@ -38,14 +38,16 @@ static int bench_main(int argc, char **argv)
         if (strncmp(argv[1], subjects[i].name, n) == 0 && (!argv[1][n] || argv[1][n] == '/'))
             return subjects[i].main(argc - 1, argv + 1);
     }
-    return wrong_use(&command_bench, "there is no bench for '%s': gemm, attention, device and model "
-                     "have one", argv[1]);
+    return wrong_use(&command_bench, "there is no bench for '%s': gemm, attention, device and "
+                     "model have one", argv[1]);
 }
 
 const command command_bench = {
-    "bench", "KIND[/NAME] | model [options]", "measure speed against rivals and the machine's limits",
+    "bench", "KIND[/NAME] | model [options]",
+    "measure speed against rivals and the machine's limits",
     "Every plugin of the kind that is usable here takes part, in turns, and the median of several\n"
-    "rounds counts; with a NAME, that one is compared with the best of the others.  The limits of the\n"
-    "machine are measured in the same run.  'vishwamai bench gemm --help' lists the options of one.\n",
+    "rounds counts; with a NAME, that one is compared with the best of the others.  The limits of\n"
+    "the machine are measured in the same run.  'vishwamai bench gemm --help' lists the options\n"
+    "of one.\n",
     "  vishwamai bench gemm/cpu --shape 1,4096,4096 --dtype bf16\n"
     "  vishwamai bench model -m /models/gemma-2b -p 512 -n 64 --vs gemm.plugin=blas\n", bench_main};

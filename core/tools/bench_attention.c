@@ -175,7 +175,7 @@ int bench_attention_main(int argc, char **argv)
 {
     attention_bench *g = calloc(1, sizeof *g);
     int status = STATUS_FAILED;
-    vw_error err;
+    vw_error err = {VW_OK, ""};
     if (!g)
         return status;
     g->b.repeats = 7;
@@ -183,11 +183,13 @@ int bench_attention_main(int argc, char **argv)
     g->kv_name = "f32";
     const opt work_options[] = {
         {0, "shape", OPT_LIST, &g->shapes, "Q,S",
-         "queries at the end of S keys; repeatable (default: Q = 1 and 512, several S)", NULL, 0, 0},
-        {0, "heads", OPT_LIST, &g->heads, "HQ,HK,D",
-         "query heads, key heads, head size; repeatable (default 8,1,256 and 32,8,128)", NULL, 0, 0},
-        {0, "kv", OPT_TEXT, &g->kv_name, "NAME", "dtype of the cache: f32, f16, bf16, int8", NULL, 0,
+         "queries at the end of S keys; repeatable (default: Q = 1 and 512, several S)", NULL, 0,
          0},
+        {0, "heads", OPT_LIST, &g->heads, "HQ,HK,D",
+         "query heads, key heads, head size; repeatable (default 8,1,256 and 32,8,128)", NULL, 0,
+         0},
+        {0, "kv", OPT_TEXT, &g->kv_name, "NAME", "dtype of the cache: f32, f16, bf16, int8", NULL,
+         0, 0},
         BENCH_OPTIONS(&g->b), END_OPTIONS};
     const opt general[] = {CHOICE_OPTIONS(&g->b.c), END_OPTIONS};
     const opt_group groups[] = {{"work", work_options}, {"general", general}, {NULL, NULL}};
@@ -207,7 +209,8 @@ int bench_attention_main(int argc, char **argv)
 
 static const command bench_attention = {
     "bench attention", "[options]  (or attention/NAME)", "race the attention plugins",
-    "Causal attention of Q query tokens at the end of S keys, pages of 64 tokens.  The error is the\n"
-    "largest of some outputs against double arithmetic on the keys and values before they were stored.\n",
+    "Causal attention of Q query tokens at the end of S keys, pages of 64 tokens.  The error is\n"
+    "the largest of some outputs against double arithmetic on the keys and values before they\n"
+    "were stored.\n",
     "  vishwamai bench attention/flash --shape 1,4096 --heads 8,1,256 --kv f16\n",
     bench_attention_main};

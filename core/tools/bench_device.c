@@ -232,7 +232,7 @@ int bench_device_main(int argc, char **argv)
 {
     device_bench *g = calloc(1, sizeof *g);
     int status = STATUS_FAILED;
-    vw_error err;
+    vw_error err = {VW_OK, ""};
     if (!g)
         return status;
     g->b.repeats = 7;
@@ -240,7 +240,8 @@ int bench_device_main(int argc, char **argv)
     g->width = 2048;
     const opt work_options[] = {
         {0, "width", OPT_INT, &g->width, "D", "values of a row (default 2048)", NULL, 256, 1 << 20},
-        {0, "tokens", OPT_LIST, &g->tokens, "T", "rows; repeatable (default 1 and 512)", NULL, 0, 0},
+        {0, "tokens", OPT_LIST, &g->tokens, "T", "rows; repeatable (default 1 and 512)", NULL, 0,
+         0},
         BENCH_OPTIONS(&g->b), END_OPTIONS};
     const opt general[] = {CHOICE_OPTIONS(&g->b.c), END_OPTIONS};
     const opt_group groups[] = {{"work", work_options}, {"general", general}, {NULL, NULL}};
@@ -259,6 +260,6 @@ int bench_device_main(int argc, char **argv)
 
 static const command bench_devices = {
     "bench device", "[options]  (or device/NAME)", "race the devices",
-    "GB/s counts what is read and what is written.  Small rows lie in the caches and may exceed the\n"
-    "read bandwidth of the memory; the copy is too large for them.\n",
+    "GB/s counts what is read and what is written.  Small rows lie in the caches and may exceed\n"
+    "the read bandwidth of the memory; the copy is too large for them.\n",
     "  vishwamai bench device/cpu --width 4096\n", bench_device_main};

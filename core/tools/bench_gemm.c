@@ -255,7 +255,7 @@ int bench_gemm_main(int argc, char **argv)
     gemm_bench *g = calloc(1, sizeof *g);
     gemm_shape shapes[MAX_SHAPES];
     int status = STATUS_FAILED;
-    vw_error err;
+    vw_error err = {VW_OK, ""};
     if (!g)
         return status;
     g->b.repeats = 7;
@@ -293,8 +293,8 @@ int bench_gemm_main(int argc, char **argv)
 
 static const command bench_gemm = {
     "bench gemm", "[options]  (or gemm/NAME)", "race the gemm plugins",
-    "int8 weights have one scale a row, e4m3 one for each 128 x 128.  The error is the largest of some\n"
-    "outputs against double arithmetic, relative to the root mean square.  Shares of a peak are of the\n"
-    "f32 one, and for int8 weights of the int8 one.\n",
+    "int8 weights have one scale a row, e4m3 one for each 128 x 128.  The error is the largest of\n"
+    "some outputs against double arithmetic, relative to the root mean square.  Shares of a peak\n"
+    "are of the f32 one, and for int8 weights of the int8 one.\n",
     "  vishwamai bench gemm/cpu --shape 1,4096,4096 --shape 512,4096,4096 --dtype bf16\n",
     bench_gemm_main};

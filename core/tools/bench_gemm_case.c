@@ -103,14 +103,14 @@ typedef struct packing {
     char *pack;
     int copy;
     vw_status status;
-    vw_error err;
+    vw_error err = {VW_OK, ""};
 } packing;
 
 static void pack_rows(void *arg, int part, int n_parts)
 {
     packing *p = arg;
     int64_t first = (int64_t)part * PACK_ROWS, n = p->w->n - first;
-    vw_error err;
+    vw_error err = {VW_OK, ""};
     (void)n_parts;
     vw_status status = p->e->ops->pack(p->e->self, &p->w->stored[p->copy], p->w->format, first,
                                        n < PACK_ROWS ? n : PACK_ROWS, p->pack, &err);
@@ -245,7 +245,8 @@ vw_status gemm_entry_error(gemm_entry *e, const gemm_weights *w, const float *x,
         squares += (double)y[i] * (double)y[i];
     for (int r = 0; r < CHECK_ROWS && status == VW_OK; r++)
         for (int c = 0; c < CHECK_COLS; c++) {
-            int64_t row = r * (e->m - 1) / (CHECK_ROWS - 1), col = c * (e->n - 1) / (CHECK_COLS - 1);
+            int64_t row = r * (e->m - 1) / (CHECK_ROWS - 1);
+            int64_t col = c * (e->n - 1) / (CHECK_COLS - 1);
             double off = fabs((double)y[row * e->n + col] - exact(w, x, row, col));
             worst = off > worst || isnan(off) ? off : worst;
         }

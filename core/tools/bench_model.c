@@ -1,9 +1,9 @@
 /* bench_model.c - `vishwamai bench model`: a whole model, as it is used.
  *
- * Each measurement is a process of its own, which loads the model, answers one short prompt (the time
- * to the first token), then prefills P random tokens and decodes N.  Configurations (the settings as
- * given, and each --vs with its own changes) and outside programs (--rival) take turns, and the
- * medians of the rounds are told.
+ * Each measurement is a process of its own, which loads the model, answers one short prompt (the
+ * time to the first token), then prefills P random tokens and decodes N.  Configurations (the
+ * settings as given, and each --vs with its own changes) and outside programs (--rival) take turns,
+ * and the medians of the rounds are told.
  */
 #include "bench.h"
 
@@ -47,8 +47,8 @@ static vw_status feed(vw_sequence *s, vw_engine *engine, const int32_t *ids, int
     return vw_engine_feed(engine, &one, 1, NULL, NULL, err);
 }
 
-/* Multiply-adds, counted two, from what the engine says of the model.  The share of the weights that
- * a token reads leaves out experts that sleep and an embedding that is only looked up. */
+/* Multiply-adds, counted two, from what the engine says of the model.  The share of the weights
+ * that a token reads leaves out experts that sleep and an embedding that is only looked up. */
 static void count_ops(const vw_engine_info *info, findings *f)
 {
     double share = info->weight_bytes ? (double)info->token_bytes / (double)info->weight_bytes : 1;
@@ -357,14 +357,14 @@ int bench_model_main(int argc, char **argv)
 {
     model_bench g = {.b.repeats = 3, .n_prompt = -1, .n_decode = 64};
     int status;
-    vw_error err;
+    vw_error err = {VW_OK, ""};
     const opt work_options[] = {
         MODEL_OPTIONS(&g.b.c), CONTEXT_OPTION(&g.b.c),
         {'p', "n-prompt", OPT_INT, &g.n_prompt, "N",
          "tokens to prefill (default 512, or the context)", NULL, 0, 1e9},
         {'n', "n-gen", OPT_INT, &g.n_decode, "N", "tokens to decode (default 64)", NULL, 0, 1e9},
-        {0, "depth", OPT_INT, &g.depth, "N", "tokens in the cache before decoding (default 0)", NULL,
-         0, 1e9},
+        {0, "depth", OPT_INT, &g.depth, "N", "tokens in the cache before decoding (default 0)",
+         NULL, 0, 1e9},
         {'r', "repeats", OPT_INT, &g.b.repeats, "N", "rounds (default 3)", NULL, 1, MAX_ROUNDS},
         {0, "vs", OPT_LIST, &g.vs, "SECTION.KEY=VALUE",
          "measure with this setting as well, in turns; repeatable", NULL, 0, 0},
@@ -389,9 +389,9 @@ int bench_model_main(int argc, char **argv)
 
 static const command bench_models = {
     "bench model", "[-m DIR] [options]", "race whole models and programs",
-    "Random tokens.  Prefill counts the arithmetic of the weights (attention left out, the head once);\n"
-    "decode counts the bytes of the weights that a token reads.  Every measurement is a process of its\n"
-    "own, so that load time and peak memory are those of one model.\n",
+    "Random tokens.  Prefill counts the arithmetic of the weights (attention left out, the head\n"
+    "once); decode counts the bytes of the weights that a token reads.  Every measurement is a\n"
+    "process of its own, so that load time and peak memory are those of one model.\n",
     "  vishwamai bench model -m /models/gemma-2b -p 512 -n 64 --vs gemm.plugin=blas\n"
     "  vishwamai bench model --rival \"llama-bench -m gemma-2b.gguf -p 512 -n 64\"\n",
     bench_model_main};

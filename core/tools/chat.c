@@ -187,7 +187,7 @@ static vw_status answer_question(chat *ch, const char *text, size_t bytes, vw_er
     }
     if (status != VW_OK) {
         /* What the sequence holds is not known any more; the next turn begins with an empty one. */
-        vw_error ignored;
+        vw_error ignored = {VW_OK, ""};
         vw_sequence_truncate(ch->sequence, 0, &ignored);
         ch->cached.n = 0;
         transcript_drop_last(&ch->talk);
@@ -264,7 +264,7 @@ static int chat_main(int argc, char **argv)
 {
     chat ch = {.m.max_tokens = -1};
     int status;
-    vw_error err;
+    vw_error err = {VW_OK, ""};
     const opt model[] = {
         MODEL_OPTIONS(&ch.c), CONTEXT_OPTION(&ch.c),
         {0, "system", OPT_TEXT, &ch.system, "TEXT", "what the model is told first", NULL, 0, 0},
@@ -289,8 +289,8 @@ const command command_chat = {
     "chat", "[-m DIR] [options]", "talk with a model",
     "Reads questions from standard input, a line each; a backslash at the end of a line continues\n"
     "it.  /clear forgets the conversation, /exit or the end of the input ends it, Ctrl-C ends an\n"
-    "answer.  A model with a chat template gets it; another one gets a transcript of lines that begin\n"
-    "with \"User:\" and \"Assistant:\".  With --json, a line for each answer:\n"
+    "answer.  A model with a chat template gets it; another one gets a transcript of lines that\n"
+    "begin with \"User:\" and \"Assistant:\".  With --json, a line for each answer:\n"
     "{\"role\":\"assistant\",\"text\":...,\"tokens\":[...],\"finish\":...,\"prompt_tokens\":N,\n"
     "\"cached_tokens\":N,\"seconds\":{...}}.\n",
     "  vishwamai chat -m /models/gemma-2b-it --system \"Answer briefly.\"\n", chat_main};

@@ -28,7 +28,7 @@ static int check_file(check *k, const char *path)
     vw_status status = open_settings(&k->c, &k->o, &err);
     if (k->c.is_json) {
         vw_json_writer w = {0};
-        vw_error unwritten;
+        vw_error unwritten = {VW_OK, ""};
         vw_json_begin_object(&w, NULL);
         vw_json_add_string(&w, "file", path);
         vw_json_add_bool(&w, "ok", status == VW_OK);

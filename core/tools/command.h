@@ -35,7 +35,7 @@ extern const command *const all_commands[];
 /* Print an error, each of its lines once, and return the exit status that its code calls for. */
 int report(const vw_error *err);
 
-/* Print what is wrong with the words of a command line, with a pointer to the help; STATUS_USAGE. */
+/* Print what is wrong with the words of a command line and where the help is; STATUS_USAGE. */
 VW_PRINTF(2, 3) int wrong_use(const command *c, const char *format, ...);
 
 #endif

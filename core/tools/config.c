@@ -70,7 +70,7 @@ static int config_main(int argc, char **argv)
     choices c = {0};
     opened o = {NULL, NULL, NULL, {0}, 0};
     int status;
-    vw_error err;
+    vw_error err = {VW_OK, ""};
     const opt options[] = {CHOICE_OPTIONS(&c), END_OPTIONS};
     const opt_group groups[] = {{"options", options}, {NULL, NULL}};
     if (options_parse(&command_config, groups, argc, argv, NULL, &status) &&

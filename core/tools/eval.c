@@ -1,8 +1,9 @@
 /* eval.c - `vishwamai eval`: how often a model answers the questions of a task file rightly.
  *
- * A multiple choice is answered by likelihood: the choice whose text the model finds likeliest after
- * the question, by the sum of its tokens' log-probabilities and, as a second figure, by that sum per
- * byte of the choice, which does not favour short ones.  Other questions are answered by generating.
+ * A multiple choice is answered by likelihood: the choice whose text the model finds likeliest
+ * after the question, by the sum of its tokens' log-probabilities and, as a second figure, by that
+ * sum per byte of the choice, which does not favour short ones.  Other questions are answered by
+ * generating.
  */
 #include "answer.h"
 #include "eval_task.h"
@@ -150,8 +151,8 @@ static void print_share(const char *path, const char *what, const count *c)
     if (!c->n)
         return;
     eval_interval(c->right, c->n, &low, &high);
-    printf("%s: %s: %zu of %zu right, %.1f %% (95 %% interval %.1f to %.1f)\n", path, what, c->right,
-           c->n, 100.0 * (double)c->right / (double)c->n, 100 * low, 100 * high);
+    printf("%s: %s: %zu of %zu right, %.1f %% (95 %% interval %.1f to %.1f)\n", path, what,
+           c->right, c->n, 100.0 * (double)c->right / (double)c->n, 100 * low, 100 * high);
 }
 
 static vw_status ask_all(evaluation *e, const eval_task *task, tally *t, vw_error *err)
@@ -229,7 +230,7 @@ static int eval_main(int argc, char **argv)
     evaluation e = {.m.max_tokens = 64};
     word_list files = {NULL, 0};
     int status;
-    vw_error err;
+    vw_error err = {VW_OK, ""};
     const opt task[] = {
         {0, "limit", OPT_INT, &e.limit, "N", "questions of a file at most; 0: all", NULL, 0, 1e12},
         {0, "details", OPT_FLAG, &e.has_details, NULL, "with --json: every question too", NULL, 0,
@@ -265,8 +266,8 @@ const command command_eval = {
     "      the likeliest choice after the context; \"question\" in place of \"context\" is put as\n"
     "      \"Question: TEXT\\nAnswer:\".  A blank stands between context and choice.\n"
     "  {\"prompt\": TEXT, \"answer\": TEXT}\n"
-    "      what the model writes after the prompt, at temperature 0 unless --temp is given.  When the\n"
-    "      answer is a number, the number after the last \"####\", else the last number, is compared;\n"
-    "      otherwise the first line, without blanks around it and a final full stop.\n"
+    "      what the model writes after the prompt, at temperature 0 unless --temp is given.  When\n"
+    "      the answer is a number, the number after the last \"####\", else the last number, is\n"
+    "      compared; otherwise the first line, without blanks around it and a final full stop.\n"
     "Shares come with Wilson's interval of 95 % confidence.\n",
     "  vishwamai eval questions.jsonl --json\n", eval_main};

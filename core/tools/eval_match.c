@@ -9,8 +9,8 @@
 
 /* ---- numbers --------------------------------------------------------------------------------- */
 
-/* A number at the start of the text: sign, digits with thousands commas, decimals.  Returns where it
- * ends, or NULL. */
+/* A number at the start of the text: sign, digits with thousands commas, decimals.  Returns where
+ * it ends, or NULL. */
 static const char *number_at(const char *text, double *value)
 {
     char digits[64];

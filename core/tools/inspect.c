@@ -144,7 +144,7 @@ static vw_status work(inspect *in, const char *word, vw_error *err)
 /* Exit status 0 when it is installed and can be loaded, 1 when not; nothing is printed. */
 static int exists(inspect *in, const char *word)
 {
-    vw_error err;
+    vw_error err = {VW_OK, ""};
     vw_status status = work(in, word, &err);
     if (status == VW_E_CONFIG)
         return report(&err);
@@ -157,7 +157,7 @@ static int inspect_main(int argc, char **argv)
     word_list words = {NULL, 0};
     opened o = {NULL, NULL, NULL, {0}, 0};
     int status;
-    vw_error err;
+    vw_error err = {VW_OK, ""};
     const opt options[] = {
         {0, "ini", OPT_FLAG, &in.is_ini, NULL, "print a section for an INI file, with comments",
          NULL, 0, 0},

@@ -7,8 +7,8 @@
 
 #include <vishwamai/vishwamai.h>
 
-/* Watch from now on, and clear the flag.  `engine` (or NULL) is told to stop as well, so that a long
- * prompt ends between two chunks. */
+/* Watch from now on, and clear the flag.  `engine` (or NULL) is told to stop as well, so that a
+ * long prompt ends between two chunks. */
 void interrupt_watch(vw_engine *engine);
 void interrupt_unwatch(void); /* Ctrl-C ends the program again; before the engine is closed */
 int interrupt_seen(void);

@@ -110,7 +110,7 @@ static int logits_main(int argc, char **argv)
 {
     logits l = {0};
     int status;
-    vw_error err;
+    vw_error err = {VW_OK, ""};
     const opt input[] = {
         {0, "tokens", OPT_TEXT, &l.tokens, "IDS", "token ids, as they are: \"2 7 9\"", NULL, 0, 0},
         {'p', "prompt", OPT_TEXT, &l.text, "TEXT", "or a text", NULL, 0, 0},
@@ -135,7 +135,7 @@ static int logits_main(int argc, char **argv)
 
 const command command_logits = {
     "logits", "[-m DIR] --tokens IDS [options]", "print a model's logits",
-    "With --json: {\"tokens\":[...],\"logits\":[[...], ...]}, a row for each position with the whole\n"
-    "vocabulary, in decimal that reads back as the same float32.  Otherwise a line for each position:\n"
-    "its number, its token, and the five likeliest tokens with their logits.\n",
+    "With --json: {\"tokens\":[...],\"logits\":[[...], ...]}, a row for each position with the\n"
+    "whole vocabulary, in decimal that reads back as the same float32.  Otherwise a line for each\n"
+    "position: its number, its token, and the five likeliest tokens with their logits.\n",
     "  vishwamai logits --tokens \"2 681 978\" --last --json\n", logits_main};

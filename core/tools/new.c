@@ -188,7 +188,7 @@ static int new_main(int argc, char **argv)
     new_plugin n = {.c = {0}};
     word_list words = {NULL, 0};
     int status;
-    vw_error err;
+    vw_error err = {VW_OK, ""};
     const opt options[] = {
         {0, "dir", OPT_TEXT, &n.folder, "DIR", "the folder to make (default: NAME)", NULL, 0, 0},
         {0, "json", OPT_FLAG, &n.c.is_json, NULL, "print the answer as JSON", NULL, 0, 0},

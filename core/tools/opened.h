@@ -55,7 +55,7 @@ vw_status open_core(const choices *c, opened *o, vw_error *err);
 vw_status open_model(const choices *c, opened *o, vw_error *err);
 void close_opened(opened *o);
 
-/* The model's own answer to "which tokens can there be": fails with a sentence that names the id. */
+/* Are they in the vocabulary?  Fails with a sentence that names the first that is not. */
 vw_status check_ids(const opened *o, const int32_t *ids, size_t n, vw_error *err);
 
 #endif

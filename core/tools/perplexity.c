@@ -123,8 +123,8 @@ static vw_status print_result(const perplexity *p, vw_error *err)
         vw_json_end_object(&w);
         return print_json(&w, err);
     }
-    printf("perplexity %.4f; mean loss %.5f nats over %llu tokens, windows of %lld\n", exp(nll), nll,
-           (unsigned long long)p->scored, (long long)p->window);
+    printf("perplexity %.4f; mean loss %.5f nats over %llu tokens, windows of %lld\n", exp(nll),
+           nll, (unsigned long long)p->scored, (long long)p->window);
     return VW_OK;
 }
 
@@ -153,7 +153,7 @@ static int perplexity_main(int argc, char **argv)
 {
     perplexity p = {0};
     int status;
-    vw_error err;
+    vw_error err = {VW_OK, ""};
     const opt input[] = {
         {'f', "file", OPT_TEXT, &p.file, "FILE", "the text; -: standard input", NULL, 0, 0},
         {0, "ctx", OPT_INT, &p.window, "N",
@@ -179,7 +179,8 @@ static int perplexity_main(int argc, char **argv)
 
 const command command_perplexity = {
     "perplexity", "[-m DIR] -f FILE [options]", "measure how well a model predicts a text",
-    "The mean natural-log loss over consecutive windows of N positions that do not overlap.  Where\n"
-    "the tokenizer adds a beginning-of-text token it is the first position of each window and is not\n"
-    "scored; otherwise the first token of a window is not scored.  The short last window counts.\n",
+    "The mean natural-log loss over consecutive windows of N positions that do not overlap.\n"
+    "Where the tokenizer adds a beginning-of-text token it is the first position of each window\n"
+    "and is not scored; otherwise the first token of a window is not scored.  The short last\n"
+    "window counts.\n",
     "  vishwamai perplexity -f book.txt --ctx 256 --json\n", perplexity_main};

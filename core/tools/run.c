@@ -1,7 +1,7 @@
 /* run.c - `vishwamai run`: continue a text.
  *
- * Without --json, standard output holds the continuation and nothing else, streamed; everything that
- * is said about it goes to standard error.
+ * Without --json, standard output holds the continuation and nothing else, streamed; everything
+ * that is said about it goes to standard error.
  */
 #include "answer.h"
 #include "interrupt.h"
@@ -112,7 +112,7 @@ static int run_main(int argc, char **argv)
 {
     run r = {.m.max_tokens = 128};
     int status;
-    vw_error err;
+    vw_error err = {VW_OK, ""};
     const opt prompt[] = {
         {'p', "prompt", OPT_TEXT, &r.text, "TEXT", "the text to continue", NULL, 0, 0},
         {'f', "file", OPT_TEXT, &r.file, "FILE", "a file with it; -: standard input", NULL, 0, 0},

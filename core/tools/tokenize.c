@@ -115,7 +115,7 @@ static int tokenize_main(int argc, char **argv)
 {
     tokenize t = {0};
     int status;
-    vw_error err;
+    vw_error err = {VW_OK, ""};
     const opt input[] = {
         {'p', "prompt", OPT_TEXT, &t.text, "TEXT", "the text to encode", NULL, 0, 0},
         {'f', "file", OPT_TEXT, &t.file, "FILE", "a file with it; -: standard input", NULL, 0, 0},
