@@ -103,7 +103,7 @@ typedef struct packing {
     char *pack;
     int copy;
     vw_status status;
-    vw_error err = {VW_OK, ""};
+    vw_error err;
 } packing;
 
 static void pack_rows(void *arg, int part, int n_parts)
