@@ -56,3 +56,4 @@ vishwamai_SOURCES = \
 	core/json_write.c
 vishwamai_CFLAGS = $(AM_CFLAGS)
 vishwamai_LDADD = libvishwamai.la
+EXTRA_DIST += %D%/README.md
