@@ -77,6 +77,9 @@ check_PROGRAMS += t/attention-kernels.t
 t_attention_kernels_t_SOURCES = t/attention-kernels.c
 t_attention_kernels_t_LDADD = t/libwide.la libkernels_cpu.la libkernels_ref.la t/tap/libtap.la -lm
 
+# ---- cuda, without a device --------------------------------------------------------------------
+include t/cuda-sim/local.mk
+
 # ---- tokenizer and weights ---------------------------------------------------------------------
 check_PROGRAMS += t/json.t
 t_json_t_SOURCES = t/json.c t/folder.c t/folder.h

@@ -9,8 +9,9 @@
  *   __ballot_sync __any_sync __all_sync; atomicAdd atomicMax atomicMin atomicCAS on int, unsigned,
  *   unsigned long long (and atomicAdd on float); __ldg; float2 float4 int2 int4 uint2 uint4 and their
  *   make_ functions; __float_as_uint and friends; __popc __clz __ffs; fminf fmaxf expf logf tanhf
- *   erff sqrtf rsqrtf rintf fabsf fmaf sincospif and their doubles; and what is below.
+ *   erff erfcf sqrtf rsqrtf rintf fabsf fmaf sincospif and their doubles; and what is below.
  *
+ * Types of one .cu stand in an unnamed namespace: all files meet in one library of the simulation.
  * __shared__ stands only inside a kernel, never in a function or a template that it calls: hand the
  * array on.  Shared memory whose size the launch gives is VW_DYNAMIC_SHARED.  No kernel of another,
  * no printf, no malloc, no recursion, and no function with a slow path that needs a stack (sinf and

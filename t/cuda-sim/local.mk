@@ -1,0 +1,18 @@
+# t/cuda-sim/: a simulated NVIDIA driver, for tests of the cuda plugins where there is no device.
+#
+# VW_CUDA_DRIVER=t/cuda-sim/.libs/libcuda.so in the environment makes plugins load it.  A file of
+# kernels is added with a .cc of its own; plugins/cuda/driver.h tells the whole story.
+
+CUDA_SIM_KERNELS = %D%/pointwise.cc %D%/rows.cc %D%/sample.cc
+CUDA_SIM_SOURCES = %D%/driver.c %D%/streams.c %D%/queue.c %D%/memory.c %D%/run.c %D%/fiber.c \
+	%D%/driver.h %D%/queue.h %D%/memory.h %D%/run.h %D%/fiber.h %D%/kernel.h %D%/device.h
+
+if WITH_CUDA
+check_LTLIBRARIES += %D%/libcuda.la
+endif
+t_cuda_sim_libcuda_la_SOURCES = $(CUDA_SIM_SOURCES) $(CUDA_SIM_KERNELS)
+t_cuda_sim_libcuda_la_CFLAGS = $(AM_CFLAGS) $(CUDA_CFLAGS) -fvisibility=default
+t_cuda_sim_libcuda_la_CXXFLAGS = $(AM_CXXFLAGS) -ffp-contract=off
+t_cuda_sim_libcuda_la_LIBADD = -lpthread -lm
+t_cuda_sim_libcuda_la_LDFLAGS = -module -avoid-version -shared -rpath /nowhere \
+	-export-symbols-regex '^cu[A-Z]'
