@@ -60,7 +60,6 @@ sub forbidden {
     return if $to eq 'header';
     return if $to eq 'kernels' && $from =~ m{^(plugins|models|reasoning)};
     return if $to eq 'plugins/cuda' && $from =~ m{^plugins/};
-    return if $to eq 'plugins/cuda' && $from =~ m{^plugins/};
     return 'a component sees installed headers, kernels and its own folder' if $from =~ m{/};
     return 'the core sees no component and no kernel' if $from eq 'core';
     return 'the command sees the public headers alone' if $from eq 'tools';
