@@ -145,6 +145,15 @@ fuzzers += t/fuzz/ini
 t_fuzz_ini_SOURCES = t/fuzz/ini.c
 t_fuzz_ini_LDFLAGS = $(FUZZ_LDFLAGS)
 
+FUZZ_CONFIG = t/fuzz/config.c $(model_gemma_la_SOURCES)
+check_PROGRAMS += t/fuzz-config.t
+t_fuzz_config_t_SOURCES = $(FUZZ_CONFIG) t/fuzz/replay.c
+t_fuzz_config_t_LDADD = $(MOCK_LIBS) libcore.la
+fuzzers += t/fuzz/config
+t_fuzz_config_SOURCES = $(FUZZ_CONFIG)
+t_fuzz_config_LDADD = $(MOCK_LIBS) libcore.la
+t_fuzz_config_LDFLAGS = $(FUZZ_LDFLAGS)
+
 check_PROGRAMS += t/fuzz-json.t
 t_fuzz_json_t_SOURCES = t/fuzz/json.c t/fuzz/replay.c
 fuzzers += t/fuzz/json
