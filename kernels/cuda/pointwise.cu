@@ -40,7 +40,7 @@ __device__ static float add_and_square_wide(float4 *x, const float4 *residual, i
     return sum;
 }
 
-extern "C" __global__ void vw_rms_norm(const vw_rms_norm_args a)
+extern "C" __global__ void __launch_bounds__(1024) vw_rms_norm(const vw_rms_norm_args a)
 {
     __shared__ float scratch[VW_WARP];
     int64_t row = blockIdx.x, n = a.cols;
@@ -67,7 +67,7 @@ extern "C" __global__ void vw_rms_norm(const vw_rms_norm_args a)
         y[i] = x[i] * scale * (a.w ? a.w_offset + a.w[i] : 1.0f);
 }
 
-extern "C" __global__ void vw_softmax(const vw_softmax_args a)
+extern "C" __global__ void __launch_bounds__(1024) vw_softmax(const vw_softmax_args a)
 {
     __shared__ float scratch[VW_WARP];
     float *x = a.x + (int64_t)blockIdx.x * a.stride;

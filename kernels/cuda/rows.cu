@@ -34,7 +34,7 @@ extern "C" __global__ void vw_scatter_add(const vw_scatter_args a)
 /* ---- top-k ------------------------------------------------------------------------------------- */
 
 /* One round a place: the first in the order that comes after the last one found. */
-extern "C" __global__ void vw_top_k(const vw_top_k_args a)
+extern "C" __global__ void __launch_bounds__(1024) vw_top_k(const vw_top_k_args a)
 {
     __shared__ unsigned long long scratch[VW_WARP];
     int64_t row = blockIdx.x;
@@ -107,7 +107,7 @@ __device__ static float int8_scale(float amax, int is_finite, float *inverse)
     return __fdiv_rn(amax, 127.0f);
 }
 
-extern "C" __global__ void vw_quantise(const vw_convert_args a)
+extern "C" __global__ void __launch_bounds__(1024) vw_quantise(const vw_convert_args a)
 {
     __shared__ float scratch[VW_WARP];
     int64_t row = blockIdx.x / a.chunks, group = blockIdx.x % a.chunks, first = group * a.group;
@@ -141,7 +141,7 @@ extern "C" __global__ void vw_quantise(const vw_convert_args a)
     }
 }
 
-extern "C" __global__ void vw_dequantise(const vw_convert_args a)
+extern "C" __global__ void __launch_bounds__(1024) vw_dequantise(const vw_convert_args a)
 {
     int64_t row = blockIdx.x / a.chunks, group = blockIdx.x % a.chunks, first = group * a.group;
     int64_t last = first + a.group < a.cols ? first + a.group : a.cols;

@@ -223,7 +223,7 @@ __device__ static void draw(const float *x, const float *w, int64_t n, cut c, fl
 
 } // namespace
 
-extern "C" __global__ void vw_sample(const __grid_constant__ vw_sample_args a)
+extern "C" __global__ void __launch_bounds__(1024) vw_sample(const __grid_constant__ vw_sample_args a)
 {
     __shared__ block b;
     __shared__ int32_t token;

@@ -192,20 +192,24 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device)
     return sim_end(result);
 }
 
-/* The last user leaves: a device would take everything down with it, and hide what was forgotten. */
+/* The last user leaves: a device would take everything down with it, and hide what was forgotten.
+ * After an error nothing could be given back. */
 static void close_context(CUcontext context)
 {
     static const char *const names[SIM_LIVE_COUNT] = {"allocations", "pinned allocations", "streams",
                                                       "events",      "modules",            "graphs"};
-    int is_clean = 1;
-    sim_run_all();
+    int is_clean = 1, device = (int)(context - contexts);
+    if (!context->error)
+        sim_run_all();
     for (int i = 0; i < SIM_LIVE_COUNT; i++)
-        if (context->n_live[i]) {
+        if (context->n_live[i] && !context->error) {
             sim_explain("%ld %s outlive their context", context->n_live[i], names[i]);
             is_clean = 0;
         }
     if (!is_clean && getenv("VW_CUDA_SIM_STRICT"))
         abort();
+    sim_streams_forget(device);
+    sim_memory_forget(device);
     memset(context, 0, sizeof *context);
 }
 

@@ -3,16 +3,25 @@
 # VW_CUDA_DRIVER=t/cuda-sim/.libs/libcuda.so in the environment makes plugins load it.  A file of
 # kernels is added with a .cc of its own; plugins/cuda/driver.h tells the whole story.
 
-CUDA_SIM_KERNELS = %D%/pointwise.cc %D%/rows.cc %D%/sample.cc
+CUDA_SIM_KERNELS = %D%/faulty.cc %D%/pointwise.cc %D%/rows.cc %D%/sample.cc
 CUDA_SIM_SOURCES = %D%/driver.c %D%/streams.c %D%/queue.c %D%/memory.c %D%/run.c %D%/fiber.c \
-	%D%/driver.h %D%/queue.h %D%/memory.h %D%/run.h %D%/fiber.h %D%/kernel.h %D%/device.h
+	%D%/driver.h %D%/queue.h %D%/memory.h %D%/run.h %D%/fiber.h %D%/kernel.h %D%/device.h %D%/faulty.h
 
 if WITH_CUDA
 check_LTLIBRARIES += %D%/libcuda.la
 endif
 t_cuda_sim_libcuda_la_SOURCES = $(CUDA_SIM_SOURCES) $(CUDA_SIM_KERNELS)
 t_cuda_sim_libcuda_la_CFLAGS = $(AM_CFLAGS) $(CUDA_CFLAGS) -fvisibility=default
-t_cuda_sim_libcuda_la_CXXFLAGS = $(AM_CXXFLAGS) -ffp-contract=off
+t_cuda_sim_libcuda_la_CXXFLAGS = $(AM_CXXFLAGS) -ffp-contract=off -Wno-unknown-pragmas
 t_cuda_sim_libcuda_la_LIBADD = -lpthread -lm
 t_cuda_sim_libcuda_la_LDFLAGS = -module -avoid-version -shared -rpath /nowhere \
 	-export-symbols-regex '^cu[A-Z]'
+
+# What is proved with it: the simulation itself, device/cuda, and the kinds' conformance tests.
+if WITH_CUDA
+check_PROGRAMS += t/cuda-driver.t
+endif
+t_cuda_driver_t_SOURCES = t/cuda-driver.c $(CUDA_DRIVER)
+t_cuda_driver_t_CFLAGS = $(AM_CFLAGS) $(CUDA_CFLAGS)
+t_cuda_driver_t_LDADD = t/tap/libtap.la
+script_tests += t/cuda-absent.t t/cuda-kernels.t

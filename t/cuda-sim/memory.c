@@ -160,6 +160,15 @@ int sim_memory_free(void *at)
     return free_region(at, 0);
 }
 
+void sim_memory_forget(int device)
+{
+    for (region *r = regions, *next; r; r = next) {
+        next = r->next;
+        if (r->device == device)
+            free_region(r->data, 0);
+    }
+}
+
 int sim_memory_has(int device, const void *at, size_t bytes)
 {
     for (const region *r = regions; r; r = r->next)

@@ -11,6 +11,9 @@ void *sim_memory_new(int device, size_t bytes);
 int sim_memory_free(void *at);
 size_t sim_memory_total(void), sim_memory_used(int device);
 
+/* Give up all that a device still has. */
+void sim_memory_forget(int device);
+
 /* Is [at, at + bytes) within one allocation of that device? */
 int sim_memory_has(int device, const void *at, size_t bytes);
 

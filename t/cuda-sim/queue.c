@@ -190,3 +190,12 @@ void sim_stream_free(CUstream stream)
     sim_ops_free(stream->first);
     free(stream);
 }
+
+void sim_streams_forget(int device)
+{
+    for (CUstream s = streams, next; s; s = next) {
+        next = s->next;
+        if (s->device == device)
+            sim_stream_free(s);
+    }
+}

@@ -62,6 +62,7 @@ CUresult sim_run_step(CUevent event);
 
 CUstream sim_stream_new(int device);
 void sim_stream_free(CUstream stream);
+void sim_streams_forget(int device);
 int sim_is_stream(CUstream stream);
 
 CUgraph sim_graph_new(void);
