@@ -63,7 +63,8 @@ static inline vw_status check_group_weights(const vw_gemm_problem *p,
     return VW_OK;
 }
 
-static inline vw_status group_walk_begin(group_walk *w, const vw_gemm_plan *plan,
+/* Everything but the array of rows, which a gemm on another device cannot read. */
+static inline vw_status group_walk_check(group_walk *w, const vw_gemm_plan *plan,
                                          const vw_gemm_weight *const *weights,
                                          const vw_groups *groups, const vw_tensor *x,
                                          const vw_tensor *y, vw_error *err)
@@ -88,8 +89,16 @@ static inline vw_status group_walk_begin(group_walk *w, const vw_gemm_plan *plan
     else if (w->n_rows > p->max_m)
         return vw_fail(err, VW_E_INVALID, "%lld rows; the plan is for %lld", (long long)w->n_rows,
                        (long long)p->max_m);
-    vw_status s = check_group_weights(p, weights, groups->n_groups, err);
-    return s != VW_OK ? s : check_group_rows(w, p->max_m, err);
+    return check_group_weights(p, weights, groups->n_groups, err);
+}
+
+static inline vw_status group_walk_begin(group_walk *w, const vw_gemm_plan *plan,
+                                         const vw_gemm_weight *const *weights,
+                                         const vw_groups *groups, const vw_tensor *x,
+                                         const vw_tensor *y, vw_error *err)
+{
+    vw_status s = group_walk_check(w, plan, weights, groups, x, y, err);
+    return s != VW_OK ? s : check_group_rows(w, plan->problem.max_m, err);
 }
 
 /* Step to the next run that has rows; 0 when there is none. */

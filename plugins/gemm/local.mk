@@ -1,5 +1,5 @@
 # plugins/gemm/: components of the kind `gemm'.  Makefile.am says how to add one.
-noinst_HEADERS += %D%/checks.h %D%/groups.h %D%/onednn_layout.h
+noinst_HEADERS += %D%/checks.h %D%/cuda_weights.h %D%/groups.h %D%/onednn_layout.h
 
 plugins_LTLIBRARIES += gemm_ref.la
 gemm_ref_la_SOURCES = %D%/ref.c
@@ -27,4 +27,13 @@ gemm_onednn_la_SOURCES = %D%/onednn.c
 gemm_onednn_la_CFLAGS = $(PLUGIN_CFLAGS) $(ONEDNN_CFLAGS)
 gemm_onednn_la_LIBADD = libkernels_cpu.la libkernels_ref.la $(ONEDNN_LIBS) $(PLUGIN_LIBS)
 gemm_onednn_la_LDFLAGS = -module $(PLUGIN_LDFLAGS)
+endif
+
+if WITH_CUDA
+plugins_LTLIBRARIES += gemm_cuda_ref.la
+gemm_cuda_ref_la_SOURCES = %D%/cuda_ref.c $(CUDA_DRIVER)
+nodist_gemm_cuda_ref_la_SOURCES = kernels/cuda/gemm_fatbin.c
+gemm_cuda_ref_la_CFLAGS = $(PLUGIN_CFLAGS) $(CUDA_CFLAGS)
+gemm_cuda_ref_la_LIBADD = libkernels_ref.la $(PLUGIN_LIBS)
+gemm_cuda_ref_la_LDFLAGS = -module $(PLUGIN_LDFLAGS)
 endif

@@ -3,7 +3,8 @@
 # VW_CUDA_DRIVER=t/cuda-sim/.libs/libcuda.so in the environment makes plugins load it.  A file of
 # kernels is added with a .cc of its own; plugins/cuda/driver.h tells the whole story.
 
-CUDA_SIM_KERNELS = %D%/faulty.cc %D%/pointwise.cc %D%/rows.cc %D%/sample.cc
+CUDA_SIM_KERNELS = %D%/faulty.cc %D%/pointwise.cc %D%/rows.cc %D%/sample.cc %D%/gemm.cc \
+	%D%/attention-append.cc %D%/attention-decode.cc %D%/attention-prefill.cc
 CUDA_SIM_SOURCES = %D%/driver.c %D%/streams.c %D%/queue.c %D%/memory.c %D%/run.c %D%/fiber.c \
 	%D%/driver.h %D%/queue.h %D%/memory.h %D%/run.h %D%/fiber.h %D%/kernel.h %D%/device.h %D%/faulty.h
 
