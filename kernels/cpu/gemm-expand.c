@@ -57,7 +57,8 @@ VW_INLINE void expand_square(vw_dtype dtype, const char *row, size_t row_bytes, 
 }
 
 /* 16 outputs over [first, first + k), where no scale changes along K; what is left of a vector at
- * the end is done plainly. */
+ * the end is done plainly.  Rows are often a multiple of 4096 bytes apart and then share the sets of
+ * the L1 cache, so a line is used up before other rows are read. */
 VW_INLINE void expand_rows(vw_dtype dtype, const vw_gemm_source *w, int64_t n, int64_t first,
                            int64_t k, float *out)
 {
@@ -66,15 +67,15 @@ VW_INLINE void expand_rows(vw_dtype dtype, const vw_gemm_source *w, int64_t n, i
     float scale[VW_GEMM_PANEL];
     for (int i = 0; w->scales && i < VW_GEMM_PANEL; i++)
         scale[i] = vw_ref_scale(w, n + i, first);
-    int64_t j = 0;
-    for (; j + VL <= k; j += VL) {
-        VW_UNROLL
+    int64_t whole = k / VL * VL, line = 64 / (int64_t)bytes;
+    for (int64_t from = 0; from < whole; from += line)
         for (int v = 0; v < VECTORS; v++)
-            expand_square(dtype, data + (size_t)(v * VL) * row_bytes + (size_t)j * bytes, row_bytes,
-                          w->scales ? scale + v * VL : NULL, out + j * VW_GEMM_PANEL + v * VL);
-    }
-    if (j < k)
-        expand_plain(w, n, n + VW_GEMM_PANEL, first + j, k - j, out + j * VW_GEMM_PANEL);
+            for (int64_t j = from; j < whole && j < from + line; j += VL)
+                expand_square(dtype, data + (size_t)(v * VL) * row_bytes + (size_t)j * bytes,
+                              row_bytes, w->scales ? scale + v * VL : NULL,
+                              out + j * VW_GEMM_PANEL + v * VL);
+    if (whole < k)
+        expand_plain(w, n, n + VW_GEMM_PANEL, first + whole, k - whole, out + whole * VW_GEMM_PANEL);
 }
 
 /* Stored [in, out], unscaled: outputs already lie side by side. */

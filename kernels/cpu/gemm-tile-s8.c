@@ -21,13 +21,6 @@ VW_INLINE void load_codes(const char *const *w, int64_t k, vi *v)
     }
 }
 
-VW_INLINE int32_t four_bytes(const char *p)
-{
-    int32_t x;
-    memcpy(&x, p, sizeof x);
-    return x;
-}
-
 #ifdef VW_HAS_DOT4
 enum { X_BYTES = 4 };
 
@@ -38,10 +31,12 @@ VW_INLINE void step(const int rows, const char *x, const char *const *w, int64_t
     load_codes(w, k, v);
     VW_UNROLL
     for (int i = 0; i < rows; i++) {
-        vi b = i_set1(four_bytes(x + i * X_BYTES));
+        vi b = i_broadcast(x + i * X_BYTES);
         VW_UNROLL
-        for (int j = 0; j < WIDE; j++)
+        for (int j = 0; j < WIDE; j++) {
             sum[i][j] = i_dot4(sum[i][j], b, v[j]);
+            VW_KEEP(sum[i][j]); /* or all broadcasts are done first and registers run out */
+        }
     }
 }
 #else
@@ -58,10 +53,12 @@ VW_INLINE void half_step(const int rows, const int half, const char *x, const ch
         v[j] = half ? i_odd16(v[j]) : i_even16(v[j]);
     VW_UNROLL
     for (int i = 0; i < rows; i++) {
-        vi b = i_set1(four_bytes(x + i * X_BYTES + 4 * half));
+        vi b = i_broadcast(x + i * X_BYTES + 4 * half);
         VW_UNROLL
-        for (int j = 0; j < WIDE; j++)
+        for (int j = 0; j < WIDE; j++) {
             sum[i][j] = i_dot2(sum[i][j], v[j], b);
+            VW_KEEP(sum[i][j]); /* or both halves are added up first and registers run out */
+        }
     }
 }
 
@@ -103,10 +100,12 @@ VW_INLINE void end_group(const int rows, const vw_gemm_tile *t, int64_t g, int i
 
 VW_INLINE void tile(const int rows, const vw_gemm_tile *t)
 {
-    const char *x = t->x, *w[PANELS];
+    const char *x = t->x, *w[PANELS], *next[PANELS];
     VW_UNROLL
-    for (int p = 0; p < PANELS; p++)
+    for (int p = 0; p < PANELS; p++) {
         w[p] = t->w[p];
+        next[p] = w[p] + t->fetch;
+    }
     for (int64_t k = 0, g = 0; k < t->k; g++) {
         vi sum[VW_GEMM_TILE_ROWS][WIDE];
         int64_t end = t->k - k < t->group_k ? t->k : k + t->group_k;
@@ -116,8 +115,14 @@ VW_INLINE void tile(const int rows, const vw_gemm_tile *t)
             for (int j = 0; j < WIDE; j++)
                 sum[i][j] = start(t, g, j);
         }
-        for (; k < end; k++, x += rows * X_BYTES)
+        for (; k < end; k++, x += rows * X_BYTES) {
+            VW_UNROLL
+            for (int p = 0; p < PANELS; p++) {
+                VW_PREFETCH(next[p]);
+                next[p] += t->fetch_step;
+            }
             step(rows, x, w, k, sum);
+        }
         end_group(rows, t, g, t->is_first && g == 0, sum);
     }
 }

@@ -26,10 +26,13 @@ VW_INLINE void load_weights(const float *const *w, int64_t k, vf *v)
 VW_INLINE void tile(const int rows, const vw_gemm_tile *t)
 {
     const float *x = t->x, *w[PANELS];
+    const char *next[PANELS];
     vf sum[VW_GEMM_TILE_ROWS][WIDE];
     VW_UNROLL
-    for (int p = 0; p < PANELS; p++)
+    for (int p = 0; p < PANELS; p++) {
         w[p] = t->w[p];
+        next[p] = (const char *)t->w[p] + t->fetch;
+    }
     VW_UNROLL
     for (int i = 0; i < rows; i++) {
         VW_UNROLL
@@ -39,6 +42,11 @@ VW_INLINE void tile(const int rows, const vw_gemm_tile *t)
     for (int64_t k = 0; k < t->k; k++, x += rows) {
         vf v[WIDE];
         load_weights(w, k, v);
+        VW_UNROLL
+        for (int p = 0; p < PANELS; p++) {
+            VW_PREFETCH(next[p]);
+            next[p] += t->fetch_step;
+        }
         VW_UNROLL
         for (int i = 0; i < rows; i++) {
             vf b = v_set1(x[i]);

@@ -21,7 +21,7 @@ enum {
 
 typedef struct scratch {
     float *sums, *up; /* [BLOCK_ROWS][WIDTH], or [few rows][CHUNK] */
-    float *panels;    /* [VW_GEMM_GROUP][BLOCK_K][16] */
+    float *panels;    /* [panels of a tile][BLOCK_K][16] */
 } scratch;
 
 /* ---- workspace: packed rows of X and their scales, then one scratch a part ---- */
@@ -41,7 +41,7 @@ static size_t sums_bytes(int64_t max_m)
 static size_t scratch_bytes(int64_t max_m, int is_gated)
 {
     return sums_bytes(max_m) * (is_gated ? 2 : 1) +
-           round_up(WIDTH * BLOCK_K * sizeof(float));
+           round_up(VW_GEMM_MAX_PANELS * VW_GEMM_PANEL * BLOCK_K * sizeof(float));
 }
 
 static size_t rows_bytes(int64_t m, int64_t k)
@@ -95,6 +95,16 @@ static int tile_rows(const vw_gemm_job *job, int64_t t)
     return (int)(tile_start(job, t + 1) - tile_start(job, t));
 }
 
+/* ---- blocks of K: packed rows lie block by block, so that a block of all rows is one run ---- */
+
+static int64_t block_k(const vw_gemm_job *job)
+{
+    if (!job->is_int8)
+        return BLOCK_K;
+    vw_gemm_s8 s = vw_gemm_s8_shape(1, job->k, job->w[0].scale_k);
+    return n_tiles(job) == 1 ? s.k4 * 4 : VW_GEMM_S8_GROUP / s.group * s.group;
+}
+
 /* ---- which way ---- */
 
 static int is_row_path(const vw_gemm_job *job, const vw_gemm_operand *w)
@@ -107,9 +117,11 @@ static int is_row_path(const vw_gemm_job *job, const vw_gemm_operand *w)
             t == VW_I8);
 }
 
+/* f32 panels need no widening, so tiles overtake it early; the sums are the same. */
 static int is_stream_path(const vw_gemm_job *job, const vw_gemm_operand *w)
 {
-    return !job->is_int8 && job->m <= VW_GEMM_FEW_ROWS && w->layout != VW_GEMM_IN_PLACE;
+    int64_t few = w->layout == VW_GEMM_PANEL_F32 ? 3 : VW_GEMM_FEW_ROWS;
+    return !job->is_int8 && job->m <= few && w->layout != VW_GEMM_IN_PLACE;
 }
 
 int vw_gemm_needs_prepare(const vw_gemm_job *job)
@@ -120,19 +132,30 @@ int vw_gemm_needs_prepare(const vw_gemm_job *job)
     return 0;
 }
 
+/* One tile of rows, f32. */
+static void prepare_f32(const vw_gemm_job *job, int64_t t)
+{
+    int64_t start = tile_start(job, t), rows = tile_rows(job, t);
+    const float *x = job->x + start * job->x_stride;
+    for (int64_t k = 0; k < job->k; k += BLOCK_K) {
+        int64_t len = job->k - k < BLOCK_K ? job->k - k : BLOCK_K;
+        job->kernels->pack_x(x + k * job->x_step, job->x_stride, job->x_step, (int)rows, len,
+                             (float *)job->workspace + k * job->m + start * len);
+    }
+}
+
 void vw_gemm_prepare(const vw_gemm_job *job, int part, int n_parts)
 {
     int64_t n = n_tiles(job), k4 = (job->k + 3) / 4;
     for (int64_t t = n * part / n_parts; t < n * (part + 1) / n_parts; t++) {
         int64_t start = tile_start(job, t);
-        const float *x = job->x + start * job->x_stride;
         if (job->is_int8)
-            job->kernels->pack_x_s8(x, job->x_stride, tile_rows(job, t), job->k, k4,
+            job->kernels->pack_x_s8(job->x + start * job->x_stride, job->x_stride,
+                                    tile_rows(job, t), job->k, k4,
                                     (char *)job->workspace + start * k4 * job->kernels->s8_x_bytes,
                                     row_scales(job) + start);
         else
-            job->kernels->pack_x(x, job->x_stride, job->x_step, tile_rows(job, t), job->k,
-                                 (float *)job->workspace + start * job->k);
+            prepare_f32(job, t);
     }
 }
 
@@ -176,38 +199,46 @@ typedef struct block {
     int64_t k, k_len;
 } block;
 
-/* Where each panel's block lies as f32, expanded if it must be. */
-static void find_panels(const vw_gemm_job *job, const vw_gemm_operand *w, const block *b,
-                        float *scratch_panels, const float **panel)
+/* Where panel p's block lies as f32; expanded into `to` if it must be. */
+static const float *find_panel(const vw_gemm_job *job, const vw_gemm_operand *w, const block *b,
+                               int p, float *to)
 {
-    for (int p = 0; p < b->n_panels; p++) {
-        if (w->layout == VW_GEMM_PANEL_F32) {
-            panel[p] = (const float *)w->pack + ((b->panel + p) * job->k + b->k) * VW_GEMM_PANEL;
-            continue;
-        }
-        float *to = scratch_panels + p * BLOCK_K * VW_GEMM_PANEL;
-        job->kernels->expand(w, (b->panel + p) * VW_GEMM_PANEL, b->k, b->k_len, to);
-        panel[p] = to;
-    }
+    if (w->layout == VW_GEMM_PANEL_F32)
+        return (const float *)w->pack + ((b->panel + p) * job->k + b->k) * VW_GEMM_PANEL;
+    job->kernels->expand(w, (b->panel + p) * VW_GEMM_PANEL, b->k, b->k_len, to);
+    return to;
 }
 
-static void tiles_f32(const vw_gemm_job *job, const vw_gemm_operand *w, const block *b, scratch s,
-                      float *sums)
+/* Panels straight from memory: each tile fetches a share of the block that follows.  With one tile
+ * there is nothing to wait for, and a short distance will do. */
+static void fetch_next_block(vw_gemm_tile *t, const block *b)
 {
-    const float *panel[VW_GEMM_GROUP];
+    int64_t tiles = b->last_tile - b->first_tile;
+    t->fetch = tiles == 1 ? 2048 : t->k * 64;
+    t->fetch_step = (int)(64 / tiles) + (tiles > 1);
+}
+
+/* A panel is expanded right before its tiles, and always in the same place: it never leaves L1. */
+static void tiles_f32(const vw_gemm_job *job, const vw_gemm_operand *w, const block *b,
+                      float *panels, float *sums)
+{
     int wide = job->kernels->panels;
     int64_t first_row = tile_start(job, b->first_tile);
-    find_panels(job, w, b, s.panels, panel);
     for (int p = 0; p < b->n_panels; p += wide) {
         vw_gemm_tile t = {.k = b->k_len, .c_stride = WIDTH, .is_first = b->k == 0};
+        if (w->layout == VW_GEMM_PANEL_F32)
+            fetch_next_block(&t, b);
         for (int i = 0; i < wide; i++) /* a panel too few: the last one again, to be ignored */
-            t.w[i] = panel[p + i < b->n_panels ? p + i : b->n_panels - 1];
+            t.w[i] = p + i < b->n_panels
+                         ? find_panel(job, w, b, p + i, panels + i * BLOCK_K * VW_GEMM_PANEL)
+                         : t.w[i - 1];
         for (int64_t i = b->first_tile; i < b->last_tile; i++) {
             int64_t start = tile_start(job, i);
             int rows = tile_rows(job, i);
-            t.x = (const float *)job->workspace + start * job->k + b->k * rows;
+            t.x = (const float *)job->workspace + b->k * job->m + start * b->k_len;
             t.c = sums + (start - first_row) * WIDTH + p * VW_GEMM_PANEL;
             job->kernels->tile[rows - 1](&t);
+            t.fetch += t.fetch_step * t.k;
         }
     }
 }
@@ -222,6 +253,7 @@ static void tiles_s8(const vw_gemm_job *job, const vw_gemm_operand *w, const blo
                           .c_stride = WIDTH,
                           .is_first = b->k == 0,
                           .group_k = s.group / 4};
+        fetch_next_block(&t, b);
         for (int i = 0; i < wide; i++) {
             int64_t q = b->panel + (p + i < b->n_panels ? p + i : b->n_panels - 1);
             t.w[i] = (const char *)w->pack + (size_t)(q * s.k4 + b->k / 4) * 64;
@@ -235,6 +267,7 @@ static void tiles_s8(const vw_gemm_job *job, const vw_gemm_operand *w, const blo
                   (start * s.k4 + b->k / 4 * rows) * job->kernels->s8_x_bytes;
             t.c = sums + (start - first_row) * WIDTH + p * VW_GEMM_PANEL;
             job->kernels->tile_s8[rows - 1](&t);
+            t.fetch += t.fetch_step * t.k;
         }
     }
 }
@@ -249,21 +282,16 @@ static void scale_rows(const vw_gemm_job *job, int64_t first, int64_t last, int6
 }
 
 /* All of K for one block of tiles and panels. */
-static void block_sums(const vw_gemm_job *job, const vw_gemm_operand *w, block *b, scratch s,
+static void block_sums(const vw_gemm_job *job, const vw_gemm_operand *w, block *b, float *panels,
                        float *sums)
 {
-    int64_t step = BLOCK_K;
-    if (job->is_int8) {
-        vw_gemm_s8 shape = vw_gemm_s8_shape(w->source.n, job->k, w->scale_k);
-        step = VW_GEMM_S8_GROUP / shape.group * shape.group;
-        step = n_tiles(job) == 1 ? shape.k4 * 4 : step;
-    }
+    int64_t step = block_k(job);
     for (b->k = 0; b->k < job->k; b->k += step) {
         b->k_len = job->k - b->k < step ? job->k - b->k : step;
         if (job->is_int8)
             tiles_s8(job, w, b, sums);
         else
-            tiles_f32(job, w, b, s, sums);
+            tiles_f32(job, w, b, panels, sums);
     }
     int64_t first = tile_start(job, b->first_tile), last = tile_start(job, b->last_tile);
     if (job->k == 0)
@@ -284,9 +312,9 @@ static void multiply_tiles(const vw_gemm_job *job, int i, int64_t first, int64_t
             int64_t len = last - n < WIDTH ? last - n : WIDTH;
             b.panel = n / VW_GEMM_PANEL;
             b.n_panels = (int)((len + VW_GEMM_PANEL - 1) / VW_GEMM_PANEL);
-            block_sums(job, &job->w[i], &b, s, s.sums);
+            block_sums(job, &job->w[i], &b, s.panels, s.sums);
             if (s.up)
-                block_sums(job, &job->w[1], &b, s, s.up);
+                block_sums(job, &job->w[1], &b, s.panels, s.up);
             job->kernels->finish(job, s.sums, s.up, WIDTH, m, len,
                                  job->y[i] + row * job->y_stride[i] + n, job->y_stride[i]);
         }

@@ -112,6 +112,8 @@ typedef struct vw_gemm_tile {
     float *c;                                /* sums, [rows][c_stride] */
     int64_t c_stride;
     int is_first;                            /* start from zero rather than from c */
+    int64_t fetch;                           /* prefetch so many bytes behind each panel's block ... */
+    int fetch_step;                          /* ... and so many more with every step */
 } vw_gemm_tile;
 
 struct vw_gemm_kernels {

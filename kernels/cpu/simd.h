@@ -26,6 +26,13 @@
 #define VW_PRAGMA_(x) _Pragma(#x)
 #define VW_UNROLL VW_PRAGMA_(GCC unroll 32)
 
+/* Keep a vector in its register here: the compiler may neither reorder nor regroup sums across. */
+#if defined(__x86_64__) && !defined(VW_EMULATE_AVX512)
+#define VW_KEEP(v) __asm__("" : "+v"(v))
+#else
+#define VW_KEEP(v) ((void)(v))
+#endif
+
 /* A test compiles the 512-bit kernels through SIMDe for machines that cannot run them. */
 #ifdef VW_EMULATE_AVX512
 #if !__has_include(<simde/x86/avx512.h>)

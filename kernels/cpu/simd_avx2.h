@@ -37,6 +37,12 @@ VW_INLINE vi i_bits(vf a) { return _mm256_castps_si256(a); }
 VW_INLINE vf v_from_int(vi a) { return _mm256_cvtepi32_ps(a); }
 VW_INLINE vi v_to_int(vf a) { return _mm256_cvtps_epi32(a); } /* to nearest even */
 
+/* One int32 in all lanes.  As a float: that broadcast is a load alone on every core, the other is not. */
+VW_INLINE vi i_broadcast(const void *p)
+{
+    return _mm256_castps_si256(_mm256_broadcast_ss((const float *)p));
+}
+
 /* Pairs of s16: acc + a.lo * b.lo + a.hi * b.hi in each int32. */
 VW_INLINE vi i_dot2(vi acc, vi a, vi b) { return i_add(acc, _mm256_madd_epi16(a, b)); }
 /* Of four s8 in each int32: numbers 0 and 2, or 1 and 3, as pairs of s16. */

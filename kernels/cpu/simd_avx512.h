@@ -46,6 +46,14 @@ VW_INLINE vi i_bits(vf a) { return _mm512_castps_si512(a); }
 VW_INLINE vf v_from_int(vi a) { return _mm512_cvtepi32_ps(a); }
 VW_INLINE vi v_to_int(vf a) { return _mm512_cvtps_epi32(a); } /* to nearest even */
 
+/* One int32 in all lanes. */
+VW_INLINE vi i_broadcast(const void *p)
+{
+    int32_t x;
+    memcpy(&x, p, sizeof x);
+    return i_set1(x);
+}
+
 /* Pairs of s16: acc + a.lo * b.lo + a.hi * b.hi in each int32. */
 VW_INLINE vi i_dot2(vi acc, vi a, vi b) { return i_add(acc, _mm512_madd_epi16(a, b)); }
 /* Of four s8 in each int32: numbers 0 and 2, or 1 and 3, as pairs of s16. */

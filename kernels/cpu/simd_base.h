@@ -44,8 +44,15 @@ VW_INLINE vi v_to_int(vf a) /* to nearest even */
 #endif
 }
 
-
 VW_INLINE float v_sum(vf v) { return (v[0] + v[2]) + (v[1] + v[3]); }
+
+/* One int32 in all lanes. */
+VW_INLINE vi i_broadcast(const void *p)
+{
+    int32_t x;
+    memcpy(&x, p, sizeof x);
+    return i_set1(x);
+}
 
 /* Pairs of s16: acc + a.lo * b.lo + a.hi * b.hi in each int32. */
 VW_INLINE vi i_dot2(vi acc, vi a, vi b)
