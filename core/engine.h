@@ -3,7 +3,7 @@
  *     engine.c    open, close, info                  params.c   the checkpoint's tensors as vw_param
  *     kv.c        pages, block tables, sequences     plans.c    gemm and attention plans, kept by shape
  *     nn.c        the blocks                         feed.c     tokens in, rows of logits out
- *     text.c      ids to text, stop strings          sampling.c, generate.c, score.c
+ *     text.c      ids to text, stop strings          sampling.c, generate.c (scoring too)
  *
  * Everything a decoded token needs is allocated before the first one: plans, the arena for
  * activations, the workspace, the pages and their tables.  Letters as in the headers.
@@ -11,7 +11,7 @@
 #ifndef VW_CORE_ENGINE_H
 #define VW_CORE_ENGINE_H
 
-#include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <vishwamai/attention.h>
 #include <vishwamai/gemm.h>
@@ -152,7 +152,7 @@ struct vw_engine {
     int32_t *row_feed, *row_position; /* [batch_tokens] of each wanted row of this forward */
     float *host_row;        /* a row of logits, where the device's memory is not the host's */
 
-    volatile sig_atomic_t is_interrupted;
+    atomic_int is_interrupted; /* set by signal handlers and other threads; free of locks */
 };
 
 /* params.c */

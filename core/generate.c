@@ -115,6 +115,11 @@ static vw_status decode(generation *g, int32_t *tokens, size_t room, vw_generate
         if (g->sequence->length >= g->engine->context)
             break;
         st = o->uncached ? advance_uncached(g, id, err) : advance(g, &id, 1, err);
+        if (st == VW_E_INTERRUPTED) { /* what came is good */
+            st = VW_OK;
+            is_over = true;
+            stats->finish = VW_FINISH_INTERRUPTED;
+        }
     }
     if (!st)
         st = show(g, -1, &stats->finish, &is_over, err);
@@ -154,6 +159,7 @@ vw_status vw_generate(vw_engine *e, vw_sequence *sequence, const vw_generate_opt
     vw_generate_stats s = {.size = sizeof s, .n_prompt = (int64_t)o->n_prompt,
                            .n_cached = sequence->length};
     double start = now(), prompted = start;
+    e->is_interrupted = 0;
     vw_status st = prepare(&g, err);
     if (!st) {
         st = advance(&g, o->prompt, (int64_t)o->n_prompt, err);

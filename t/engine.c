@@ -401,6 +401,38 @@ static vw_generate_stats generate(with_engine *w, const char *prompt, const vw_s
     return stats;
 }
 
+/* As a signal would, at the moment when the first token is shown. */
+static int interrupt_at_first(void *arg, const vw_piece *piece)
+{
+    with_engine *w = arg;
+    if (piece->token >= 0)
+        vw_engine_interrupt(w->engine);
+    return 0;
+}
+
+static void test_interrupt(with_engine *w)
+{
+    int32_t prompt[20], ids[8];
+    vw_generate_stats stats = {.size = sizeof stats};
+    vw_sequence *s = sequence(w);
+    random_ids(prompt, 20, w->info.vocab_size, 40);
+    vw_generate_options o = {.size = sizeof o, .prompt = prompt, .n_prompt = 20, .max_tokens = 8,
+                             .sampling = &greedy, .on_piece = interrupt_at_first, .arg = w};
+    vw_status st = vw_generate(w->engine, s, &o, ids, 8, &stats, &w->err);
+    ok(st == VW_OK, "an interrupted generation is no error: %s", st ? w->err.text : "ok");
+    is_int(stats.finish, VW_FINISH_INTERRUPTED, "its end is told");
+    is_int(stats.n_tokens, 1, "what came is kept");
+    is_int(vw_sequence_length(s), 20, "the sequence holds the prompt");
+    vw_sequence_truncate(s, 0, &w->err);
+    vw_engine_interrupt(w->engine);
+    o.on_piece = NULL;
+    st = vw_generate(w->engine, s, &o, ids, 8, &stats, &w->err);
+    ok(st == VW_OK, "an interrupt from before does not end a generation: %s",
+       st ? w->err.text : "ok");
+    is_int(stats.n_tokens, 8, "it goes to its end");
+    vw_sequence_free(s);
+}
+
 static void test_stop_strings(with_engine *w)
 {
     static const char *const stops[][3] = {{"crown", NULL}, {"not bear", "xyz", NULL},
@@ -536,6 +568,7 @@ int main(void)
     test_limits();
     test_full_pool();
     open_or_die(&w, NULL, "");
+    test_interrupt(&w);
     test_stop_strings(&w);
     test_seeds(&w);
     test_penalties(&w);

@@ -102,6 +102,7 @@ const char *answer_finish(const answer *a)
     case VW_FINISH_CONTEXT:
         return "context";
     case VW_FINISH_CALLBACK:
+    case VW_FINISH_INTERRUPTED:
         return "interrupted";
     }
     return "unknown";

@@ -220,8 +220,10 @@ typedef vw_status (*vw_on_row)(void *arg, size_t feed, int64_t position, const f
 vw_status vw_engine_feed(vw_engine *engine, const vw_feed *feeds, size_t n_feeds, vw_on_row on_row,
                          void *arg, vw_error *err);
 
-/* Make a vw_engine_feed in progress stop between two chunks with VW_E_INTERRUPTED; the sequences
- * keep what they had before the call.  Safe in a signal handler and from any thread. */
+/* Make a vw_engine_feed or vw_score in progress, or else the next one, stop between two chunks with
+ * VW_E_INTERRUPTED; the sequences keep what they had before the call.  A vw_generate in progress
+ * stops so while it reads its prompt; later it ends well, with VW_FINISH_INTERRUPTED and what came.
+ * Safe in a signal handler and from any thread. */
 void vw_engine_interrupt(vw_engine *engine);
 
 /* ---- sampling ----------------------------------------------------------------------------------- */
@@ -245,7 +247,7 @@ vw_status vw_sampling_from_settings(const vw_settings *settings, vw_sampling *sa
 
 typedef enum vw_finish {
     VW_FINISH_LENGTH = 0, VW_FINISH_EOS, VW_FINISH_STOP_STRING, VW_FINISH_CONTEXT,
-    VW_FINISH_CALLBACK
+    VW_FINISH_CALLBACK, VW_FINISH_INTERRUPTED
 } vw_finish;
 
 /* One step of a generation.  `text` is what may be shown now: whole UTF-8 characters, nothing of a
@@ -279,8 +281,9 @@ typedef struct vw_generate_stats {
     double logprob;           /* sum */
 } vw_generate_stats;
 
-/* Generate after `sequence`, which then holds prompt and new tokens.  The new ids, without EOS, go
- * to tokens[0 .. room) if tokens is not NULL. */
+/* Generate after `sequence`, which then holds the prompt and the new tokens, but for the last of
+ * them if nothing had to follow it.  The new ids, without EOS, go to tokens[0 .. room) if tokens is
+ * not NULL.  An interrupt from before the call has no meaning for it. */
 vw_status vw_generate(vw_engine *engine, vw_sequence *sequence, const vw_generate_options *options,
                       int32_t *tokens, size_t room, vw_generate_stats *stats, vw_error *err);
 
