@@ -37,41 +37,65 @@ static vw_status keep_shared(vw_sequence *s, const ids *prompt, vw_error *err)
     return vw_sequence_truncate(s, shared, err);
 }
 
+/* Only shown text counts: nothing of a stop string, whole characters, and the blank between words. */
+static int keep_piece(void *arg, const vw_piece *piece)
+{
+    return fwrite(piece->text, 1, piece->text_bytes, (FILE *)arg) != piece->text_bytes;
+}
+
+/* The continuation of `prompt`, whose first tokens the sequence has already, as malloc()ed text. */
+static vw_status continue_text(vw_engine *e, vw_sequence *s, const ids *prompt,
+                               const vw_generate_request *r, const vw_sampling *sampling,
+                               char **text, vw_generate_stats *stats, vw_error *err)
+{
+    char *made = NULL;
+    size_t bytes, n_kept = (size_t)vw_sequence_length(s);
+    FILE *to = open_memstream(&made, &bytes);
+    if (!to)
+        return vw_fail(err, VW_E_NOMEM, "no memory for a text of %d tokens", r->max_tokens);
+    vw_generate_options o = {.size = sizeof o, .prompt = prompt->at + n_kept,
+                             .n_prompt = prompt->n - n_kept,
+                             .max_tokens = r->max_tokens > 0 ? r->max_tokens : 0,
+                             .sampling = sampling, .stop = r->stop, .on_piece = keep_piece,
+                             .arg = to};
+    vw_status st = vw_generate(e, s, &o, NULL, 0, stats, err);
+    bool is_cut = !st && stats->finish == VW_FINISH_CALLBACK;
+    if ((fclose(to) != 0 || is_cut) && !st)
+        st = vw_fail(err, VW_E_NOMEM, "no memory for a text of %d tokens", r->max_tokens);
+    if (!st && stats->finish == VW_FINISH_INTERRUPTED)
+        st = vw_fail(err, VW_E_INTERRUPTED, "interrupted");
+    if (st)
+        free(made);
+    else
+        *text = made;
+    return st;
+}
+
 static vw_status answer(vw_engine *e, vw_sequence *s, const vw_generate_request *r,
                         vw_generate_result *out, vw_error *err)
 {
     vw_generate_stats stats = {.size = sizeof stats};
     vw_sampling sampling;
     ids prompt = {0};
-    size_t bytes;
-    int32_t *made = NULL;
     vw_status st = vw_sampling_from_settings(vw_core_settings(e->core), &sampling, err);
     if (!st)
         st = encode(e, r->prompt, -1, &prompt, err);
     if (!st)
         st = keep_shared(s, &prompt, err);
-    size_t room = r->max_tokens > 0 ? (size_t)r->max_tokens : 0;
-    if (!st && !(made = vw_core_alloc(e->core, (room + 1) * sizeof *made)))
-        st = vw_fail(err, VW_E_NOMEM, "no memory for %zu tokens", room);
+    if (!st && atomic_exchange(&e->is_interrupted, 0)) /* between two requests */
+        st = vw_fail(err, VW_E_INTERRUPTED, "interrupted");
     if (!st) {
         if (r->temperature >= 0)
             sampling.temperature = r->temperature;
         sampling.seed = (int64_t)(r->seed & INT64_MAX);
-        vw_generate_options o = {.size = sizeof o, .prompt = prompt.at + s->length,
-                                 .n_prompt = prompt.n - (size_t)s->length,
-                                 .max_tokens = (int64_t)room, .sampling = &sampling,
-                                 .stop = r->stop};
-        st = vw_generate(e, s, &o, made, room, &stats, err);
+        st = continue_text(e, s, &prompt, r, &sampling, &out->text, &stats, err);
     }
-    if (!st)
-        st = vw_engine_decode_dup(e, made, (size_t)stats.n_tokens, &out->text, &bytes, err);
     if (!st) {
         out->n_prompt_tokens = (int32_t)prompt.n;
         out->n_tokens = (int32_t)stats.n_tokens;
         out->logprob = stats.logprob;
         out->is_stopped = stats.finish == VW_FINISH_EOS || stats.finish == VW_FINISH_STOP_STRING;
     }
-    vw_core_release(e->core, made);
     vw_core_release(e->core, prompt.at);
     return st;
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/generate_service.h"
 #include "t/tap/tap.h"
 #include "t/with_engine.h"
 
@@ -506,6 +507,36 @@ static void test_scores(with_engine *w)
 }
 
 /* Random ids, byte pieces among them: each piece valid, the whole equal to decoding at once. */
+/* What ways of reasoning get: the text that vw_generate shows, and its scores. */
+static void test_service(with_engine *w)
+{
+    static const char *const stop[] = {"crown", NULL};
+    const vw_generate_service *service = &vw_generate_table;
+    vw_generator *g = (vw_generator *)w->engine;
+    vw_generate_request requests[] = {{"ROMEO:\nI", 12, 0, 1, NULL}, {"ROMEO:\n", 40, 0, 1, stop}};
+    vw_generate_result results[2];
+    shown all, cut;
+    generate(w, requests[0].prompt, &greedy, NULL, 12, &all, NULL, 0);
+    generate(w, requests[1].prompt, &greedy, stop, 40, &cut, NULL, 0);
+    vw_status st = service->generate(g, requests, 2, results, &w->err);
+    ok(st == VW_OK, "the service generates: %s", st ? w->err.text : "ok");
+    if (st)
+        return;
+    is_str(results[0].text, all.text, "the text that is shown, its first blank too");
+    is_int(results[0].is_stopped, 0, "ended by length");
+    is_str(results[1].text, cut.text, "nothing of a stop string");
+    is_int(results[1].is_stopped, 1, "ended by it");
+    vw_score_request asked = {requests[0].prompt, results[0].text};
+    vw_score_result score;
+    st = service->score(g, &asked, 1, &score, &w->err);
+    ok(st == VW_OK, "the service scores: %s", st ? w->err.text : "ok");
+    if (!st && score.n_tokens == results[0].n_tokens)
+        near(score.logprob, results[0].logprob, 1e-3, "as it generated");
+    service->free_results(results, 2);
+    vw_engine_interrupt(w->engine);
+    is_int(service->generate(g, requests, 2, results, &w->err), VW_E_INTERRUPTED, "interrupted");
+}
+
 static void test_decode(with_engine *w)
 {
     int32_t ids[400];
@@ -573,6 +604,7 @@ int main(void)
     test_seeds(&w);
     test_penalties(&w);
     test_scores(&w);
+    test_service(&w);
     test_decode(&w);
     engine_close(&w);
     test_allocations("vishwamai.threads=2");

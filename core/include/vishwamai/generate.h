@@ -27,7 +27,7 @@ typedef struct vw_generate_request {
 } vw_generate_request;
 
 typedef struct vw_generate_result {
-    char *text;              /* freed by free_results */
+    char *text;              /* freed by free_results; nothing of a stop string */
     int32_t n_prompt_tokens, n_tokens;
     double logprob;          /* sum over the new tokens, natural */
     int32_t is_stopped;      /* by EOS or a stop string, not by length */
