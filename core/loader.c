@@ -152,7 +152,7 @@ static vw_status describe(vw_module *m, const vw_plugin *p, vw_error *err)
 
 /* ---- the file -------------------------------------------------------------------------------- */
 
-static void module_free(vw_module *m)
+void vw_loader_close(vw_module *m)
 {
     if (m->handle)
         dlclose(m->handle);
@@ -174,7 +174,7 @@ static vw_module *module_new(vw_kind kind, const char *name, const char *path)
     m->ops = calloc(1, vw_kind_get(kind)->ops_bytes);
     if (m->name && m->path && m->ops)
         return m;
-    module_free(m);
+    vw_loader_close(m);
     return NULL;
 }
 
@@ -202,7 +202,7 @@ vw_status vw_loader_open(vw_kind kind, const char *name, const char *path,
     if (status == VW_OK)
         *module = m;
     else
-        module_free(m);
+        vw_loader_close(m);
     return status;
 }
 

@@ -31,6 +31,9 @@ typedef enum vw_loader_stage {
 vw_status vw_loader_open(vw_kind kind, const char *name, const char *path,
                          volatile vw_loader_stage *stage, vw_module **module, vw_error *err);
 
+/* Unload a file that nobody has got anything of. */
+void vw_loader_close(vw_module *module);
+
 /* Ask a plugin whether it can be used; its score, 0 with a reason in `why`.  `about` may be
  * NULL. */
 int32_t vw_loader_probe(const vw_module *module, const vw_probe *about, char *why, size_t room);

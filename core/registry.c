@@ -119,13 +119,22 @@ static vw_status files_find(vw_kind wanted, file_list *files, vw_error *err)
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static vw_module *modules;
 
+/* The lock is held. */
+static vw_module *find_locked(const char *path)
+{
+    vw_module *m = modules;
+
+    while (m && strcmp(m->path, path) != 0)
+        m = m->next;
+    return m;
+}
+
 static const vw_module *find_loaded(const char *path)
 {
     const vw_module *m;
 
     pthread_mutex_lock(&lock);
-    for (m = modules; m && strcmp(m->path, path) != 0; m = m->next)
-        ;
+    m = find_locked(path);
     pthread_mutex_unlock(&lock);
     return m;
 }
@@ -135,20 +144,25 @@ static const vw_module *find_loaded(const char *path)
 static vw_status load(vw_kind kind, const char *name, const char *path, const vw_module **module,
                       vw_error *err)
 {
-    vw_module *m = NULL;
+    vw_module *mine = NULL, *first;
     vw_status status;
 
     *module = find_loaded(path);
     if (*module)
         return VW_OK;
-    status = vw_loader_open(kind, name, path, NULL, &m, err);
+    status = vw_loader_open(kind, name, path, NULL, &mine, err);
     if (status != VW_OK)
         return status;
     pthread_mutex_lock(&lock);
-    m->next = modules;
-    modules = m;
+    first = find_locked(path);
+    if (!first) {
+        mine->next = modules;
+        modules = mine;
+    }
     pthread_mutex_unlock(&lock);
-    *module = m;
+    if (first)
+        vw_loader_close(mine);
+    *module = first ? first : mine;
     return VW_OK;
 }
 

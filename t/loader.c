@@ -3,11 +3,13 @@
  * The plugins are those of t/bad; most of them are broken on purpose, each in one way.
  */
 #include "core/core.h"
+#include "core/registry.h"
 #include "t/tap/tap.h"
 
 #include <vishwamai/device.h>
 #include <vishwamai/gemm.h>
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -363,6 +365,46 @@ static void test_stubs(void)
     end(core, settings);
 }
 
+/* ---- threads --------------------------------------------------------------------------------- */
+
+enum { N_THREADS = 8 };
+
+static pthread_barrier_t together;
+
+static void *open_one(void *arg)
+{
+    const vw_module *module = NULL;
+    vw_error err;
+
+    pthread_barrier_wait(&together);
+    if (vw_registry_open(VW_KIND_BALANCE, arg, &module, &err) != VW_OK)
+        return NULL;
+    return (void *)module;
+}
+
+/* A file is one module, however many threads ask for it first. */
+static void test_threads(void)
+{
+    static char names[][8] = {"high", "low", "needy", "never"};
+    pthread_t threads[N_THREADS];
+
+    pthread_barrier_init(&together, NULL, N_THREADS);
+    for (size_t n = 0; n < sizeof names / sizeof *names; n++) {
+        void *first = NULL, *module;
+        int n_same = 0;
+        for (int i = 0; i < N_THREADS; i++)
+            if (pthread_create(&threads[i], NULL, open_one, names[n]) != 0)
+                bail_out("no thread");
+        for (int i = 0; i < N_THREADS; i++) {
+            pthread_join(threads[i], &module);
+            first = i ? first : module;
+            n_same += module && module == first;
+        }
+        is_int(n_same, N_THREADS, "balance/%s is loaded once for %d threads", names[n], N_THREADS);
+    }
+    pthread_barrier_destroy(&together);
+}
+
 int main(void)
 {
     const char *build = getenv("top_builddir");
@@ -375,6 +417,7 @@ int main(void)
     if (!mkdtemp(made))
         bail_out("no folder of our own");
     setenv("VW_PLUGIN_PATH", folder, 1);
+    test_threads();
     test_refusals();
     test_files();
     setenv("VW_PLUGIN_PATH", folder, 1);
