@@ -177,7 +177,7 @@ typedef struct slab {
     const vw_matrix *stored;
     void *pack;
     int64_t first, n;
-    vw_status status; /* of any part that failed; the text is the last one's */
+    vw_status status; /* of the first part that failed, whose text it is */
     vw_error err;
 } slab;
 

@@ -50,7 +50,7 @@ const vw_option vw_kv_options[] = {
     CHOICE(vw_config_kv, dtype, "f32", kv_dtype_names, "how cached keys and values are stored"),
     INT(vw_config_kv, page_tokens, "64", 1, 4096, "tokens of one page of the cache"),
     {"pool_bytes", VW_OPTION_SIZE, "0", 0, 0, NULL, offsetof(vw_config_kv, pool_bytes), 0,
-     "memory for the cache; 0: enough for one sequence of ctx_size"},
+     "memory for the cache; 0: max_sequences of ctx_size, or a quarter of what is free"},
     VW_OPTION_END,
 };
 

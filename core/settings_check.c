@@ -43,7 +43,7 @@ static void word_section(const char *section, char *text, size_t room)
         snprintf(text, room, "no such section; did you mean [%s%s]?", nearest.best,
                  section + strcspn(section, ":."));
     else
-        snprintf(text, room, "no such section; `vishwamai inspect` lists them");
+        snprintf(text, room, "no such section; `vishwamai config` prints them all");
 }
 
 static bool is_section(const vw_section_name *name)

@@ -60,7 +60,7 @@ typedef struct assignments {
 /* Parse argv[1 ..].  Words that are no options go to `rest` (may be NULL: then there must be none).
  *
  * Returns 1 to go on.  Returns 0 when the subcommand is to end with *status: help was printed, or
- * the words are wrong, which has been said.  Lists are freed by options_free(). */
+ * the words are wrong, which has been said.  Lists are the caller's to free, in either case. */
 int options_parse(const command *c, const opt_group *groups, int argc, char **argv,
                   word_list *rest, int *status);
 
