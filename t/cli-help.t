@@ -2,6 +2,7 @@
 # cli-help.t - the words of the command: help of every subcommand, and what wrong words are told.
 use strict;
 use warnings;
+use Cwd ();
 use lib ($ENV{top_srcdir} // '.') . '/t/lib';
 use Command;
 use Test::More;
@@ -24,7 +25,8 @@ for my $name (@all, 'bench gemm', 'bench gemm/cpu', 'bench attention', 'bench de
     like($out, qr/^usage: vishwamai $kind .*^example:\n  vishwamai \w/ms, "$name: usage and example");
     next if $name eq 'bench';
     like($out, qr/^ +--json /m, "$name takes --json");
-    like($out, qr/^ +(?:-c, )?--(?:config|set|dir)/m, "$name takes settings") if $name ne 'new';
+    like($out, qr/^ +-c, --config /m, "$name takes an INI file");
+    like($out, qr/^ +--set /m, "$name takes settings");
 }
 
 fails(2, qr/^vishwamai: there is no subcommand 'rnu'; did you mean 'run'\? \(see 'vishwamai --help'\)\n\z/,
@@ -62,6 +64,8 @@ fails(2, qr/^vishwamai: --set #2: \[sampling\] temprature = 1: no such key; did 
       'run', '-p', 'x', '--set', 'sampling.top_k=3', '--set', 'sampling.temprature=1');
 fails(2, qr/^vishwamai: --set #1: /, 'run', '-p', 'x', '--set', 'nonsense');
 fails(1, qr/^vishwamai: .*\/nowhere.*\n\z/, 'run', '-p', 'x', '-m', '/nowhere');
+fails(1, qr/^vishwamai: \S+cli-help.t is a file; a model is given as the folder /,
+      'run', '-p', 'x', '-m', Cwd::abs_path($0));
 fails(1, qr/^vishwamai: \/nowhere\/x: cannot be opened: No such file or directory\n\z/,
       'run', '-f', '/nowhere/x');
 

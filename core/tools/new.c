@@ -1,8 +1,7 @@
 /* new.c - `vishwamai new`: the folder of a new plugin, from the installed template.
  *
- * Every file of the template is copied; @KIND@, @NAME@, @KIND_UPPER@ and @NAME_UPPER@ become what
- * was asked for, in file names too; of the files KIND.c the one of the kind becomes NAME.c.  The
- * folder appears only when it is whole.
+ * Every file of the template is copied, and in it @KIND@ and @NAME@ become what was asked for; of
+ * the files KIND.c the one of the kind becomes NAME.c.  The folder appears only when it is whole.
  */
 #include "answer.h"
 
@@ -187,12 +186,12 @@ static int new_main(int argc, char **argv)
 {
     new_plugin n = {.c = {0}};
     word_list words = {NULL, 0};
+    opened o = {NULL, NULL, NULL, {0}, 0};
     int status;
     vw_error err = {VW_OK, ""};
     const opt options[] = {
         {0, "dir", OPT_TEXT, &n.folder, "DIR", "the folder to make (default: NAME)", NULL, 0, 0},
-        {0, "json", OPT_FLAG, &n.c.is_json, NULL, "print the answer as JSON", NULL, 0, 0},
-        END_OPTIONS};
+        CHOICE_OPTIONS(&n.c), END_OPTIONS};
     const opt_group groups[] = {{"options", options}, {NULL, NULL}};
     if (options_parse(&command_new, groups, argc, argv, &words, &status)) {
         if (words.n != 2) {
@@ -200,11 +199,13 @@ static int new_main(int argc, char **argv)
         } else {
             n.kind = words.words[0];
             n.name = words.words[1];
-            if (work(&n, &err) != VW_OK)
+            if (open_settings(&n.c, &o, &err) != VW_OK || work(&n, &err) != VW_OK)
                 status = report(&err);
         }
     }
+    close_opened(&o);
     word_list_free(&words);
+    assignments_free(&n.c.set);
     return status;
 }
 
