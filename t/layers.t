@@ -7,8 +7,8 @@
 #              installed headers, kernels, files of their own folder; plugins/cuda/ is no component
 #              but the one way to that driver, and every plugin may see it
 #   core       installed headers and files of core/ itself; no component, no kernel
-#   core/tools installed headers and files of core/tools/, and the JSON writer, which is compiled
-#              into the command as well so that JSON is printed in one way
+#   core/tools installed headers and files of core/tools/, and two pieces that are compiled into the
+#              command as well, so that JSON is printed and a near miss found in one way
 #   headers    only other installed headers
 #
 # And nothing in core names a model family, a GPU or a transport: such knowledge belongs to plugins.
@@ -39,7 +39,7 @@ sub included {
     my ($from, $name, $quoted) = @_;
     return 'formats' if $name eq 'vishwamai/dtype.h';
     return 'header' if $name =~ m{^vishwamai/};
-    return 'writer' if $name eq 'core/json_write.h';
+    return 'shared' if $name =~ m{^core/(?:json_write|nearest)\.h$};
     if ($quoted) {
         my $beside = File::Spec->canonpath(dirname($from) . "/$name");
         1 while $beside =~ s{[^/]+/\.\./}{};
@@ -53,7 +53,7 @@ sub included {
 sub forbidden {
     my ($from, $to) = @_;
     return if $to eq 'system' || $to eq 'formats' || $from eq $to;
-    return if $to eq 'writer' && $from =~ /^(core|tools)$/;
+    return if $to eq 'shared' && $from =~ /^(core|tools)$/;
     return 'number formats see the system alone' if $from eq 'formats';
     return 'kernels know nothing above them' if $from eq 'kernels';
     return 'an installed header sees installed headers alone' if $from eq 'header';

@@ -39,8 +39,6 @@ vishwamai_SOURCES = \
 	%D%/interrupt.h \
 	%D%/logits.c \
 	%D%/main.c \
-	%D%/nearest.c \
-	%D%/nearest.h \
 	%D%/new.c \
 	%D%/opened.c \
 	%D%/opened.h \
@@ -53,7 +51,8 @@ vishwamai_SOURCES = \
 	%D%/tokenize.c \
 	%D%/transcript.c \
 	%D%/transcript.h \
-	core/json_write.c
+	core/json_write.c \
+	core/nearest.c
 vishwamai_CFLAGS = $(AM_CFLAGS)
 vishwamai_LDADD = libvishwamai.la
 EXTRA_DIST += %D%/README.md

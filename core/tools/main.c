@@ -1,7 +1,7 @@
 /* main.c - the vishwamai command: finds the subcommand, prints errors, sees that output arrived. */
 #include "command.h"
 
-#include "nearest.h"
+#include "core/nearest.h"
 
 #include <vishwamai/vishwamai.h>
 
@@ -46,8 +46,8 @@ static void print_help(FILE *to)
           "A language-model framework made of plugins, chosen by an INI file.\n\n", to);
     for (const command *const *c = all_commands; *c; c++)
         fprintf(to, "  %-11s %s\n", (*c)->name, (*c)->summary);
-    fputs("\n'vishwamai SUBCOMMAND --help' lists its options.  Every subcommand takes -c FILE (an\n"
-          "INI file), --set SECTION.KEY=VALUE (repeatable) and --json.\n"
+    fputs("\n'vishwamai SUBCOMMAND --help' lists its options.  Every subcommand takes --json,\n"
+          "and every one but new takes -c FILE (an INI file) and --set SECTION.KEY=VALUE (repeatable).\n"
           "Exit status: 0 done, 1 failed, 2 wrong words or settings, 130 ended by Ctrl-C.\n\n"
           "example:\n  vishwamai run -p \"ROMEO:\" -n 64\n", to);
 }
@@ -62,11 +62,12 @@ static const command *find(const char *name)
 
 static int unknown(const char *name)
 {
-    nearest best = nearest_to(name);
+    vw_nearest nearest = vw_nearest_to(name);
     for (const command *const *c = all_commands; *c; c++)
-        nearest_offer(&best, (*c)->name);
-    if (best.name)
-        return wrong_use(NULL, "there is no subcommand '%s'; did you mean '%s'?", name, best.name);
+        vw_nearest_offer(&nearest, (*c)->name);
+    if (nearest.best)
+        return wrong_use(NULL, "there is no subcommand '%s'; did you mean '%s'?", name,
+                         nearest.best);
     return wrong_use(NULL, "there is no subcommand '%s'", name);
 }
 

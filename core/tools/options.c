@@ -1,7 +1,7 @@
 /* options.c - parsing by table, and the help that comes from the same table. */
 #include "options.h"
 
-#include "nearest.h"
+#include "core/nearest.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -149,14 +149,14 @@ static int unknown(parser *p, const char *word, const char *name, size_t length)
 {
     char wrong[64];
     snprintf(wrong, sizeof wrong, "%.*s", (int)length, name);
-    nearest best = nearest_to(wrong);
+    vw_nearest nearest = vw_nearest_to(wrong);
     for (const opt_group *g = p->groups; g->options; g++)
         for (const opt *o = g->options; o->type != OPT_END; o++)
             if (o->name)
-                nearest_offer(&best, o->name);
-    if (best.name)
+                vw_nearest_offer(&nearest, o->name);
+    if (nearest.best)
         p->status = wrong_use(p->command, "there is no option '%s'; did you mean '--%s'?", word,
-                              best.name);
+                              nearest.best);
     else
         p->status = wrong_use(p->command, "there is no option '%s'", word);
     return 0;
