@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/json.h"
@@ -61,8 +62,12 @@ static vw_status find_folder(vw_engine *e, const char *given, vw_error *err)
                            "folder with -m or [model] path", bundled_model);
         given = path;
     }
-    if (access(given, R_OK) != 0)
+    struct stat about;
+    if (stat(given, &about) != 0 || access(given, R_OK) != 0)
         return vw_fail(err, VW_E_NOTFOUND, "the model folder %s cannot be read", given);
+    if (!S_ISDIR(about.st_mode))
+        return vw_fail(err, VW_E_INVALID, "%s is a file; a model is given as the folder that holds "
+                       "its config.json and its weights", given);
     size_t bytes = strlen(given) + 1;
     e->path = vw_core_alloc(e->core, bytes);
     if (!e->path)
