@@ -46,8 +46,8 @@ static void print_help(FILE *to)
           "A language-model framework made of plugins, chosen by an INI file.\n\n", to);
     for (const command *const *c = all_commands; *c; c++)
         fprintf(to, "  %-11s %s\n", (*c)->name, (*c)->summary);
-    fputs("\n'vishwamai SUBCOMMAND --help' lists its options.  Every subcommand takes --json,\n"
-          "and every one but new takes -c FILE (an INI file) and --set SECTION.KEY=VALUE (repeatable).\n"
+    fputs("\n'vishwamai SUBCOMMAND --help' lists its options.  Every subcommand takes -c FILE (an\n"
+          "INI file), --set SECTION.KEY=VALUE (repeatable) and --json.\n"
           "Exit status: 0 done, 1 failed, 2 wrong words or settings, 130 ended by Ctrl-C.\n\n"
           "example:\n  vishwamai run -p \"ROMEO:\" -n 64\n", to);
 }
