@@ -16,9 +16,11 @@ typedef struct manner {
     int is_uncached;
 } manner;
 
-#define MANNER_OPTIONS(m)                                                                      \
+/* `standard` is the text of what max_tokens begins with. */
+#define MANNER_OPTIONS(m, standard)                                                            \
     {'n', "predict", OPT_INT, &(m)->max_tokens, "N",                                           \
-     "new tokens at most; -1: until the end of text or of the context", NULL, -1, 1e12},       \
+     "new tokens at most; -1: until the text or the context ends (default: " standard ")",     \
+     NULL, -1, 1e12},                                                                          \
     {'r', "stop", OPT_LIST, &(m)->stop, "TEXT", "end before this text; repeatable", NULL, 0, 0}, \
     {0, "no-cache", OPT_FLAG, &(m)->is_uncached, NULL,                                         \
      "compute every token from scratch, as a proof of the cache", NULL, 0, 0}

@@ -1,6 +1,7 @@
 /* bench.c - `vishwamai bench`: which race. */
 #include "bench.h"
 
+#include <ctype.h>
 #include <string.h>
 
 /* ---- the subcommand -------------------------------------------------------------------------- */
@@ -19,7 +20,8 @@ enum { N_SUBJECTS = sizeof subjects / sizeof *subjects };
 
 static void print_help(void)
 {
-    printf("usage: vishwamai bench %s\n\n%s.\n\n", command_bench.usage, command_bench.summary);
+    printf("usage: vishwamai bench %s\n\n%c%s.\n\n", command_bench.usage,
+           toupper((unsigned char)command_bench.summary[0]), command_bench.summary + 1);
     for (int i = 0; i < N_SUBJECTS; i++)
         printf("  %-11s %s\n", subjects[i].name, subjects[i].help);
     printf("\n%s\nexample:\n%s", command_bench.about, command_bench.example);

@@ -269,7 +269,7 @@ static int chat_main(int argc, char **argv)
         MODEL_OPTIONS(&ch.c), CONTEXT_OPTION(&ch.c),
         {0, "system", OPT_TEXT, &ch.system, "TEXT", "what the model is told first", NULL, 0, 0},
         END_OPTIONS};
-    const opt generation[] = {MANNER_OPTIONS(&ch.m), SAMPLING_OPTIONS(&ch.c), END_OPTIONS};
+    const opt generation[] = {MANNER_OPTIONS(&ch.m, "-1"), SAMPLING_OPTIONS(&ch.c), END_OPTIONS};
     const opt general[] = {CHOICE_OPTIONS(&ch.c), VERBOSE_OPTION(&ch.c), END_OPTIONS};
     const opt_group groups[] = {{"model", model}, {"generation", generation},
                                 {"general", general}, {NULL, NULL}};

@@ -236,7 +236,7 @@ static int eval_main(int argc, char **argv)
         {0, "details", OPT_FLAG, &e.has_details, NULL, "with --json: every question too", NULL, 0,
          0},
         MODEL_OPTIONS(&e.c), CONTEXT_OPTION(&e.c), END_OPTIONS};
-    const opt generation[] = {MANNER_OPTIONS(&e.m), SAMPLING_OPTIONS(&e.c), END_OPTIONS};
+    const opt generation[] = {MANNER_OPTIONS(&e.m, "64"), SAMPLING_OPTIONS(&e.c), END_OPTIONS};
     const opt general[] = {CHOICE_OPTIONS(&e.c), VERBOSE_OPTION(&e.c), END_OPTIONS};
     const opt_group groups[] = {{"model and task", task},
                                 {"generation of answers", generation},

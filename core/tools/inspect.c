@@ -189,6 +189,8 @@ static int inspect_main(int argc, char **argv)
 const command command_inspect = {
     "inspect", "[KIND | KIND/NAME] [options]", "show the components that are installed",
     "Without a name: a line for each component, with what its probe says about this machine.\n"
+    "`auto' takes the usable one of the highest rank, among equals the one of the highest score,\n"
+    "and never one of rank 0.\n"
     "With KIND/NAME: everything about one component, its options included.\n",
     "  vishwamai inspect gemm\n"
     "  vishwamai inspect gemm/cpu\n"

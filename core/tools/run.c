@@ -119,7 +119,7 @@ static int run_main(int argc, char **argv)
         {0, "tokens", OPT_TEXT, &r.tokens, "IDS", "its token ids, as they are: \"2 7 9\"", NULL,
          0, 0},
         MODEL_OPTIONS(&r.c), CONTEXT_OPTION(&r.c), END_OPTIONS};
-    const opt generation[] = {MANNER_OPTIONS(&r.m), SAMPLING_OPTIONS(&r.c), END_OPTIONS};
+    const opt generation[] = {MANNER_OPTIONS(&r.m, "128"), SAMPLING_OPTIONS(&r.c), END_OPTIONS};
     const opt general[] = {CHOICE_OPTIONS(&r.c), VERBOSE_OPTION(&r.c), END_OPTIONS};
     const opt_group groups[] = {{"model and prompt", prompt}, {"generation", generation},
                                 {"general", general}, {NULL, NULL}};
@@ -142,6 +142,7 @@ static int run_main(int argc, char **argv)
 const command command_run = {
     "run", "[-m DIR] -p TEXT [options]", "continue a text",
     "A -p or -f text is encoded as the model's tokenizer configuration says.  Ctrl-C ends the\n"
-    "generation; what came is kept and the exit status is 130.\n",
+    "generation; what came is kept and the exit status is 130.  'vishwamai config' shows the\n"
+    "defaults of the settings that --temp and its like change.\n",
     "  vishwamai run -p \"ROMEO:\" -n 64 --temp 0\n"
     "  vishwamai run --tokens \"2 681 978\" -n 8 --json\n", run_main};
