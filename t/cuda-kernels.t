@@ -48,7 +48,8 @@ for my $source (@sources) {
         my $text = text_of($source);
         $text =~ s{/\*.*?\*/}{ }sg;
         my @names = $text =~ /__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*)?(vw_\w+)\s*\(/g;
-        is(join(' ', sort keys %found), join(' ', sort @names), "$file.cu: all its kernels");
+        ok(%found > 0, "$file.cu: " . keys(%found) . ' kernels');
+        is(join(' ', grep { !$found{$_} } @names), '', 'none that its text names is missing');
         my %devices = map { %$_ } values %found;
         for my $name (sort keys %found) {
             is(join(' ', sort keys %{ $found{$name} }), join(' ', sort keys %devices),

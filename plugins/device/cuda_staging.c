@@ -216,7 +216,8 @@ vw_status cuda_synchronize(void *self, vw_stream *s, vw_error *err)
     if (!st)
         st = vw_cuda_check(&dev->cuda, dev->cuda.api.cuStreamSynchronize((CUstream)s),
                            "waiting for the device", err);
-    settle(dev, s, !st);
+    if (!st)
+        settle(dev, s, 1);
     return st;
 }
 

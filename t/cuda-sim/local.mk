@@ -20,9 +20,11 @@ t_cuda_sim_libcuda_la_LDFLAGS = -module -avoid-version -shared -rpath /nowhere \
 
 # What is proved with it: the simulation itself, device/cuda, and the kinds' conformance tests.
 if WITH_CUDA
-check_PROGRAMS += t/cuda-driver.t
+check_PROGRAMS += t/cuda-driver.t t/cuda-device.t
 endif
 t_cuda_driver_t_SOURCES = t/cuda-driver.c $(CUDA_DRIVER)
 t_cuda_driver_t_CFLAGS = $(AM_CFLAGS) $(CUDA_CFLAGS)
 t_cuda_driver_t_LDADD = t/tap/libtap.la
-script_tests += t/cuda-absent.t t/cuda-kernels.t
+t_cuda_device_t_SOURCES = t/cuda-device.c
+t_cuda_device_t_LDADD = $(MOCK_LIBS) -lpthread
+script_tests += t/cuda-absent.t t/cuda-conformance.t t/cuda-engine.t t/cuda-kernels.t
