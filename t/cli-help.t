@@ -64,6 +64,8 @@ fails(2, qr/^vishwamai: --set #2: \[sampling\] temprature = 1: no such key; did 
       'run', '-p', 'x', '--set', 'sampling.top_k=3', '--set', 'sampling.temprature=1');
 fails(2, qr/^vishwamai: --set #1: /, 'run', '-p', 'x', '--set', 'nonsense');
 fails(1, qr/^vishwamai: .*\/nowhere.*\n\z/, 'run', '-p', 'x', '-m', '/nowhere');
+fails(2, qr/^vishwamai: -c 4096: the path of an INI file is expected; --ctx-size 4096 sets the context\n\z/,
+      'run', '-p', 'x', '-c', '4096');
 fails(1, qr/^vishwamai: \S+cli-help.t is a file; a model is given as the folder /,
       'run', '-p', 'x', '-m', Cwd::abs_path($0));
 fails(1, qr/^vishwamai: \/nowhere\/x: cannot be opened: No such file or directory\n\z/,

@@ -70,7 +70,7 @@ is($all->{finish}, 'context', 'ended by the context');
 my @warm = ('run', '-p', 'The monster', '-n', 24, '--temp', 1.5, '--top-k', 0, '--min-p', 0);
 my $seven = json_of(@warm, '--seed', 7)->{tokens};
 is_deeply(json_of(@warm, '--seed', 7)->{tokens}, $seven, 'the same seed draws the same');
-is_deeply(json_of(@warm, '--seed', 7, '-t', 1)->{tokens}, $seven, 'with one thread as well');
+is_deeply(json_of(@warm, '-s', 7, '-t', 1)->{tokens}, $seven, 'with one thread as well');
 isnt("@{ json_of(@warm, '--seed', 8)->{tokens} }", "@$seven", 'another seed draws otherwise');
 my @penalised = ('run', '-p', $case->{prompt}, '--temp', 0, '-n', 48);
 isnt("@{ json_of(@penalised, '--repeat-penalty', 1.5)->{tokens} }",

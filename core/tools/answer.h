@@ -43,7 +43,7 @@ typedef struct manner {
      "sampling.presence_penalty", 0, 0},                                                       \
     {0, "frequency-penalty", OPT_SETTING, &(c)->set, "X", "penalty for each time seen; 0: off", \
      "sampling.frequency_penalty", 0, 0},                                                      \
-    {0, "seed", OPT_SETTING, &(c)->set, "N", "of the random draws; -1: another each time",     \
+    {'s', "seed", OPT_SETTING, &(c)->set, "N", "of the random draws; -1: another each time",     \
      "sampling.seed", 0, 0},                                                                   \
     {0, "ignore-eos", OPT_SETTING, &(c)->set, NULL, "go on after the end of text",             \
      "sampling.ignore_eos", 0, 0}

@@ -5,6 +5,7 @@
 #include "progress.h"
 
 #include <string.h>
+#include <unistd.h>
 
 /* An option such as --temp: its setting is "section.key", cut at the last dot. */
 static vw_status set_by_name(vw_settings *settings, const assignment *a, const char *where,
@@ -38,13 +39,23 @@ static vw_status set_all(const choices *c, vw_settings *settings, vw_error *err)
     return status;
 }
 
+/* Elsewhere -c is the context's size, so a number is more often that than the name of a file. */
+static vw_status read_settings(vw_settings *settings, const char *file, vw_error *err)
+{
+    int64_t number;
+    if (parse_int(file, &number) && access(file, F_OK) != 0)
+        return vw_fail(err, VW_E_CONFIG, "-c %s: the path of an INI file is expected; --ctx-size %s "
+                       "sets the context", file, file);
+    return vw_settings_read(settings, file, err);
+}
+
 vw_status open_settings(const choices *c, opened *o, vw_error *err)
 {
     if (o->settings)
         return VW_OK;
     vw_status status = vw_settings_new(&o->settings, err);
     if (status == VW_OK && c->file)
-        status = vw_settings_read(o->settings, c->file, err);
+        status = read_settings(o->settings, c->file, err);
     if (status == VW_OK)
         status = set_all(c, o->settings, err);
     if (status == VW_OK)
