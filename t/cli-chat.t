@@ -7,6 +7,8 @@ use Command;
 use JSON::PP;
 use Test::More;
 
+needs('tokenizer/sentencepiece');
+
 my @greedily = ('chat', '--temp', 0, '-n', 12);
 
 sub turns {

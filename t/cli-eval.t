@@ -6,6 +6,8 @@ use lib ($ENV{top_srcdir} // '.') . '/t/lib';
 use Command;
 use Test::More;
 
+needs('tokenizer/sentencepiece');
+
 # Likelihoods, from `logits`.
 my $context = 'To be, or not to be,';
 my @choices = ('that is the question', 'sky');

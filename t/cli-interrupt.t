@@ -9,6 +9,8 @@ use JSON::PP;
 use Symbol 'gensym';
 use Test::More;
 
+needs('tokenizer/sentencepiece');
+
 # A generation without an end: whatever the model says, it goes on.  The uncached path recomputes
 # everything for each token, so that there is time to interrupt it.
 my @endless = ('--temp', 1, '--ignore-eos', '-n', -1, '--no-cache', '--set', 'gemm.plugin=ref');

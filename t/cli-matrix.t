@@ -9,6 +9,8 @@ use lib ($ENV{top_srcdir} // '.') . '/t/lib';
 use Command;
 use Test::More;
 
+needs('tokenizer/sentencepiece');
+
 my @greedy = @{ reference()->{greedy} };
 my $novel = "$top/t/data/frankenstein.val.txt";
 my @windows = ('perplexity', '-f', $novel, '--ctx', 64, '--chunks', 3);
@@ -18,7 +20,6 @@ my $flags = -r '/proc/cpuinfo' ? read_file('/proc/cpuinfo') : '';
 push @isas, 'avx2' if $flags =~ /\bavx2\b/ && $flags =~ /\bfma\b/;
 push @isas, 'avx512' if $flags =~ /\bavx512bw\b/;
 
-sub is_there { return (run('inspect', '--exists', $_[0]))[0] == 0 }
 my @gemms = grep { is_there("gemm/$_") } qw(ref cpu blas);
 my @attentions = grep { is_there("attention/$_") } qw(ref flash);
 

@@ -6,6 +6,8 @@ use lib ($ENV{top_srcdir} // '.') . '/t/lib';
 use Command;
 use Test::More;
 
+needs('tokenizer/sentencepiece');
+
 for my $case (@{ reference()->{perplexity} }) {
     (my $name = $case->{file}) =~ s{.*/}{};
     my $got = json_of('perplexity', '-m', $model, '-f', "$top/t/data/$name", '--ctx', $case->{ctx})

@@ -8,6 +8,8 @@ use Command;
 use Test::More;
 use File::Copy;
 
+needs('tokenizer/sentencepiece');
+
 binmode Test::More->builder->$_, ':utf8' for qw(output failure_output);
 my @greedy = @{ reference()->{greedy} };
 

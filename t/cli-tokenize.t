@@ -8,6 +8,8 @@ use Command;
 use Encode;
 use Test::More;
 
+needs('tokenizer/sentencepiece');
+
 binmode Test::More->builder->$_, ':utf8' for qw(output failure_output);
 
 for my $case (@{ reference()->{tokenize} }) {

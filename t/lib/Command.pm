@@ -7,8 +7,8 @@ use File::Temp qw(tempdir);
 use IPC::Open3;
 use JSON::PP;
 use Test::More;
-our @EXPORT = qw(run_with run json_of fails $top $model $scratch reference write_file read_file
-                 is_near);
+our @EXPORT = qw(run_with run json_of fails is_there needs $top $model $scratch reference write_file
+                 read_file is_near);
 
 our $top = $ENV{top_srcdir} // '.';
 our $model = "$top/etc/models/tiny-gemma";
@@ -71,6 +71,19 @@ sub fails {
     my $is_good = $status == $expected && $out eq '' && $err =~ $pattern;
     ok($is_good, join ' ', map { length > 60 ? substr($_, 0, 57) . '...' : $_ } @words);
     diag("status $status, output '$out', errors '$err'") if !$is_good;
+}
+
+sub is_there { return (run('inspect', '--exists', $_[0]))[0] == 0 }
+
+# Skip the whole test where one of these KIND/NAME is not built; VW_REQUIRE=KIND/NAME forbids that.
+sub needs {
+    for my $part (grep { !is_there($_) } @_) {
+        plan skip_all => "$part is not built"
+            if !grep { $_ eq $part } split /,/, $ENV{VW_REQUIRE} // '';
+        fail("VW_REQUIRE names $part, which is not built");
+        done_testing;
+        exit 1;
+    }
 }
 
 sub is_near {
