@@ -56,21 +56,18 @@ AC_DEFUN([VW_SANITIZERS], [
   AC_SUBST([FUZZ_LDFLAGS])
   AM_CONDITIONAL([FUZZING], [test "$enable_fuzzing" = yes])
 
-  dnl clang keeps its sanitizer runtime in the executable alone: a shared object then has undefined
-  dnl symbols by design.
+  dnl The runtime of a sanitizer is found when the program starts: clang keeps it in the executable
+  dnl alone, and libtool links a C++ shared object with -nostdlib, where gcc adds no runtime either.
+  dnl A shared object then has undefined symbols by design.
   ZDEFS_LDFLAGS="-Wl,-z,defs"
   AS_IF([test -n "$vw_sanitize"],
-    [CFLAGS="$CFLAGS -O1 $vw_sanitize" CXXFLAGS="$CXXFLAGS -O1 $vw_sanitize"
+    [ZDEFS_LDFLAGS=
+     CFLAGS="$CFLAGS -O1 $vw_sanitize" CXXFLAGS="$CXXFLAGS -O1 $vw_sanitize"
      LDFLAGS="$LDFLAGS $vw_sanitize"
      AC_MSG_CHECKING([whether $CC links with $vw_sanitize])
      AC_LINK_IFELSE([AC_LANG_PROGRAM()], [AC_MSG_RESULT([yes])],
        [AC_MSG_RESULT([no])
         AC_MSG_ERROR([$CC cannot link with $vw_sanitize.
-  With clang on Debian the runtimes are in libclang-rt-14-dev; fuzzing needs CC=clang.])])
-     AC_EGREP_CPP([vw_clang], [
-#ifdef __clang__
-vw_clang
-#endif
-], [ZDEFS_LDFLAGS=])])
+  With clang on Debian the runtimes are in libclang-rt-14-dev; fuzzing needs CC=clang.])])])
   AC_SUBST([ZDEFS_LDFLAGS])
 ])
