@@ -107,4 +107,18 @@ fails(1, qr/^vishwamai: .*no tokens\n\z/, 'run', '--tokens', ' ');
 
 like((run('run', '-p', 'x', '-n', 2, '-v'))[2], qr/using gemm\/\w+, attention\/\w+, .*ended by length/s,
      '--verbose says what is used');
+
+# One setting swaps one component and nothing else.
+sub parts {
+    my ($used) = (run('run', '-p', 'x', '-n', 1, '-v', @_))[2] =~ /^using (.*?);/m;
+    return $used // '';
+}
+my $as_is = parts();
+for my $name (qw(ref blas onednn)) {
+    SKIP: {
+        skip "gemm/$name is not installed", 1 if (run('inspect', '--exists', "gemm/$name"))[0] != 0;
+        (my $expected = $as_is) =~ s{gemm/\w+}{gemm/$name};
+        is(parts('--set', "gemm.plugin=$name"), $expected, "--set gemm.plugin=$name: $expected");
+    }
+}
 done_testing;
