@@ -1,6 +1,6 @@
 #!/usr/bin/perl
-# cuda-absent.t - the cuda plugins where there is no NVIDIA driver, or none that works: they load, say
-# why they cannot be used, and fail in one sentence when they are asked for all the same.
+# cuda-absent.t - the cuda plugins where there is no NVIDIA driver, or none that works: they load,
+# say why they cannot be used, and fail in one sentence when they are asked for all the same.
 use strict;
 use warnings;
 use lib ($ENV{top_srcdir} // '.') . '/t/lib';
@@ -47,7 +47,8 @@ is_refused(qr/libc\.so\.6 has no cuInit: the NVIDIA driver is older than this pr
            'a library that is no driver');
 
 my ($toolkit) = read_file("$built/Makefile") =~ /^CUDA_DIR = (.*)$/m;
-my ($stub) = grep { -e } map { "$toolkit/$_/stubs/libcuda.so" } qw(lib64 lib targets/x86_64-linux/lib);
+my ($stub) = grep { -e } map { "$toolkit/$_/stubs/libcuda.so" }
+    qw(lib64 lib targets/x86_64-linux/lib);
 SKIP: {
     skip 'the toolkit has no stub', 1 unless $stub;
     $ENV{VW_CUDA_DRIVER} = $stub;

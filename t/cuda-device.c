@@ -56,7 +56,7 @@ static void fetch(rig *r, void *host, const void *device, size_t bytes)
         bail_out("%s", err.text);
 }
 
-/* ---- copies ---------------------------------------------------------------------------------- */
+/* ---- copies --------------------------------------------------------------------------------- */
 
 /* Larger than the whole ring, and reused as soon as the call is back. */
 static void test_staging(void)
@@ -111,7 +111,7 @@ static void test_downloads(void)
     close_rig(&r);
 }
 
-/* ---- order between streams ------------------------------------------------------------------- */
+/* ---- order between streams ------------------------------------------------------------------ */
 
 static void test_events(void)
 {
@@ -137,7 +137,7 @@ static void test_events(void)
     close_rig(&r);
 }
 
-/* ---- captures -------------------------------------------------------------------------------- */
+/* ---- captures ------------------------------------------------------------------------------- */
 
 static void test_capture(void)
 {
@@ -186,13 +186,14 @@ static void test_broken_capture(void)
     is_int(r.ops->alloc(r.self, 16, &buffer, &err), VW_E_DEVICE, "no memory within a capture");
     is_int(r.ops->synchronize(r.self, r.stream, &err), VW_E_DEVICE, "no waiting either");
     is_int(r.ops->capture_end(r.self, r.stream, &graph, &err), VW_E_DEVICE, "which broke it");
-    like(err.text, "ending a capture: the CUDA driver answers CUDA_ERROR_STREAM_CAPTURE_INVALIDATED",
-         "%s", err.text);
+    like(err.text,
+         "ending a capture: the CUDA driver answers CUDA_ERROR_STREAM_CAPTURE_INVALIDATED", "%s",
+         err.text);
     must(r.ops->synchronize(r.self, r.stream, &err), "and the stream goes on");
     close_rig(&r);
 }
 
-/* ---- many rows, many threads ----------------------------------------------------------------- */
+/* ---- many rows, many threads ---------------------------------------------------------------- */
 
 /* More rows than one launch of the sampler takes; row i can only draw token i mod V. */
 static void test_many_rows(void)
@@ -289,7 +290,7 @@ static void test_threads(void)
     close_rig(&r);
 }
 
-/* ---- refusals -------------------------------------------------------------------------------- */
+/* ---- refusals ------------------------------------------------------------------------------- */
 
 static void test_refusals(void)
 {

@@ -1,4 +1,5 @@
-/* cuda-driver.c - plugins/cuda/driver.c, and the simulated driver that the other cuda tests stand on.
+/* cuda-driver.c - plugins/cuda/driver.c, and the simulated driver that the other cuda tests stand
+ * on.
  *
  * The simulation is trusted only as far as it is shown to refuse: every kind of mistake that it
  * promises to find is made here once.
@@ -25,7 +26,7 @@ static const struct image {
 
 static vw_error err;
 
-/* ---- finding a driver ------------------------------------------------------------------------ */
+/* ---- finding a driver ----------------------------------------------------------------------- */
 
 static void test_probe(void)
 {
@@ -52,7 +53,7 @@ static void test_probe(void)
     free(real);
 }
 
-/* ---- a device with one buffer ---------------------------------------------------------------- */
+/* ---- a device with one buffer --------------------------------------------------------------- */
 
 typedef struct rig {
     vw_cuda cuda;
@@ -105,7 +106,7 @@ static void fetch(rig *r, float *values)
     is_int(finish(r), 0, "the stream ends well");
 }
 
-/* ---- launches -------------------------------------------------------------------------------- */
+/* ---- launches ------------------------------------------------------------------------------- */
 
 static void test_launch(void)
 {
@@ -151,8 +152,10 @@ static void test_modules(void)
         bail_out("%s", err.text);
     is_int(vw_cuda_load(&cuda, words(&no_image), names, 1, &module, &function, &err), VW_E_DEVICE,
            "what is no fat binary");
-    like(err.text, "loading the kernels for this device: the CUDA driver answers "
-         "CUDA_ERROR_INVALID_IMAGE", "%s", err.text);
+    like(err.text,
+         "loading the kernels for this device: the CUDA driver answers "
+         "CUDA_ERROR_INVALID_IMAGE",
+         "%s", err.text);
     is_int(vw_cuda_load(&cuda, words(&empty_image), names, 1, &module, &function, &err),
            VW_E_DEVICE, "a fat binary without the kernel");
     like(err.text, "vw_faulty: the CUDA driver answers CUDA_ERROR_NOT_FOUND", "%s", err.text);
@@ -160,7 +163,7 @@ static void test_modules(void)
     vw_cuda_close(&cuda);
 }
 
-/* ---- mistakes -------------------------------------------------------------------------------- */
+/* ---- mistakes ------------------------------------------------------------------------------- */
 
 static void test_faults(void)
 {

@@ -1,7 +1,7 @@
 #!/usr/bin/perl
-# cuda-engine.t - a whole model on the second device, under the simulated driver: the same tokens, and
-# the same logits but for rounding, as the processor gives; no model and no line of the engine knows
-# which of the two it runs on.
+# cuda-engine.t - a whole model on the second device, under the simulated driver: the same tokens,
+# and the same logits but for rounding, as the processor gives; no model and no line of the engine
+# knows which of the two it runs on.
 use strict;
 use warnings;
 use lib ($ENV{top_srcdir} // '.') . '/t/lib';
@@ -10,7 +10,8 @@ use Test::More;
 
 my $built = $ENV{top_builddir} // '.';
 my $driver = "$built/t/cuda-sim/.libs/libcuda.so";
-for my $file (map({ "$built/.libs/$_.so" } qw(device_cuda gemm_cuda_ref attention_cuda_ref)), $driver) {
+my @plugins = map { "$built/.libs/$_.so" } qw(device_cuda gemm_cuda_ref attention_cuda_ref);
+for my $file (@plugins, $driver) {
     plan skip_all => "built without CUDA: no $file" unless -e $file;
 }
 $ENV{VW_CUDA_DRIVER} = $driver;
@@ -45,13 +46,14 @@ my @want = @{ $prompts[0]{new} }[0 .. 7];
     local $ENV{VW_CUDA_SIM_ORDER} = 'backwards';
     is(tokens_of(\@cuda, @first), "@want", 'whatever the order of threads and blocks');
 }
-is(tokens_of(\@cuda, @first, '--set', 'engine.batch_tokens=3', '--set', 'kv.page_tokens=4'), "@want",
-   'fed three at a time, in small pages');
+my @small = ('--set', 'engine.batch_tokens=3', '--set', 'kv.page_tokens=4');
+is(tokens_of(\@cuda, @first, @small), "@want", 'fed three at a time, in small pages');
 my @drawn = (asked($prompts[1]), '-n', 12, '--temp', '0.9', '--top-k', '40', '--top-p', '0.9',
              '--min-p', '0.02', '--seed', '7');
 is(tokens_of(\@cuda, @drawn), tokens_of(\@cpu, @drawn), 'a seed draws the same tokens');
 my @penalised = (@drawn, '--repeat-penalty', '1.3');
-is(tokens_of(\@cuda, @penalised), tokens_of(\@cpu, @penalised), 'penalties visit the row and return');
+is(tokens_of(\@cuda, @penalised), tokens_of(\@cpu, @penalised),
+   'penalties visit the row and return');
 
 # Logits: rounding, no more.
 my @ids = @{ $prompts[2]{prompt_tokens} };
@@ -71,6 +73,6 @@ for my $how ([], ['--decode']) {
 }
 
 $ENV{VW_CUDA_SIM_MEMORY} = 1;
-fails(1, qr/^vishwamai: .*no memory for \d+ MiB \(\d+ bytes\) on CUDA device 0; \d+ of its 1 MiB are free$/,
-      'run', @cuda, @first);
+my $sentence = 'no memory for \d+ MiB \(\d+ bytes\) on CUDA device 0; \d+ of its 1 MiB are free';
+fails(1, qr/^vishwamai: .*$sentence$/, 'run', @cuda, @first);
 done_testing;

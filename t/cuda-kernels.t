@@ -2,8 +2,8 @@
 # cuda-kernels.t - what the compiler said of the kernels: every one is there for every device, and
 # none keeps anything in memory that belongs in registers.
 #
-# A stack frame or a spill makes a kernel slower by a factor that no result shows, so the build keeps
-# the report of ptxas beside each fat binary.
+# A stack frame or a spill makes a kernel slower by a factor that no result shows, so the build
+# keeps the report of ptxas beside each fat binary.
 use strict;
 use warnings;
 use Test::More;

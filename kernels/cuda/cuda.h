@@ -1,14 +1,14 @@
 /* cuda.h - the CUDA C++ that kernels here are written in, for the device's compiler and the host's.
  *
  * Every .cu is compiled twice: by nvcc for devices, and as plain C++ for t/cuda-sim, which runs it
- * on the processor, one fiber a thread, so that a kernel's logic is tested where there is no device.
- * So a kernel may use what both know:
+ * on the processor, one fiber a thread, so that a kernel's logic is tested where there is no
+ * device.  So a kernel may use what both know:
  *
  *   __global__ __device__ __shared__ __restrict__ __launch_bounds__; threadIdx blockIdx blockDim
  *   gridDim; __syncthreads __syncwarp __shfl_sync __shfl_xor_sync __shfl_up_sync __shfl_down_sync
  *   __ballot_sync __any_sync __all_sync; atomicAdd atomicMax atomicMin atomicCAS on int, unsigned,
- *   unsigned long long (and atomicAdd on float); __ldg; float2 float4 int2 int4 uint2 uint4 and their
- *   make_ functions; __float_as_uint and friends; __popc __clz __ffs; fminf fmaxf expf logf tanhf
+ *   unsigned long long (and atomicAdd on float); __ldg; float2 float4 int2 int4 uint2 uint4 and
+ *   their make_ functions; __float_as_uint and friends; __popc __clz __ffs; fminf fmaxf expf logf tanhf
  *   erff erfcf sqrtf rsqrtf rintf fabsf fmaf sincospif and their doubles; and what is below.
  *
  * Types of one .cu stand in an unnamed namespace: all files meet in one library of the simulation.

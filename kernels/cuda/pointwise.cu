@@ -1,14 +1,14 @@
 /* pointwise.cu - norms, rotation, softmax and the elementwise operations.
  *
  * All of them are bound by memory: what matters is that a warp reads 16 bytes a thread side by side
- * and that nothing is read twice from far away.  A row that must be seen whole belongs to one block;
- * elsewhere a block takes a chunk of a row.
+ * and that nothing is read twice from far away.  A row that must be seen whole belongs to one
+ * block; elsewhere a block takes a chunk of a row.
  */
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/pointwise.h"
 #include "kernels/cuda/reduce.h"
 
-/* ---- rows that are seen whole ------------------------------------------------------------------ */
+/* ---- rows that are seen whole --------------------------------------------------------------- */
 
 /* x + residual, kept in x; and the thread's part of the sum of squares. */
 __device__ static float add_and_square(float *x, const float *residual, int64_t n)
@@ -85,7 +85,7 @@ extern "C" __global__ void __launch_bounds__(1024) vw_softmax(const vw_softmax_a
         x[i] = x[i] / sum;
 }
 
-/* ---- rotation ---------------------------------------------------------------------------------- */
+/* ---- rotation ------------------------------------------------------------------------------- */
 
 /* The angle is a product in double, reduced to [-1, 1] half turns: at position 1000000 an f32 would
  * be off by a tenth.  One thread turns the same pair of every fourth head. */
@@ -110,7 +110,7 @@ extern "C" __global__ void vw_rope(const vw_rope_args a)
     }
 }
 
-/* ---- value by value ---------------------------------------------------------------------------- */
+/* ---- value by value ------------------------------------------------------------------------- */
 
 /* y = op(x, up), one chunk of one row. */
 template <class Op> __device__ static inline void each(const vw_each_args &a, Op op)
@@ -137,7 +137,8 @@ template <class Op> __device__ static inline void each(const vw_each_args &a, Op
         y[i] = op(x[i], up ? up[i] : 0.0f);
 }
 
-namespace {
+namespace
+{
 
 struct gelu_tanh {
     __device__ float operator()(float x) const
@@ -147,19 +148,31 @@ struct gelu_tanh {
 };
 
 struct gelu_erf {
-    __device__ float operator()(float x) const { return 0.5f * x * erfcf(-0.70710678118654752f * x); }
+    __device__ float operator()(float x) const
+    {
+        return 0.5f * x * erfcf(-0.70710678118654752f * x);
+    }
 };
 
 struct silu {
-    __device__ float operator()(float x) const { return x / (1.0f + expf(-x)); }
+    __device__ float operator()(float x) const
+    {
+        return x / (1.0f + expf(-x));
+    }
 };
 
 struct relu {
-    __device__ float operator()(float x) const { return x > 0 ? x : 0.0f; }
+    __device__ float operator()(float x) const
+    {
+        return x > 0 ? x : 0.0f;
+    }
 };
 
 struct nothing {
-    __device__ float operator()(float x) const { return x; }
+    __device__ float operator()(float x) const
+    {
+        return x;
+    }
 };
 
 } // namespace

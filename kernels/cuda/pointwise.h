@@ -1,8 +1,9 @@
 /* pointwise.h - what the host hands to each kernel of the pointwise set; read by C and by CUDA.
  *
- * Letters as in vishwamai/device.h: T rows, D values of a row; strides count values.  A kernel whose
- * work is cut into chunks of VW_CHUNK values of a row has `chunks' blocks a row, on the x axis alone.
- * `is_wide' says that every row begins at a multiple of 16 bytes, so that 4 values go at a time.
+ * Letters as in vishwamai/device.h: T rows, D values of a row; strides count values.  A kernel
+ * whose work is cut into chunks of VW_CHUNK values of a row has `chunks' blocks a row, on the x
+ * axis alone. `is_wide' says that every row begins at a multiple of 16 bytes, so that 4 values go
+ * at a time.
  */
 #ifndef KERNELS_CUDA_POINTWISE_H
 #define KERNELS_CUDA_POINTWISE_H

@@ -5,7 +5,7 @@
 #include "kernels/cuda/pointwise.h"
 #include "kernels/cuda/reduce.h"
 
-/* ---- gather and scatter ------------------------------------------------------------------------ */
+/* ---- gather and scatter --------------------------------------------------------------------- */
 
 extern "C" __global__ void vw_gather(const vw_gather_args a)
 {
@@ -31,7 +31,7 @@ extern "C" __global__ void vw_scatter_add(const vw_scatter_args a)
     }
 }
 
-/* ---- top-k ------------------------------------------------------------------------------------- */
+/* ---- top-k ---------------------------------------------------------------------------------- */
 
 /* One round a place: the first in the order that comes after the last one found. */
 extern "C" __global__ void __launch_bounds__(1024) vw_top_k(const vw_top_k_args a)
@@ -56,7 +56,7 @@ extern "C" __global__ void __launch_bounds__(1024) vw_top_k(const vw_top_k_args 
     }
 }
 
-/* ---- number formats ---------------------------------------------------------------------------- */
+/* ---- number formats ------------------------------------------------------------------------- */
 
 __device__ static inline float read_number(const void *x, int64_t i, int from)
 {

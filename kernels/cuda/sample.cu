@@ -4,15 +4,16 @@
  * "larger value first, then lower id", so each filter only has to find where it ends: the key of a
  * value, and how many of the tokens with that very value stay, the lowest ids first.  The key is
  * found two bits at a time, each time counting how many tokens, or how much weight, lie above three
- * candidates.  Weights are exp((x - max) / temperature), summed as integers of 2^-40, so that no sum
- * depends on its order and a draw is the same every time.
+ * candidates.  Weights are exp((x - max) / temperature), summed as integers of 2^-40, so that no
+ * sum depends on its order and a draw is the same every time.
  */
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/order.h"
 #include "kernels/cuda/pointwise.h"
 #include "kernels/cuda/reduce.h"
 
-namespace {
+namespace
+{
 
 typedef unsigned long long sum_t;
 
@@ -38,7 +39,7 @@ __device__ static inline sum_t add_up(sum_t v, block *b)
     return vw_block_reduce(v, vw_plus(), b->sums);
 }
 
-/* ---- weights ----------------------------------------------------------------------------------- */
+/* ---- weights -------------------------------------------------------------------------------- */
 
 __device__ static inline float weight_of(float x, float most, float factor)
 {
@@ -66,7 +67,7 @@ __device__ static float log_share(const float *x, int64_t n, float most, float c
     return (float)((double)chosen - (double)most - log(sum));
 }
 
-/* ---- where a filter ends ----------------------------------------------------------------------- */
+/* ---- where a filter ends -------------------------------------------------------------------- */
 
 /* The largest key such that the mass of all with that key or a larger one reaches `need`; *above is
  * the mass of the larger ones.  mass(i, key) is what token i counts; `extra` counts for `tie_key`,
@@ -113,8 +114,8 @@ __device__ static unsigned find_key(const float *x, int64_t n, Mass mass, unsign
 __device__ static cut cut_top_k(const float *x, int64_t n, int32_t top_k, block *b)
 {
     sum_t above;
-    unsigned key = find_key(x, n, [](int64_t, unsigned) { return (sum_t)1; }, 0, 0, (sum_t)top_k,
-                            &above, b);
+    unsigned key = find_key(
+        x, n, [](int64_t, unsigned) { return (sum_t)1; }, 0, 0, (sum_t)top_k, &above, b);
     return cut{key, (sum_t)top_k - above};
 }
 
@@ -136,7 +137,7 @@ __device__ static cut cut_top_p(const float *x, const float *w, int64_t n, float
     return cut{key, (need - above + one - 1) / one};
 }
 
-/* ---- the draw ---------------------------------------------------------------------------------- */
+/* ---- the draw ------------------------------------------------------------------------------- */
 
 struct segment { /* tokens [first, last) of one warp, a multiple of 32 from each other */
     int64_t first, last;
@@ -196,8 +197,8 @@ __device__ static void draw(const float *x, const float *w, int64_t n, cut c, fl
     int lane = (int)threadIdx.x % VW_WARP;
     sum_t ties = 0, sum = 0, counted;
     for (int64_t i = s.first; i < s.last; i += VW_WARP)
-        ties += (sum_t)__popc(__ballot_sync(
-            VW_FULL_WARP, i + lane < s.last && vw_key_of(x[i + lane]) == c.key));
+        ties += (sum_t)__popc(
+            __ballot_sync(VW_FULL_WARP, i + lane < s.last && vw_key_of(x[i + lane]) == c.key));
     sum_t ties_before = before_this_warp(ties, b);
     counted = ties_before;
     for (int64_t i = s.first; i < s.last; i += VW_WARP)
@@ -223,7 +224,8 @@ __device__ static void draw(const float *x, const float *w, int64_t n, cut c, fl
 
 } // namespace
 
-extern "C" __global__ void __launch_bounds__(1024) vw_sample(const __grid_constant__ vw_sample_args a)
+extern "C" __global__ void __launch_bounds__(1024)
+    vw_sample(const __grid_constant__ vw_sample_args a)
 {
     __shared__ block b;
     __shared__ int32_t token;

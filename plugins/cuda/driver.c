@@ -10,7 +10,7 @@
 
 static const char library_name[] = "libcuda.so.1";
 
-/* ---- words for errors ------------------------------------------------------------------------ */
+/* ---- words for errors ----------------------------------------------------------------------- */
 
 /* A broken driver may have no name even for its own code. */
 static void describe(const vw_cuda_api *api, CUresult result, char *text, size_t bytes)
@@ -38,7 +38,7 @@ vw_status vw_cuda_check(const vw_cuda *cuda, CUresult result, const char *what, 
                    "%s: the CUDA driver answers %s", what, text);
 }
 
-/* ---- the library ----------------------------------------------------------------------------- */
+/* ---- the library ---------------------------------------------------------------------------- */
 
 static const char *driver_path(void)
 {
@@ -52,7 +52,7 @@ static vw_status find_functions(vw_cuda *cuda, vw_error *err)
         const char *name;
         size_t offset;
     } functions[] = {
-#define VW_CUDA_TEXT(text) #text
+#define VW_CUDA_TEXT(text)      #text
 #define VW_CUDA_ENTRY(function) {VW_CUDA_TEXT(function), offsetof(vw_cuda_api, function)},
         VW_CUDA_FUNCTIONS(VW_CUDA_ENTRY)
 #undef VW_CUDA_ENTRY
@@ -116,7 +116,7 @@ int32_t vw_cuda_probe(char *why, size_t why_bytes)
     return st ? 0 : 200;
 }
 
-/* ---- a device -------------------------------------------------------------------------------- */
+/* ---- a device ------------------------------------------------------------------------------- */
 
 static vw_status read_attributes(vw_cuda *cuda, vw_error *err)
 {
@@ -202,7 +202,8 @@ vw_status vw_cuda_open_beside(vw_cuda *cuda, const vw_host *host, const vw_compo
     if (strcmp(c->plugin->name, "cuda") != 0)
         return vw_fail(err, VW_E_CONFIG,
                        "this component runs on device/cuda, but the device is %s; set [device] "
-                       "plugin = cuda", c->plugin->name);
+                       "plugin = cuda",
+                       c->plugin->name);
     const vw_device_ops *ops = c->ops;
     vw_stream *stream;
     int ordinal = 0;
@@ -233,7 +234,7 @@ vw_status vw_cuda_enter(const vw_cuda *cuda, vw_error *err)
                          err);
 }
 
-/* ---- kernels --------------------------------------------------------------------------------- */
+/* ---- kernels -------------------------------------------------------------------------------- */
 
 vw_status vw_cuda_load(const vw_cuda *cuda, const unsigned long long *fatbin,
                        const char *const *names, int n, CUmodule *module, CUfunction *functions,
@@ -295,7 +296,8 @@ vw_status vw_cuda_launch(const vw_cuda *cuda, vw_stream *stream, CUfunction func
         return st;
     CUresult result = cuda->api.cuLaunchKernel(
         function, (unsigned)shape->grid_x, (unsigned)y, (unsigned)z, (unsigned)shape->block_x,
-        shape->block_y ? (unsigned)shape->block_y : 1, shape->block_z ? (unsigned)shape->block_z : 1,
-        (unsigned)shape->shared_bytes, (CUstream)stream, NULL, extra);
+        shape->block_y ? (unsigned)shape->block_y : 1,
+        shape->block_z ? (unsigned)shape->block_z : 1, (unsigned)shape->shared_bytes,
+        (CUstream)stream, NULL, extra);
     return vw_cuda_check(cuda, result, what, err);
 }

@@ -1,10 +1,10 @@
-/* driver.h - the one way to an NVIDIA device: libcuda, opened at run time, and kernels carried along.
+/* driver.h - the one way to an NVIDIA device: libcuda, opened at run time, and kernels in a plugin.
  *
  * A component for such a device is plain C.  It links neither libcuda nor the CUDA runtime, so it
- * loads anywhere, and its probe says in a sentence why it cannot run here.  Its kernels are compiled
- * by nvcc into a fat binary (machine code and PTX), which the build turns into a C array.  driver.c
- * is compiled into every such plugin; what they share at run time is the device's primary context,
- * so memory, streams and events of one plugin are good in all of them.
+ * loads anywhere, and its probe says in a sentence why it cannot run here.  Its kernels are
+ * compiled by nvcc into a fat binary (machine code and PTX), which the build turns into a C array.
+ * driver.c is compiled into every such plugin; what they share at run time is the device's primary
+ * context, so memory, streams and events of one plugin are good in all of them.
  *
  * A vw_stream of device/cuda IS a CUstream and a vw_event IS a CUevent; a vw_buffer's `data` is a
  * CUdeviceptr.  A host function that is called from any thread begins with vw_cuda_enter().
@@ -28,10 +28,10 @@
  *          gemm_mine_la_LIBADD = $(PLUGIN_LIBS)
  *          gemm_mine_la_LDFLAGS = -module $(PLUGIN_LDFLAGS)
  *
- *   4. In the plugin: `extern const unsigned long long vw_fatbin_NAME[];' (a `-' in NAME becomes `_'),
- *      vw_cuda_load() in open, vw_cuda_launch() in the operations.
- *   5. For the tests without a device: t/cuda-sim/NAME.cc, three lines as in t/cuda-sim/pointwise.cc,
- *      and its name in t/cuda-sim/local.mk.
+ *   4. In the plugin: `extern const unsigned long long vw_fatbin_NAME[];' (a `-' in NAME becomes
+ *      `_'), vw_cuda_load() in open, vw_cuda_launch() in the operations.
+ *   5. For the tests without a device: t/cuda-sim/NAME.cc, a few lines as in pointwise.cc beside
+ *      it, and its name in t/cuda-sim/local.mk.
  *
  * VW_CUDA_DRIVER=FILE in the environment names another library than libcuda.so.1: for tests, which
  * put a simulated driver there.
@@ -147,8 +147,8 @@ typedef struct vw_cuda_shape {
     size_t shared_bytes;
 } vw_cuda_shape;
 
-/* Queue one kernel.  `args` is its one parameter and is copied.  grid_x = 0 is no work and succeeds.
- * `what` begins the sentence of an error ("rms_norm").  Enters the context. */
+/* Queue one kernel.  `args` is its one parameter and is copied.  grid_x = 0 is no work and
+ * succeeds. `what` begins the sentence of an error ("rms_norm").  Enters the context. */
 vw_status vw_cuda_launch(const vw_cuda *cuda, vw_stream *stream, CUfunction function,
                          const vw_cuda_shape *shape, const void *args, size_t args_bytes,
                          const char *what, vw_error *err);

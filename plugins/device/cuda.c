@@ -1,8 +1,9 @@
 /* cuda.c - device/cuda: an NVIDIA device through its driver; memory, streams, events, captures.
  *
- * The host cannot see the memory; everything is queued on a stream, which is the driver's own (as an
- * event is), so that other plugins queue their kernels between ours.  Copies are in cuda_staging.c,
- * the pointwise set in cuda_pointwise.c and cuda_rows.c, its kernels in kernels/cuda.
+ * The host cannot see the memory; everything is queued on a stream, which is the driver's own (as
+ * an event is), so that other plugins queue their kernels between ours.  Copies are in
+ * cuda_staging.c, the pointwise set in cuda_pointwise.c and cuda_rows.c, its kernels in
+ * kernels/cuda.
  */
 #include "plugins/device/cuda.h"
 
@@ -27,15 +28,16 @@ static vw_status check(const cuda_device *dev, CUresult result, const char *what
     return vw_cuda_check(&dev->cuda, result, what, err);
 }
 
-/* ---- memory ---------------------------------------------------------------------------------- */
+/* ---- memory --------------------------------------------------------------------------------- */
 
 static vw_status no_memory(const cuda_device *dev, size_t bytes, vw_error *err)
 {
     size_t free_bytes = 0, total = 0;
     dev->cuda.api.cuMemGetInfo(&free_bytes, &total);
-    return vw_fail(err, VW_E_NOMEM,
-                   "no memory for %zu MiB (%zu bytes) on CUDA device %d; %zu of its %zu MiB are free",
-                   bytes >> 20, bytes, dev->cuda.ordinal, free_bytes >> 20, total >> 20);
+    return vw_fail(
+        err, VW_E_NOMEM,
+        "no memory for %zu MiB (%zu bytes) on CUDA device %d; %zu of its %zu MiB are free",
+        bytes >> 20, bytes, dev->cuda.ordinal, free_bytes >> 20, total >> 20);
 }
 
 static vw_status cuda_alloc(void *self, size_t bytes, vw_buffer *buffer, vw_error *err)
@@ -97,13 +99,12 @@ static vw_status cuda_fill(void *self, vw_stream *s, void *to, uint8_t value, si
     vw_status st = bytes ? vw_cuda_enter(&dev->cuda, err) : VW_OK;
     if (st || !bytes)
         return st;
-    return check(dev,
-                 dev->cuda.api.cuMemsetD8Async((CUdeviceptr)(uintptr_t)to, value, bytes,
-                                               (CUstream)s),
-                 "fill", err);
+    return check(
+        dev, dev->cuda.api.cuMemsetD8Async((CUdeviceptr)(uintptr_t)to, value, bytes, (CUstream)s),
+        "fill", err);
 }
 
-/* ---- streams and events ---------------------------------------------------------------------- */
+/* ---- streams and events --------------------------------------------------------------------- */
 
 static vw_status cuda_stream_new(void *self, vw_stream **stream, vw_error *err)
 {
@@ -111,8 +112,8 @@ static vw_status cuda_stream_new(void *self, vw_stream **stream, vw_error *err)
     CUstream s = NULL;
     vw_status st = vw_cuda_enter(&dev->cuda, err);
     if (!st)
-        st = check(dev, dev->cuda.api.cuStreamCreate(&s, CU_STREAM_NON_BLOCKING),
-                   "making a stream", err);
+        st = check(dev, dev->cuda.api.cuStreamCreate(&s, CU_STREAM_NON_BLOCKING), "making a stream",
+                   err);
     if (!st)
         *stream = (vw_stream *)s;
     return st;
@@ -141,17 +142,18 @@ static vw_status cuda_event_record(void *self, vw_event *event, vw_stream *strea
 {
     const cuda_device *dev = self;
     vw_status st = vw_cuda_enter(&dev->cuda, err);
-    return st ? st : check(dev, dev->cuda.api.cuEventRecord((CUevent)event, (CUstream)stream),
-                           "recording an event", err);
+    return st ? st
+              : check(dev, dev->cuda.api.cuEventRecord((CUevent)event, (CUstream)stream),
+                      "recording an event", err);
 }
 
 static vw_status cuda_event_wait(void *self, vw_event *event, vw_stream *stream, vw_error *err)
 {
     const cuda_device *dev = self;
     vw_status st = vw_cuda_enter(&dev->cuda, err);
-    return st ? st : check(dev,
-                           dev->cuda.api.cuStreamWaitEvent((CUstream)stream, (CUevent)event, 0),
-                           "waiting for an event", err);
+    return st ? st
+              : check(dev, dev->cuda.api.cuStreamWaitEvent((CUstream)stream, (CUevent)event, 0),
+                      "waiting for an event", err);
 }
 
 static vw_status cuda_event_seconds(void *self, vw_event *from, vw_event *to, double *seconds,
@@ -172,16 +174,17 @@ static vw_status cuda_event_seconds(void *self, vw_event *from, vw_event *to, do
     return st;
 }
 
-/* ---- captures -------------------------------------------------------------------------------- */
+/* ---- captures ------------------------------------------------------------------------------- */
 
 static vw_status cuda_capture_begin(void *self, vw_stream *stream, vw_error *err)
 {
     const cuda_device *dev = self;
     vw_status st = vw_cuda_enter(&dev->cuda, err);
-    return st ? st : check(dev,
-                           dev->cuda.api.cuStreamBeginCapture((CUstream)stream,
-                                                              CU_STREAM_CAPTURE_MODE_THREAD_LOCAL),
-                           "beginning a capture", err);
+    return st ? st
+              : check(dev,
+                      dev->cuda.api.cuStreamBeginCapture((CUstream)stream,
+                                                         CU_STREAM_CAPTURE_MODE_THREAD_LOCAL),
+                      "beginning a capture", err);
 }
 
 static vw_status cuda_capture_end(void *self, vw_stream *stream, void **graph, vw_error *err)
@@ -207,8 +210,9 @@ static vw_status cuda_graph_launch(void *self, void *graph, vw_stream *stream, v
 {
     const cuda_device *dev = self;
     vw_status st = vw_cuda_enter(&dev->cuda, err);
-    return st ? st : check(dev, dev->cuda.api.cuGraphLaunch(graph, (CUstream)stream),
-                           "launching a graph", err);
+    return st ? st
+              : check(dev, dev->cuda.api.cuGraphLaunch(graph, (CUstream)stream),
+                      "launching a graph", err);
 }
 
 static void cuda_graph_free(void *self, void *graph)
@@ -218,7 +222,7 @@ static void cuda_graph_free(void *self, void *graph)
         dev->cuda.api.cuGraphExecDestroy(graph);
 }
 
-/* ---- kernels --------------------------------------------------------------------------------- */
+/* ---- kernels -------------------------------------------------------------------------------- */
 
 static const struct {
     const unsigned long long *fatbin;
@@ -231,18 +235,12 @@ static const struct {
 };
 
 static const char *const kernel_names[CUDA_KERNELS] = {
-    [CUDA_RMS_NORM] = "vw_rms_norm",
-    [CUDA_SOFTMAX] = "vw_softmax",
-    [CUDA_ROPE] = "vw_rope",
-    [CUDA_GATE] = "vw_gate",
-    [CUDA_AXPBY] = "vw_axpby",
-    [CUDA_SOFTCAP] = "vw_softcap",
-    [CUDA_GATHER] = "vw_gather",
-    [CUDA_SCATTER_ADD] = "vw_scatter_add",
-    [CUDA_TOP_K] = "vw_top_k",
-    [CUDA_CONVERT] = "vw_convert",
-    [CUDA_QUANTISE] = "vw_quantise",
-    [CUDA_DEQUANTISE] = "vw_dequantise",
+    [CUDA_RMS_NORM] = "vw_rms_norm", [CUDA_SOFTMAX] = "vw_softmax",
+    [CUDA_ROPE] = "vw_rope",         [CUDA_GATE] = "vw_gate",
+    [CUDA_AXPBY] = "vw_axpby",       [CUDA_SOFTCAP] = "vw_softcap",
+    [CUDA_GATHER] = "vw_gather",     [CUDA_SCATTER_ADD] = "vw_scatter_add",
+    [CUDA_TOP_K] = "vw_top_k",       [CUDA_CONVERT] = "vw_convert",
+    [CUDA_QUANTISE] = "vw_quantise", [CUDA_DEQUANTISE] = "vw_dequantise",
     [CUDA_SAMPLE] = "vw_sample",
 };
 
@@ -265,7 +263,7 @@ vw_status cuda_launch(const cuda_device *dev, vw_stream *s, cuda_kernel kernel, 
     return vw_cuda_launch(&dev->cuda, s, dev->kernels[kernel], &shape, args, args_bytes, what, err);
 }
 
-/* ---- what it is ------------------------------------------------------------------------------ */
+/* ---- what it is ----------------------------------------------------------------------------- */
 
 static vw_status cuda_info(void *self, vw_device_info *info, vw_error *err)
 {

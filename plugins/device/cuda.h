@@ -30,10 +30,10 @@ enum { CUDA_MODULES = 3, STAGING_SLOTS = 8 };
 /* A piece of pinned memory on its way to the device or back. */
 typedef struct staging_slot {
     char *memory;
-    CUevent event;     /* reached when the device is done with it */
+    CUevent event; /* reached when the device is done with it */
     int is_busy;
-    CUstream stream;   /* the one that uses it */
-    void *to_host;     /* a download: where its bytes belong; NULL for an upload */
+    CUstream stream; /* the one that uses it */
+    void *to_host;   /* a download: where its bytes belong; NULL for an upload */
     size_t host_bytes;
 } staging_slot;
 

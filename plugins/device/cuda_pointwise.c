@@ -14,7 +14,7 @@ static int is_wide(const vw_tensor *t)
     return (uintptr_t)t->data % 16 == 0 && (t->shape[0] < 2 || t->stride[0] % 4 == 0);
 }
 
-/* ---- row by row ------------------------------------------------------------------------------ */
+/* ---- row by row ----------------------------------------------------------------------------- */
 
 vw_status cuda_rms_norm(void *self, vw_stream *s, vw_tensor x, vw_tensor residual, vw_tensor w,
                         float w_offset, float eps, vw_tensor y, vw_error *err)
@@ -31,9 +31,16 @@ vw_status cuda_rms_norm(void *self, vw_stream *s, vw_tensor x, vw_tensor residua
         return vw_fail(err, VW_E_INVALID, "rms_norm: w must be f32 [%lld], as wide as x",
                        (long long)n);
     vw_rms_norm_args args = {
-        .x = x.data, .residual = residual.data, .w = w.data, .y = y.data, .cols = n,
-        .x_stride = x.stride[0], .residual_stride = residual.stride[0], .y_stride = y.stride[0],
-        .w_offset = w_offset, .eps = eps,
+        .x = x.data,
+        .residual = residual.data,
+        .w = w.data,
+        .y = y.data,
+        .cols = n,
+        .x_stride = x.stride[0],
+        .residual_stride = residual.stride[0],
+        .y_stride = y.stride[0],
+        .w_offset = w_offset,
+        .eps = eps,
         .is_wide = n % 4 == 0 && is_wide(&x) && is_wide(&y) && (uintptr_t)w.data % 16 == 0 &&
                    (!residual.data || is_wide(&residual)),
     };
@@ -47,8 +54,8 @@ vw_status cuda_softmax(void *self, vw_stream *s, vw_tensor x, vw_error *err)
     if (st)
         return st;
     vw_softmax_args args = {x.data, x.shape[1], x.stride[0]};
-    return cuda_launch(self, s, CUDA_SOFTMAX, x.shape[1] ? x.shape[0] : 0,
-                       cuda_threads(x.shape[1]), &args, sizeof args, "softmax", err);
+    return cuda_launch(self, s, CUDA_SOFTMAX, x.shape[1] ? x.shape[0] : 0, cuda_threads(x.shape[1]),
+                       &args, sizeof args, "softmax", err);
 }
 
 vw_status cuda_rope(void *self, vw_stream *s, vw_tensor x, const int32_t *positions,
@@ -62,15 +69,23 @@ vw_status cuda_rope(void *self, vw_stream *s, vw_tensor x, const int32_t *positi
         return st;
     uint32_t chunks = ((uint32_t)r->dims / 2 + VW_TURN_PAIRS - 1) / VW_TURN_PAIRS;
     vw_rope_args args = {
-        .x = x.data, .positions = positions, .inv_freq = r->inv_freq, .stride = x.stride[0],
-        .heads = r->heads, .head_dim = r->head_dim, .first = r->first, .dims = r->dims,
-        .is_pairs = r->pairing == VW_ROPE_PAIRS, .chunks = chunks, .scale = r->scale,
+        .x = x.data,
+        .positions = positions,
+        .inv_freq = r->inv_freq,
+        .stride = x.stride[0],
+        .heads = r->heads,
+        .head_dim = r->head_dim,
+        .first = r->first,
+        .dims = r->dims,
+        .is_pairs = r->pairing == VW_ROPE_PAIRS,
+        .chunks = chunks,
+        .scale = r->scale,
     };
     return cuda_launch(self, s, CUDA_ROPE, x.shape[0] * chunks, VW_TURN_PAIRS, &args, sizeof args,
                        "rope", err);
 }
 
-/* ---- value by value -------------------------------------------------------------------------- */
+/* ---- value by value ------------------------------------------------------------------------- */
 
 static int is_dense(const vw_tensor *t)
 {

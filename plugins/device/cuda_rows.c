@@ -3,7 +3,7 @@
  */
 #include "plugins/device/cuda.h"
 
-/* ---- gather and scatter ---------------------------------------------------------------------- */
+/* ---- gather and scatter --------------------------------------------------------------------- */
 
 vw_status cuda_gather(void *self, vw_stream *s, vw_tensor x, const int32_t *rows, vw_tensor y,
                       vw_error *err)
@@ -14,8 +14,14 @@ vw_status cuda_gather(void *self, vw_stream *s, vw_tensor x, const int32_t *rows
     if (st)
         return st;
     vw_gather_args args = {
-        .x = x.data, .rows = rows, .y = y.data, .cols = x.shape[1], .x_rows = x.shape[0],
-        .x_stride = x.stride[0], .y_stride = y.stride[0], .chunks = cuda_chunks(x.shape[1]),
+        .x = x.data,
+        .rows = rows,
+        .y = y.data,
+        .cols = x.shape[1],
+        .x_rows = x.shape[0],
+        .x_stride = x.stride[0],
+        .y_stride = y.stride[0],
+        .chunks = cuda_chunks(x.shape[1]),
     };
     return cuda_launch(self, s, CUDA_GATHER, y.shape[0] * args.chunks, VW_CHUNK_THREADS, &args,
                        sizeof args, "gather", err);
@@ -30,15 +36,21 @@ vw_status cuda_scatter_add(void *self, vw_stream *s, vw_tensor x, const int32_t 
     if (st)
         return st;
     vw_scatter_args args = {
-        .x = x.data, .weight = weight, .rows = rows, .y = y.data, .cols = x.shape[1],
-        .n = x.shape[0], .x_stride = x.stride[0], .y_stride = y.stride[0],
+        .x = x.data,
+        .weight = weight,
+        .rows = rows,
+        .y = y.data,
+        .cols = x.shape[1],
+        .n = x.shape[0],
+        .x_stride = x.stride[0],
+        .y_stride = y.stride[0],
         .chunks = cuda_chunks(x.shape[1]),
     };
     return cuda_launch(self, s, CUDA_SCATTER_ADD, y.shape[0] * args.chunks, VW_CHUNK_THREADS, &args,
                        sizeof args, "scatter_add", err);
 }
 
-/* ---- top-k and sampling ---------------------------------------------------------------------- */
+/* ---- top-k and sampling --------------------------------------------------------------------- */
 
 vw_status cuda_top_k(void *self, vw_stream *s, vw_tensor x, int32_t k, vw_tensor values,
                      vw_tensor indices, vw_error *err)
@@ -54,9 +66,14 @@ vw_status cuda_top_k(void *self, vw_stream *s, vw_tensor x, int32_t k, vw_tensor
     if (st)
         return st;
     vw_top_k_args args = {
-        .x = x.data, .values = values.data, .indices = indices.data, .cols = x.shape[1],
-        .x_stride = x.stride[0], .values_stride = values.stride[0],
-        .indices_stride = indices.stride[0], .k = k,
+        .x = x.data,
+        .values = values.data,
+        .indices = indices.data,
+        .cols = x.shape[1],
+        .x_stride = x.stride[0],
+        .values_stride = values.stride[0],
+        .indices_stride = indices.stride[0],
+        .k = k,
     };
     return cuda_launch(self, s, CUDA_TOP_K, k ? x.shape[0] : 0, cuda_threads(x.shape[1]), &args,
                        sizeof args, "top_k", err);
@@ -87,15 +104,17 @@ vw_status cuda_sample(void *self, vw_stream *s, vw_tensor logits, const vw_sampl
         size_t skip = (size_t)first * sample_row_bytes(n);
         vw_sample_args args = {
             .logits = (const float *)logits.data + first * logits.stride[0],
-            .token = token + first, .logprob = logprob ? logprob + first : NULL,
-            .weights = (float *)(void *)((char *)workspace + skip), .cols = n,
+            .token = token + first,
+            .logprob = logprob ? logprob + first : NULL,
+            .weights = (float *)(void *)((char *)workspace + skip),
+            .cols = n,
             .stride = logits.stride[0],
             .weights_stride = (int64_t)(sample_row_bytes(n) / sizeof(float)),
         };
         for (int64_t i = 0; i < m; i++) {
             const vw_sample_desc *d = &desc[first + i];
-            args.rows[i] = (vw_sample_row){d->uniform, d->temperature, d->top_p, d->min_p,
-                                           d->top_k};
+            args.rows[i] =
+                (vw_sample_row){d->uniform, d->temperature, d->top_p, d->min_p, d->top_k};
         }
         st = cuda_launch(self, s, CUDA_SAMPLE, m, cuda_threads(n), &args, sizeof args, "sample",
                          err);
@@ -103,17 +122,23 @@ vw_status cuda_sample(void *self, vw_stream *s, vw_tensor logits, const vw_sampl
     return st;
 }
 
-/* ---- number formats -------------------------------------------------------------------------- */
+/* ---- number formats ------------------------------------------------------------------------- */
 
 static int number_of(vw_dtype dtype)
 {
     switch (dtype) {
-    case VW_F32: return VW_NUMBER_F32;
-    case VW_BF16: return VW_NUMBER_BF16;
-    case VW_F16: return VW_NUMBER_F16;
-    case VW_I8: return VW_NUMBER_I8;
-    case VW_E4M3: return VW_NUMBER_E4M3;
-    default: return -1;
+    case VW_F32:
+        return VW_NUMBER_F32;
+    case VW_BF16:
+        return VW_NUMBER_BF16;
+    case VW_F16:
+        return VW_NUMBER_F16;
+    case VW_I8:
+        return VW_NUMBER_I8;
+    case VW_E4M3:
+        return VW_NUMBER_E4M3;
+    default:
+        return -1;
     }
 }
 
@@ -158,8 +183,14 @@ vw_status cuda_convert(void *self, vw_stream *s, vw_tensor x, vw_tensor y, vw_te
     if (st)
         return st;
     vw_convert_args args = {
-        .x = x.data, .y = y.data, .cols = x.shape[1], .x_stride = x.stride[0],
-        .y_stride = y.stride[0], .chunks = cuda_chunks(x.shape[1]), .from = from, .to = to,
+        .x = x.data,
+        .y = y.data,
+        .cols = x.shape[1],
+        .x_stride = x.stride[0],
+        .y_stride = y.stride[0],
+        .chunks = cuda_chunks(x.shape[1]),
+        .from = from,
+        .to = to,
     };
     if (is_quantised(from) || is_quantised(to)) {
         st = scale_group(&args, x.shape[0], &scales, err);

@@ -2,15 +2,15 @@
  *
  * The device copies by itself only from and to memory that the driver has pinned.  Any other host
  * memory goes through a ring of slots: an upload is copied into a slot at once and travels later; a
- * download lands in a slot and is put where it belongs when its stream is synchronised, which is when
- * the caller may look.  So neither waits for the device unless the ring is full.  One lock guards the
- * ring: streams of different threads take turns.
+ * download lands in a slot and is put where it belongs when its stream is synchronised, which is
+ * when the caller may look.  So neither waits for the device unless the ring is full.  One lock
+ * guards the ring: streams of different threads take turns.
  */
 #include "plugins/device/cuda.h"
 
 enum { WORTH_SPLITTING = 1 << 20 }; /* bytes of one copy by the host */
 
-/* ---- the ring -------------------------------------------------------------------------------- */
+/* ---- the ring ------------------------------------------------------------------------------- */
 
 vw_status cuda_staging_open(cuda_device *dev, size_t bytes, vw_error *err)
 {
@@ -20,9 +20,9 @@ vw_status cuda_staging_open(cuda_device *dev, size_t bytes, vw_error *err)
     ring->slot_bytes = bytes / STAGING_SLOTS / 4096 * 4096;
     if (pthread_mutex_init(&ring->lock, NULL))
         return vw_fail(err, VW_E_NOMEM, "no memory for a lock");
-    vw_status st = vw_cuda_check(&dev->cuda,
-                                 api->cuMemHostAlloc(&memory, ring->slot_bytes * STAGING_SLOTS, 0),
-                                 "pinning host memory ([device.cuda] staging)", err);
+    vw_status st =
+        vw_cuda_check(&dev->cuda, api->cuMemHostAlloc(&memory, ring->slot_bytes * STAGING_SLOTS, 0),
+                      "pinning host memory ([device.cuda] staging)", err);
     ring->memory = memory;
     for (int i = 0; i < STAGING_SLOTS && !st; i++) {
         ring->slots[i].memory = ring->memory + (size_t)i * ring->slot_bytes;
@@ -107,7 +107,7 @@ static vw_status give(cuda_device *dev, staging_slot *slot, CUresult result, con
     return vw_cuda_check(&dev->cuda, result, what, err);
 }
 
-/* ---- copies ---------------------------------------------------------------------------------- */
+/* ---- copies --------------------------------------------------------------------------------- */
 
 static int is_pinned(const cuda_device *dev, const void *host)
 {
@@ -122,8 +122,8 @@ static vw_status refuse_capture(const cuda_device *dev, vw_stream *s, const char
                                 vw_error *err)
 {
     CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
-    vw_status st = vw_cuda_check(&dev->cuda,
-                                 dev->cuda.api.cuStreamIsCapturing((CUstream)s, &status), what, err);
+    vw_status st = vw_cuda_check(
+        &dev->cuda, dev->cuda.api.cuStreamIsCapturing((CUstream)s, &status), what, err);
     if (!st && status != CU_STREAM_CAPTURE_STATUS_NONE)
         st = vw_fail(err, VW_E_UNSUPPORTED,
                      "%s: a captured stream copies only from and to pinned host memory", what);
@@ -191,9 +191,10 @@ vw_status cuda_download(void *self, vw_stream *s, void *to_host, const void *fro
     return st;
 }
 
-/* ---- the end of a stream's work -------------------------------------------------------------- */
+/* ---- the end of a stream's work ------------------------------------------------------------- */
 
-/* Slots of a stream that has come to its end, oldest first; downloads reach the host or are dropped. */
+/* Slots of a stream that has come to its end, oldest first; downloads reach the host or are
+ * dropped. */
 static void settle(cuda_device *dev, vw_stream *s, int is_kept)
 {
     staging *ring = &dev->staging;

@@ -15,7 +15,7 @@
 
 #include "t/cuda-sim/kernel.h"
 
-/* ---- words ------------------------------------------------------------------------------------ */
+/* ---- words ---------------------------------------------------------------------------------- */
 
 #define __global__
 #define __device__
@@ -34,7 +34,7 @@
 #define gridDim sim_grid_size
 #define warpSize 32
 
-/* ---- vectors ---------------------------------------------------------------------------------- */
+/* ---- vectors -------------------------------------------------------------------------------- */
 
 #define SIM_VECTOR2(name, type)                                                                    \
     struct alignas(2 * sizeof(type)) name {                                                        \
@@ -64,7 +64,7 @@ SIM_VECTOR4(uchar4, unsigned char)
 #undef SIM_VECTOR2
 #undef SIM_VECTOR4
 
-/* ---- meetings --------------------------------------------------------------------------------- */
+/* ---- meetings ------------------------------------------------------------------------------- */
 
 static inline void __syncthreads() { sim_barrier(); }
 static inline void __syncwarp(unsigned mask = 0xFFFFFFFFu) { sim_exchange(SIM_SYNC_WARP, mask, 0); }
@@ -129,7 +129,7 @@ static inline int __all_sync(unsigned mask, int predicate)
 static inline void __threadfence() {}
 static inline void __threadfence_block() {}
 
-/* ---- atomics: one thread runs at a time --------------------------------------------------------- */
+/* ---- atomics: one thread runs at a time ----------------------------------------------------- */
 
 template <class T> static inline T sim_swap(T *at, T value)
 {
@@ -152,7 +152,7 @@ SIM_ATOMICS(unsigned long long)
 #undef SIM_ATOMICS
 static inline float atomicAdd(float *at, float v) { return sim_swap(at, *at + v); }
 
-/* ---- numbers ---------------------------------------------------------------------------------- */
+/* ---- numbers -------------------------------------------------------------------------------- */
 
 template <class T> static inline T __ldg(const T *at) { return *at; }
 

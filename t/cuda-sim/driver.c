@@ -2,8 +2,8 @@
  *
  * It answers the functions of plugins/cuda/driver.h and nothing else, with the driver's own codes
  * where the caller is wrong: no current context, an unknown kernel, arguments of another size, a
- * launch or an address out of bounds, a call that a capture forbids.  What it refuses it explains in
- * a line on standard error.  streams.c has streams, events and graphs; queue.c runs the work.
+ * launch or an address out of bounds, a call that a capture forbids.  What it refuses it explains
+ * in a line on standard error.  streams.c has streams, events and graphs; queue.c runs the work.
  *
  *     VW_CUDA_SIM_DEVICES   how many devices there are (1)
  *     VW_CUDA_SIM_MEMORY    MiB of each (8192)
@@ -47,7 +47,7 @@ static struct CUctx_st contexts[MAX_DEVICES];
 static _Thread_local CUcontext current;
 static _Thread_local int n_captures; /* that this thread has begun and not ended */
 
-/* ---- every call -------------------------------------------------------------------------------- */
+/* ---- every call ----------------------------------------------------------------------------- */
 
 void sim_explain(const char *format, ...)
 {
@@ -106,7 +106,7 @@ void sim_captures(int n)
     n_captures += n;
 }
 
-/* ---- devices and contexts ---------------------------------------------------------------------- */
+/* ---- devices and contexts ------------------------------------------------------------------- */
 
 static int n_devices(void)
 {
@@ -119,8 +119,9 @@ CUresult cuInit(unsigned flags)
 {
     pthread_mutex_lock(&lock);
     is_started = n_devices() > 0;
-    return sim_end(flags ? CUDA_ERROR_INVALID_VALUE
-                         : is_started ? CUDA_SUCCESS : CUDA_ERROR_NO_DEVICE);
+    return sim_end(flags        ? CUDA_ERROR_INVALID_VALUE
+                   : is_started ? CUDA_SUCCESS
+                                : CUDA_ERROR_NO_DEVICE);
 }
 
 CUresult cuDriverGetVersion(int *version)
@@ -196,8 +197,8 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device)
  * After an error nothing could be given back. */
 static void close_context(CUcontext context)
 {
-    static const char *const names[SIM_LIVE_COUNT] = {"allocations", "pinned allocations", "streams",
-                                                      "events",      "modules",            "graphs"};
+    static const char *const names[SIM_LIVE_COUNT] = {
+        "allocations", "pinned allocations", "streams", "events", "modules", "graphs"};
     int is_clean = 1, device = (int)(context - contexts);
     if (!context->error)
         sim_run_all();
@@ -241,7 +242,7 @@ CUresult cuCtxGetDevice(CUdevice *device)
     return sim_end(result);
 }
 
-/* ---- memory ------------------------------------------------------------------------------------ */
+/* ---- memory --------------------------------------------------------------------------------- */
 
 CUresult cuMemGetInfo(size_t *free_bytes, size_t *total)
 {
@@ -319,9 +320,10 @@ CUresult cuPointerGetAttribute(void *data, CUpointer_attribute which, CUdevicept
     return sim_end(result);
 }
 
-/* ---- modules ----------------------------------------------------------------------------------- */
+/* ---- modules -------------------------------------------------------------------------------- */
 
-/* A fat binary begins with its magic number, a version, the header's size and the size of the rest. */
+/* A fat binary begins with its magic number, a version, the header's size and the size of the rest.
+ * */
 static size_t fatbin_bytes(const void *image)
 {
     struct {
@@ -431,16 +433,19 @@ CUresult cuLaunchKernel(CUfunction f, unsigned grid_x, unsigned grid_y, unsigned
                         unsigned block_x, unsigned block_y, unsigned block_z, unsigned shared_bytes,
                         CUstream stream, void **params, void **extra)
 {
-    sim_op op = {.kind = SIM_KERNEL_RUN, .grid = {grid_x, grid_y, grid_z},
-                 .block = {block_x, block_y, block_z}, .bytes = shared_bytes};
+    sim_op op = {.kind = SIM_KERNEL_RUN,
+                 .grid = {grid_x, grid_y, grid_z},
+                 .block = {block_x, block_y, block_z},
+                 .bytes = shared_bytes};
     CUresult result = sim_begin(SIM_CONTEXT);
-    if (!result && (!f || !sim_is_stream(stream) || f->device != stream->device ||
-                    f->device != sim_device()))
+    if (!result &&
+        (!f || !sim_is_stream(stream) || f->device != stream->device || f->device != sim_device()))
         result = CUDA_ERROR_INVALID_HANDLE;
     if (!result && (is_too_large(op.grid, op.block) || shared_bytes > (unsigned)f->shared_bytes)) {
         sim_explain("%s: a grid of %u x %u x %u blocks of %u x %u x %u threads with %u bytes of "
-                    "shared memory", f->kernel->name, grid_x, grid_y, grid_z, block_x, block_y,
-                    block_z, shared_bytes);
+                    "shared memory",
+                    f->kernel->name, grid_x, grid_y, grid_z, block_x, block_y, block_z,
+                    shared_bytes);
         result = CUDA_ERROR_INVALID_VALUE;
     }
     if (!result) {

@@ -1,4 +1,5 @@
-/* driver.h - what the files of the simulated driver share: how each of its functions begins and ends. */
+/* driver.h - what the files of the simulated driver share: how each of its functions begins and
+ * ends. */
 #ifndef CUDA_SIM_DRIVER_H
 #define CUDA_SIM_DRIVER_H
 

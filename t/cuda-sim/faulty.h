@@ -1,4 +1,5 @@
-/* faulty.h - kernels that a device would hang on or be corrupted by: what the simulation must refuse.
+/* faulty.h - kernels that a device would hang on or be corrupted by: what the simulation must
+ * refuse.
  */
 #ifndef CUDA_SIM_FAULTY_H
 #define CUDA_SIM_FAULTY_H

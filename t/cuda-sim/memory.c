@@ -43,7 +43,7 @@ size_t sim_memory_used(int device)
     return used;
 }
 
-/* ---- faults ------------------------------------------------------------------------------------ */
+/* ---- faults --------------------------------------------------------------------------------- */
 
 static const region *region_near(const char *at)
 {
@@ -84,7 +84,7 @@ static void watch_faults(void)
     sigaction(SIGBUS, &action, NULL);
 }
 
-/* ---- allocations ------------------------------------------------------------------------------- */
+/* ---- allocations ---------------------------------------------------------------------------- */
 
 static region *new_region(int device, size_t bytes)
 {
@@ -93,8 +93,8 @@ static region *new_region(int device, size_t bytes)
     if (!r)
         return NULL;
     r->map_bytes = (room + page - 1) / page * page;
-    r->map = mmap(NULL, r->map_bytes + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                  -1, 0);
+    r->map =
+        mmap(NULL, r->map_bytes + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (r->map == MAP_FAILED) {
         free(r);
         return NULL;

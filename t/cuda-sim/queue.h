@@ -1,8 +1,8 @@
 /* queue.h - streams, events and graphs of the simulated driver: work waits until somebody needs it.
  *
- * A device may run queued work at any time between the call and the synchronisation.  Here it always
- * runs at the last moment: host memory that is reused too early, or a result that is read too soon,
- * gives a wrong value every time.
+ * A device may run queued work at any time between the call and the synchronisation.  Here it
+ * always runs at the last moment: host memory that is reused too early, or a result that is read
+ * too soon, gives a wrong value every time.
  */
 #ifndef CUDA_SIM_QUEUE_H
 #define CUDA_SIM_QUEUE_H
@@ -38,8 +38,8 @@ struct CUgraphExec_st {
 struct CUstream_st {
     int device;
     sim_op *first, **last;
-    CUgraph graph;     /* not NULL while it captures */
-    int is_invalid;    /* the capture was broken */
+    CUgraph graph;  /* not NULL while it captures */
+    int is_invalid; /* the capture was broken */
     struct CUstream_st *next;
 };
 

@@ -27,7 +27,7 @@ enum {
 
 sim_dim sim_thread_index, sim_block_index, sim_block_size, sim_grid_size;
 
-/* ---- kernels ----------------------------------------------------------------------------------- */
+/* ---- kernels -------------------------------------------------------------------------------- */
 
 static sim_kernel *kernels;
 
@@ -45,7 +45,7 @@ const sim_kernel *sim_find_kernel(const char *name)
     return k;
 }
 
-/* ---- the block that runs ------------------------------------------------------------------------ */
+/* ---- the block that runs -------------------------------------------------------------------- */
 
 typedef struct group { /* threads that meet: a block, or the lanes of a mask */
     uint32_t mask;
@@ -100,7 +100,7 @@ void *sim_dynamic_shared(void)
     return now.shared + now.shared_room - now.shared_bytes;
 }
 
-/* ---- failing ----------------------------------------------------------------------------------- */
+/* ---- failing -------------------------------------------------------------------------------- */
 
 static void say(const char *text)
 {
@@ -145,7 +145,7 @@ static void say_stuck(void)
     }
 }
 
-/* ---- threads ----------------------------------------------------------------------------------- */
+/* ---- threads -------------------------------------------------------------------------------- */
 
 /* What a fiber does: begin threads until none is left. */
 static void run_threads(void *arg)
@@ -204,7 +204,7 @@ static void wait_for(const group *g, unsigned generation)
     sim_fiber_switch(self->fiber, sim_fiber_main());
 }
 
-/* ---- meetings ---------------------------------------------------------------------------------- */
+/* ---- meetings ------------------------------------------------------------------------------- */
 
 void sim_barrier(void)
 {
@@ -254,7 +254,7 @@ const uint64_t *sim_exchange(sim_meeting what, uint32_t mask, uint64_t value)
     return g->values[generation % 2];
 }
 
-/* ---- launches ---------------------------------------------------------------------------------- */
+/* ---- launches ------------------------------------------------------------------------------- */
 
 /* Where device.h puts __shared__ arrays; the linker gives its ends. */
 static char anchor __attribute__((section("sim_shared"), used));
@@ -268,8 +268,8 @@ static int reserve_shared(size_t bytes)
     now.shared_bytes = (bytes + 15) / 16 * 16;
     if (now.shared)
         return now.shared_bytes <= room ? 0 : -1;
-    char *memory = mmap(NULL, room + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-                        0);
+    char *memory =
+        mmap(NULL, room + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
         return -1;
     mprotect(memory + room, page, PROT_NONE);

@@ -5,8 +5,8 @@
  * waits costs a function call.  Everything here is used under the driver's one lock.
  *
  * What is refused, where a device would hang or give nonsense: a barrier that some threads never
- * reach, a warp exchange whose mask names a lane that does not come or comes with another operation,
- * reading a lane that takes no part, and an access outside of the device's memory.
+ * reach, a warp exchange whose mask names a lane that does not come or comes with another
+ * operation, reading a lane that takes no part, and an access outside of the device's memory.
  */
 #ifndef CUDA_SIM_RUN_H
 #define CUDA_SIM_RUN_H
@@ -43,13 +43,9 @@ int sim_launch(const sim_kernel *kernel, sim_dim grid, sim_dim block, size_t sha
 /* Is a kernel's thread running right now? */
 int sim_is_running(void);
 
-/* ---- what kernels call, through device.h ------------------------------------------------------- */
+/* ---- what kernels call, through device.h ---------------------------------------------------- */
 
-typedef enum sim_meeting {
-    SIM_SYNC_WARP = 1,
-    SIM_SHUFFLE,
-    SIM_VOTE
-} sim_meeting;
+typedef enum sim_meeting { SIM_SYNC_WARP = 1, SIM_SHUFFLE, SIM_VOTE } sim_meeting;
 
 void sim_barrier(void);
 

@@ -6,7 +6,7 @@
 
 #include "t/cuda-sim/memory.h"
 
-/* ---- streams ----------------------------------------------------------------------------------- */
+/* ---- streams -------------------------------------------------------------------------------- */
 
 static CUresult begin_on(CUstream stream, int needs)
 {
@@ -70,7 +70,7 @@ CUresult cuStreamGetCtx(CUstream stream, CUcontext *context)
     return sim_end(result);
 }
 
-/* ---- copies ------------------------------------------------------------------------------------ */
+/* ---- copies --------------------------------------------------------------------------------- */
 
 static int is_inside(CUdeviceptr at, size_t bytes)
 {
@@ -85,11 +85,12 @@ static CUresult enqueue_copy(CUstream stream, void *to, const void *from, size_t
 {
     sim_op op = {.kind = SIM_COPY, .to = to, .from = from, .bytes = bytes};
     CUresult result = begin_on(stream, 0);
-    if (!result && bytes && ((is_to_device && !is_inside((CUdeviceptr)to, bytes)) ||
-                             (is_from_device && !is_inside((CUdeviceptr)from, bytes))))
+    if (!result && bytes &&
+        ((is_to_device && !is_inside((CUdeviceptr)to, bytes)) ||
+         (is_from_device && !is_inside((CUdeviceptr)from, bytes))))
         result = CUDA_ERROR_INVALID_VALUE;
-    if (!result && stream->graph && ((!is_to_device && !sim_pinned_has(to)) ||
-                                     (!is_from_device && !sim_pinned_has(from)))) {
+    if (!result && stream->graph &&
+        ((!is_to_device && !sim_pinned_has(to)) || (!is_from_device && !sim_pinned_has(from)))) {
         sim_explain("a captured copy from or to memory that is not pinned");
         result = CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
     }
@@ -124,7 +125,7 @@ CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t bytes, CUst
     return sim_end(result);
 }
 
-/* ---- events ------------------------------------------------------------------------------------ */
+/* ---- events --------------------------------------------------------------------------------- */
 
 CUresult cuEventCreate(CUevent *event, unsigned flags)
 {
@@ -219,7 +220,7 @@ CUresult cuEventElapsedTime(float *milliseconds, CUevent from, CUevent to)
     return sim_end(result);
 }
 
-/* ---- graphs ------------------------------------------------------------------------------------ */
+/* ---- graphs --------------------------------------------------------------------------------- */
 
 CUresult cuStreamBeginCapture(CUstream stream, CUstreamCaptureMode mode)
 {
@@ -300,13 +301,16 @@ CUresult cuGraphExecDestroy(CUgraphExec exec)
     return sim_end(result);
 }
 
-/* ---- errors ------------------------------------------------------------------------------------ */
+/* ---- errors --------------------------------------------------------------------------------- */
 
 static const struct {
     CUresult code;
     const char *name, *sentence;
 } errors[] = {
-#define ERROR(code, sentence) {code, #code, sentence}
+#define ERROR(code, sentence) \
+    {                         \
+        code, #code, sentence \
+    }
     ERROR(CUDA_SUCCESS, "no error"),
     ERROR(CUDA_ERROR_INVALID_VALUE, "invalid argument"),
     ERROR(CUDA_ERROR_OUT_OF_MEMORY, "out of memory"),
@@ -321,7 +325,8 @@ static const struct {
     ERROR(CUDA_ERROR_NOT_READY, "device not ready"),
     ERROR(CUDA_ERROR_ILLEGAL_ADDRESS, "an illegal memory access was encountered"),
     ERROR(CUDA_ERROR_LAUNCH_FAILED, "unspecified launch failure"),
-    ERROR(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "operation not permitted when stream is capturing"),
+    ERROR(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED,
+          "operation not permitted when stream is capturing"),
     ERROR(CUDA_ERROR_STREAM_CAPTURE_INVALIDATED, "operation failed due to a previous error during "
                                                  "capture"),
     ERROR(CUDA_ERROR_STREAM_CAPTURE_ISOLATION, "dependency created on uncaptured work in another "
