@@ -7,27 +7,11 @@
  * One output is the sum of two vectors of partial sums, even and odd steps, folded once at the end, in
  * the same order for each of the four streams and for any m.
  */
+#include "kernels/cpu/gemm-load.h"
 #include "kernels/cpu/gemm-tile.h"
-#include "kernels/cpu/simd.h"
 
-enum { STREAMS = 4, AHEAD = 1024 };
-
-VW_INLINE vf load(vw_dtype dtype, const char *p)
-{
-    switch (dtype) {
-    case VW_F32: return v_load((const float *)(const void *)p);
-    case VW_BF16: return v_load_bf16(p);
-    case VW_F16: return v_load_f16(p);
-    case VW_E4M3: return v_load_e4m3(p);
-    case VW_E5M2: return v_load_e5m2(p);
-    default: return v_load_s8(p);
-    }
-}
-
-VW_INLINE size_t bytes_of(vw_dtype dtype)
-{
-    return dtype == VW_F32 ? 4 : dtype == VW_BF16 || dtype == VW_F16 ? 2 : 1;
-}
+/* MOST rows of x at once: their sums, one vector of each, and one of weights fill the registers. */
+enum { STREAMS = 4, AHEAD = 1024, MOST = VW_GEMM_DOT_ROWS };
 
 /* The last values of a row, zeros behind them; nothing past the row is read. */
 VW_INLINE vf load_part(vw_dtype dtype, const char *p, int64_t n)
@@ -39,7 +23,7 @@ VW_INLINE vf load_part(vw_dtype dtype, const char *p, int64_t n)
 
 /* Partial sums of `rows` rows of weights with m rows of x over k values. */
 VW_INLINE void dot_run(vw_dtype dtype, const int rows, const int m, const char *const *w,
-                       const float *x, int64_t x_stride, int64_t k, vf sum[STREAMS][4])
+                       const float *x, int64_t x_stride, int64_t k, vf sum[STREAMS][MOST])
 {
     const size_t bytes = bytes_of(dtype);
     vf odd[STREAMS];
@@ -63,19 +47,18 @@ VW_INLINE void dot_run(vw_dtype dtype, const int rows, const int m, const char *
         }
     }
     for (; j + VL <= k; j += VL) {
-        vf v[STREAMS];
+        vf a[MOST];
+        VW_UNROLL
+        for (int i = 0; i < m; i++)
+            a[i] = v_load(x + i * x_stride + j);
         VW_UNROLL
         for (int r = 0; r < rows; r++) {
-            if (m > 1)
-                VW_PREFETCH(w[r] + (size_t)j * bytes + AHEAD);
-            v[r] = load(dtype, w[r] + (size_t)j * bytes);
-        }
-        VW_UNROLL
-        for (int i = 0; i < m; i++) {
-            vf a = v_load(x + i * x_stride + j);
+            const char *p = w[r] + (size_t)j * bytes;
+            vf v = load(dtype, p);
+            VW_PREFETCH(p + AHEAD);
             VW_UNROLL
-            for (int r = 0; r < rows; r++)
-                sum[r][i] = v_fma(v[r], a, sum[r][i]);
+            for (int i = 0; i < m; i++)
+                sum[r][i] = v_fma(v, a[i], sum[r][i]);
         }
     }
     for (int r = 0; j < k && r < rows; r++) {
@@ -88,30 +71,45 @@ VW_INLINE void dot_run(vw_dtype dtype, const int rows, const int m, const char *
         sum[r][0] = v_add(sum[r][0], odd[r]);
 }
 
+/* Scale group g of a row whose scales begin at `at`. */
+VW_INLINE float group_scale(const vw_gemm_source *w, int64_t at)
+{
+    return w->scale_dtype == VW_F32 ? ((const float *)w->scales)[at]
+                                    : (float)vw_dtype_get(w->scale_dtype, w->scales, (size_t)at);
+}
+
 /* `rows` outputs, the first of which is `first` and which are `apart`: c[i][r * apart]. */
 VW_INLINE void dot_rows(vw_dtype dtype, const int rows, const int m, const vw_gemm_source *w,
                         int64_t first, int64_t apart, const float *x, int64_t x_stride, float *c,
                         int64_t c_stride)
 {
     const size_t bytes = bytes_of(dtype);
-    int64_t group = w->scales ? w->scale_cols : w->k;
-    float total[STREAMS][4] = {{0}};
-    for (int64_t k = 0; k < w->k; k += group) {
-        const char *p[STREAMS];
-        vf sum[STREAMS][4];
-        for (int r = 0; r < rows; r++)
-            p[r] = (const char *)w->data +
-                   (size_t)((first + r * apart) * w->row_stride + k) * bytes;
+    int64_t group = w->scales ? w->scale_cols : w->k, scales[STREAMS];
+    vf total[STREAMS][MOST];
+    const char *p[STREAMS];
+    for (int r = 0; r < rows; r++) {
+        int64_t n = first + r * apart;
+        p[r] = (const char *)w->data + (size_t)(n * w->row_stride) * bytes;
+        scales[r] = w->scales ? n / w->scale_rows * w->scale_stride : 0;
+        for (int i = 0; i < m; i++)
+            total[r][i] = v_zero();
+    }
+    for (int64_t k = 0, g = 0; k < w->k; k += group, g++) {
+        vf sum[STREAMS][MOST];
         dot_run(dtype, rows, m, p, x + k, x_stride, w->k - k < group ? w->k - k : group, sum);
+        VW_UNROLL
         for (int r = 0; r < rows; r++) {
-            float scale = w->scales ? vw_ref_scale(w, first + r * apart, k) : 1.0f;
+            vf scale = v_set1(load_unit(dtype) *
+                              (w->scales ? group_scale(w, scales[r] + g) : 1.0f));
+            VW_UNROLL
             for (int i = 0; i < m; i++)
-                total[r][i] += scale * v_sum(sum[r][i]);
+                total[r][i] = v_fma(sum[r][i], scale, total[r][i]);
+            p[r] += (size_t)group * bytes;
         }
     }
     for (int r = 0; r < rows; r++)
         for (int i = 0; i < m; i++)
-            c[i * c_stride + r * apart] = total[r][i];
+            c[i * c_stride + r * apart] = v_sum(total[r][i]);
 }
 
 VW_INLINE void dot_range(vw_dtype dtype, const int m, const vw_gemm_source *w, int64_t first,
@@ -124,6 +122,13 @@ VW_INLINE void dot_range(vw_dtype dtype, const int m, const vw_gemm_source *w, i
         dot_rows(dtype, 1, m, w, first + r, 0, x, x_stride, c + r, c_stride);
 }
 
+#if VW_GEMM_DOT_ROWS == 4
+#define CASE_3(dtype)                                                                  \
+    case 3: dot_range(dtype, 3, w, first, n, x, x_stride, c, c_stride); break;
+#else
+#define CASE_3(dtype)
+#endif
+
 #define DOT(dtype)                                                                     \
     static void dot_##dtype(const vw_gemm_source *w, int64_t first, int64_t n, const float *x,  \
                             int64_t x_stride, int m, float *c, int64_t c_stride)       \
@@ -131,8 +136,8 @@ VW_INLINE void dot_range(vw_dtype dtype, const int m, const vw_gemm_source *w, i
         switch (m) {                                                                   \
         case 1: dot_range(dtype, 1, w, first, n, x, x_stride, c, c_stride); break;     \
         case 2: dot_range(dtype, 2, w, first, n, x, x_stride, c, c_stride); break;     \
-        case 3: dot_range(dtype, 3, w, first, n, x, x_stride, c, c_stride); break;     \
-        default: dot_range(dtype, 4, w, first, n, x, x_stride, c, c_stride);           \
+            CASE_3(dtype)                                                              \
+        default: dot_range(dtype, MOST, w, first, n, x, x_stride, c, c_stride);        \
         }                                                                              \
     }
 DOT(VW_F32)

@@ -4,28 +4,11 @@
  * and then used for all rows; the tiles know one format.  Stored [out, in], the outputs' rows are read
  * a vector at a time and transposed in registers; scales are applied on the way.
  */
+#include "kernels/cpu/gemm-load.h"
 #include "kernels/cpu/gemm-pack.h"
 #include "kernels/cpu/gemm-tile.h"
-#include "kernels/cpu/simd.h"
 
 enum { VECTORS = VW_GEMM_PANEL / VL };
-
-VW_INLINE vf load(vw_dtype dtype, const char *p)
-{
-    switch (dtype) {
-    case VW_F32: return v_load((const float *)(const void *)p);
-    case VW_BF16: return v_load_bf16(p);
-    case VW_F16: return v_load_f16(p);
-    case VW_E4M3: return v_load_e4m3(p);
-    case VW_E5M2: return v_load_e5m2(p);
-    default: return v_load_s8(p);
-    }
-}
-
-VW_INLINE size_t bytes_of(vw_dtype dtype)
-{
-    return dtype == VW_F32 ? 4 : dtype == VW_BF16 || dtype == VW_F16 ? 2 : 1;
-}
 
 /* Anything, one number at a time: odd scale groups, ragged ends, formats without a fast way. */
 static void expand_plain(const vw_gemm_source *w, int64_t n, int64_t n_end, int64_t first, int64_t k,
@@ -65,14 +48,15 @@ VW_INLINE void expand_rows(vw_dtype dtype, const vw_gemm_source *w, int64_t n, i
     size_t bytes = bytes_of(dtype), row_bytes = (size_t)w->row_stride * bytes;
     const char *data = (const char *)w->data + (size_t)n * row_bytes + (size_t)first * bytes;
     float scale[VW_GEMM_PANEL];
-    for (int i = 0; w->scales && i < VW_GEMM_PANEL; i++)
-        scale[i] = vw_ref_scale(w, n + i, first);
+    int is_scaled = w->scales || load_unit(dtype) != 1;
+    for (int i = 0; is_scaled && i < VW_GEMM_PANEL; i++)
+        scale[i] = load_unit(dtype) * vw_ref_scale(w, n + i, first);
     int64_t whole = k / VL * VL, line = 64 / (int64_t)bytes;
     for (int64_t from = 0; from < whole; from += line)
         for (int v = 0; v < VECTORS; v++)
             for (int64_t j = from; j < whole && j < from + line; j += VL)
                 expand_square(dtype, data + (size_t)(v * VL) * row_bytes + (size_t)j * bytes,
-                              row_bytes, w->scales ? scale + v * VL : NULL,
+                              row_bytes, is_scaled ? scale + v * VL : NULL,
                               out + j * VW_GEMM_PANEL + v * VL);
     if (whole < k)
         expand_plain(w, n, n + VW_GEMM_PANEL, first + whole, k - whole, out + whole * VW_GEMM_PANEL);
@@ -88,7 +72,8 @@ VW_INLINE void expand_columns(vw_dtype dtype, const vw_gemm_source *w, int64_t n
                            (size_t)((first + j) * w->row_stride + n) * bytes;
         VW_UNROLL
         for (int v = 0; v < VECTORS; v++)
-            v_store(out + j * VW_GEMM_PANEL + v * VL, load(dtype, data + (size_t)(v * VL) * bytes));
+            v_store(out + j * VW_GEMM_PANEL + v * VL,
+                    v_mul(load(dtype, data + (size_t)(v * VL) * bytes), v_set1(load_unit(dtype))));
     }
 }
 

@@ -32,6 +32,7 @@ const vw_gemm_kernels VW_ISA_NAME(vw_gemm_kernels) = {
     .name = TEXT(VW_ISA),
     .rows = VW_GEMM_TILE_ROWS,
     .panels = VW_GEMM_TILE_PANELS,
+    .dot_rows = VW_GEMM_DOT_ROWS,
     .s8_x_bytes = S8_X_BYTES,
     .tile = SHARED(vw_gemm_tiles),
     .tile_s8 = VW_ISA_NAME(vw_gemm_tiles_s8),

@@ -13,14 +13,17 @@
 #if defined(__AVX512F__) || defined(VW_EMULATE_AVX512)
 #define VW_GEMM_TILE_ROWS 14
 #define VW_GEMM_TILE_PANELS 2
+#define VW_GEMM_DOT_ROWS 4
 #define VW_GEMM_EACH_TILE VW_GEMM_TILES_14
 #elif defined(__AVX2__)
 #define VW_GEMM_TILE_ROWS 6
 #define VW_GEMM_TILE_PANELS 1
+#define VW_GEMM_DOT_ROWS 3
 #define VW_GEMM_EACH_TILE VW_GEMM_TILES_6
 #else
 #define VW_GEMM_TILE_ROWS 2
 #define VW_GEMM_TILE_PANELS 1
+#define VW_GEMM_DOT_ROWS 3
 #define VW_GEMM_EACH_TILE VW_GEMM_TILES_2
 #endif
 

@@ -165,8 +165,9 @@ void vw_gemm_prepare(const vw_gemm_job *job, int part, int n_parts)
 static void few_rows(const vw_gemm_job *job, const vw_gemm_operand *w, int64_t first, int64_t n,
                      float *sums)
 {
-    for (int64_t i = 0; i < job->m; i += 4) {
-        int m = (int)(job->m - i < 4 ? job->m - i : 4);
+    int most = is_row_path(job, w) ? job->kernels->dot_rows : 4, m;
+    for (int64_t i = 0; i < job->m; i += m) {
+        m = (int)(job->m - i < most ? job->m - i : most);
         const float *x = job->x + i * job->x_stride;
         if (is_row_path(job, w))
             job->kernels->dot(&w->source, first, n, x, job->x_stride, m, sums + i * CHUNK, CHUNK);

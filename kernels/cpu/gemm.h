@@ -119,6 +119,7 @@ typedef struct vw_gemm_tile {
 struct vw_gemm_kernels {
     const char *name;
     int rows, panels; /* of the largest tile */
+    int dot_rows;     /* rows of x that `dot` takes at once */
     int s8_x_bytes;   /* bytes of 4 quantised activations: 4 as u8, 8 as s16 */
 
     /* [rows - 1]: sums in f32. */
@@ -142,11 +143,11 @@ struct vw_gemm_kernels {
     void (*quantise)(const float *panel, int64_t k, int64_t scale_k, int64_t group, int is_kept,
                      void *codes, float *scales, int32_t *sums);
 
-    /* Row path: c[i][j] for n outputs of a weight stored [out, in], m <= 4 rows of x.  Output j is
+    /* Row path: c[i][j] for n outputs of a weight stored [out, in], m <= dot_rows.  Output j is
      * row `first + j`. */
     void (*dot)(const vw_gemm_source *w, int64_t first, int64_t n, const float *x,
                 int64_t x_stride, int m, float *c, int64_t c_stride);
-    /* A few rows of x against whole panels of a pack: c[i][16 * p + j]; the sums of the tiles. */
+    /* m <= 4 rows of x against whole panels of a pack: c[i][16 * p + j]; the sums of the tiles. */
     void (*stream)(const vw_gemm_operand *w, int64_t panel, int64_t n_panels, const float *x,
                    int64_t x_stride, int m, float *c, int64_t c_stride);
 

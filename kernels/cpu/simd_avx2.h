@@ -68,16 +68,15 @@ VW_INLINE vf v_load_e5m2(const void *p)
     __m128i h = _mm_cvtepu8_epi16(_mm_loadl_epi64((const __m128i *)p));
     return _mm256_cvtph_ps(_mm_slli_epi16(h, 8));
 }
-/* Sign and the seven other bits moved to their places in a half are the value * 2^-8, exactly. */
-VW_INLINE vf v_load_e4m3(const void *p)
+/* e4m3 values / 256: a code moved to the top of a half, its exponent one place down, is that, exactly,
+ * subnormals too; the two codes of NaN become all ones, which is a NaN. */
+VW_INLINE vf v_load_e4m3_256th(const void *p)
 {
-    __m128i c = _mm_cvtepu8_epi16(_mm_loadl_epi64((const __m128i *)p));
-    __m128i low = _mm_and_si128(c, _mm_set1_epi16(0x7F));
-    __m128i sign = _mm_slli_epi16(_mm_andnot_si128(_mm_set1_epi16(0x7F), c), 8);
-    __m128i nan = _mm_cmpeq_epi16(low, _mm_set1_epi16(0x7F));
-    __m128i half = _mm_or_si128(_mm_or_si128(sign, _mm_slli_epi16(low, 7)),
-                                _mm_and_si128(nan, _mm_set1_epi16(0x7E00)));
-    return _mm256_mul_ps(_mm256_cvtph_ps(half), _mm256_set1_ps(256.0f));
+    __m128i c = _mm_unpacklo_epi8(_mm_setzero_si128(), _mm_loadl_epi64((const __m128i *)p));
+    __m128i half = _mm_and_si128(_mm_srai_epi16(c, 1), _mm_set1_epi16((short)0xBF80));
+    __m128i most = _mm_set1_epi16(0x3F80);
+    __m128i nan = _mm_cmpeq_epi16(_mm_and_si128(half, most), most);
+    return _mm256_cvtph_ps(_mm_or_si128(half, nan));
 }
 /* 2 VL bf16 in pairs: the first and the second of each pair. */
 VW_INLINE vf v_bf16_first(vi a) { return v_bits(i_shl(a, 16)); }

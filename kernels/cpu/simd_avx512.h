@@ -85,16 +85,15 @@ VW_INLINE vf v_load_e5m2(const void *p)
     __m256i h = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)p));
     return _mm512_cvtph_ps(_mm256_slli_epi16(h, 8));
 }
-/* Sign and the seven other bits moved to their places in a half are the value * 2^-8, exactly. */
-VW_INLINE vf v_load_e4m3(const void *p)
+/* e4m3 values / 256: a code moved to the top of a half, its exponent one place down, is that, exactly,
+ * subnormals too; the two codes of NaN become all ones, which is a NaN. */
+VW_INLINE vf v_load_e4m3_256th(const void *p)
 {
-    __m256i c = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)p));
-    __m256i low = _mm256_and_si256(c, _mm256_set1_epi16(0x7F));
-    __m256i sign = _mm256_slli_epi16(_mm256_andnot_si256(_mm256_set1_epi16(0x7F), c), 8);
-    __m256i nan = _mm256_cmpeq_epi16(low, _mm256_set1_epi16(0x7F));
-    __m256i half = _mm256_or_si256(_mm256_or_si256(sign, _mm256_slli_epi16(low, 7)),
-                                   _mm256_and_si256(nan, _mm256_set1_epi16(0x7E00)));
-    return _mm512_mul_ps(_mm512_cvtph_ps(half), _mm512_set1_ps(256.0f));
+    __m256i c = _mm256_slli_epi16(_mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)p)), 8);
+    __m256i half = _mm256_and_si256(_mm256_srai_epi16(c, 1), _mm256_set1_epi16((short)0xBF80));
+    __m256i most = _mm256_set1_epi16(0x3F80);
+    __m256i nan = _mm256_cmpeq_epi16(_mm256_and_si256(half, most), most);
+    return _mm512_cvtph_ps(_mm256_or_si256(half, nan));
 }
 /* 2 VL bf16 in pairs: the first and the second of each pair. */
 VW_INLINE vf v_bf16_first(vi a) { return v_bits(i_shl(a, 16)); }

@@ -92,11 +92,12 @@ VW_INLINE vf v_load_e5m2(const void *p)
     return (vf){vw_e5m2_to_f32(c[0]), vw_e5m2_to_f32(c[1]), vw_e5m2_to_f32(c[2]),
                 vw_e5m2_to_f32(c[3])};
 }
-VW_INLINE vf v_load_e4m3(const void *p)
+/* e4m3 values / 256, as the wider instruction sets find them. */
+VW_INLINE vf v_load_e4m3_256th(const void *p)
 {
     const uint8_t *c = (const uint8_t *)p;
-    return (vf){vw_e4m3_to_f32(c[0]), vw_e4m3_to_f32(c[1]), vw_e4m3_to_f32(c[2]),
-                vw_e4m3_to_f32(c[3])};
+    vf v = {vw_e4m3_to_f32(c[0]), vw_e4m3_to_f32(c[1]), vw_e4m3_to_f32(c[2]), vw_e4m3_to_f32(c[3])};
+    return v * 0x1p-8f;
 }
 /* 2 VL bf16 in pairs: the first and the second of each pair. */
 VW_INLINE vf v_bf16_first(vi a) { return v_bits(i_shl(a, 16)); }
