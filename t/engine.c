@@ -600,12 +600,16 @@ int main(void)
     test_full_pool();
     open_or_die(&w, NULL, "");
     test_interrupt(&w);
-    test_stop_strings(&w);
-    test_seeds(&w);
-    test_penalties(&w);
-    test_scores(&w);
-    test_service(&w);
-    test_decode(&w);
+    if (w.info.has_tokenizer) {
+        test_stop_strings(&w);
+        test_seeds(&w);
+        test_penalties(&w);
+        test_scores(&w);
+        test_service(&w);
+        test_decode(&w);
+    } else {
+        skip_unless_required("tokenizer/sentencepiece", 6, "tokenizer/sentencepiece is not built");
+    }
     engine_close(&w);
     test_allocations("vishwamai.threads=2");
     test_allocations("vishwamai.threads=1 gemm.plugin=ref attention.plugin=ref");
