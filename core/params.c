@@ -274,6 +274,16 @@ static vw_status find_tensor(vw_engine *e, const vw_param_spec *spec, vw_weights
     return st ? st : check_shape(spec, t, err);
 }
 
+/* Have the pages of what runs in place mapped before the first token needs them. */
+static void prefetch_part(void *arg, int part, int n_parts)
+{
+    vw_engine *e = arg;
+    const vw_param *p = &e->params[part];
+    (void)n_parts;
+    if (p->spec && p->spec->rows && !p->weight.pack)
+        e->wts->prefetch(e->weights->self, e->reader, p->weight.stored.data, p->bytes);
+}
+
 vw_status vw_params_load(vw_engine *e, const vw_engine_options *o, vw_error *err)
 {
     size_t n = e->info->n_params;
@@ -307,6 +317,8 @@ vw_status vw_params_load(vw_engine *e, const vw_engine_options *o, vw_error *err
             st = vw_report(o, "loading", done, total, "bytes", err);
     }
     e->token_bytes = e->weight_bytes;
+    if (!st)
+        vw_core_parallel_for(e->core, (int)n, prefetch_part, e);
     return st;
 }
 

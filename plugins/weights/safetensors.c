@@ -27,7 +27,10 @@ static vw_status tensor(void *self, vw_weights_reader *r, size_t i, vw_weights_t
     return VW_OK;
 }
 
-enum { MAX_NEAR = 255 }; /* longer names are not compared */
+enum {
+    MAX_NEAR = 255,          /* longer names are not compared */
+    PREFETCH_BYTES = 1 << 24 /* looked at and mapped in one go */
+};
 
 /* Edits between two names, or `limit` if there are at least so many. */
 static size_t distance(const char *a, size_t n, const char *b, size_t m, size_t limit)
@@ -112,12 +115,36 @@ static int is_ours(const vw_weights_reader *r, const unsigned char *data, size_t
     return 0;
 }
 
+/* Is every page of [at, at + bytes) in memory already? */
+static int is_resident(void *at, size_t bytes, size_t page)
+{
+    unsigned char present[PREFETCH_BYTES / 4096 + 1];
+    size_t n = (bytes + page - 1) / page;
+    if (n > sizeof present || mincore(at, bytes, present) != 0)
+        return 0;
+    for (size_t i = 0; i < n; i++)
+        if (!(present[i] & 1))
+            return 0;
+    return 1;
+}
+
+/* What is in the page cache is mapped at once, which a million page faults would do for ten times the
+ * price; what is not is asked for and not waited for. */
 static void prefetch(void *self, vw_weights_reader *r, const void *data, size_t bytes)
 {
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)data;
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)data / page * page;
+    uintptr_t end = (uintptr_t)data + bytes;
     (void)self;
-    if (bytes && is_ours(r, data, bytes))
-        madvise((void *)(at / page * page), bytes + at % page, MADV_WILLNEED);
+    if (!bytes || !is_ours(r, data, bytes))
+        return;
+    for (; at < end; at += PREFETCH_BYTES) {
+        size_t n = end - at < PREFETCH_BYTES ? end - at : PREFETCH_BYTES;
+#ifdef MADV_POPULATE_READ
+        if (is_resident((void *)at, n, page) && madvise((void *)at, n, MADV_POPULATE_READ) == 0)
+            continue;
+#endif
+        madvise((void *)at, n, MADV_WILLNEED);
+    }
 }
 
 /* Whole pages only: the first and the last may belong to a neighbour that is still in use. */
