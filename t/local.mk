@@ -35,7 +35,8 @@ check_PROGRAMS += t/gemm-kernels.t
 t_gemm_kernels_t_SOURCES = t/gemm-kernels.c t/gemm-check.c t/gemm-check.h
 t_gemm_kernels_t_LDADD = t/tap/libtap.la libkernels_cpu.la libkernels_ref.la -lm
 # The 512-bit kernels by emulation; what is emulated takes long to compile and little to run.
-EMULATED_CPPFLAGS = $(AM_CPPFLAGS) -DVW_EMULATE_AVX512 -DVMATH_LANES=16
+EMULATED_CPPFLAGS = $(AM_CPPFLAGS) -DVW_EMULATE_AVX512='"t/emulate-avx512.h"' \
+	-DVMATH_LANES=16
 EMULATED_CFLAGS = $(AM_CFLAGS) -O1 -Wno-psabi
 check_LTLIBRARIES += t/libemulated.la t/libemulated_vnni.la
 t_libemulated_la_SOURCES = $(GEMM_KERNELS)

@@ -3,7 +3,7 @@
  * Compiled with VNNI flags it also has i_dot4, four s8 products in one step.
  */
 #ifdef VW_EMULATE_AVX512
-#include "t/emulate-avx512.h"
+#include VW_EMULATE_AVX512 /* a test names the header that stands in for the intrinsics */
 #else
 #include <immintrin.h>
 #endif
