@@ -102,8 +102,18 @@ static const char *below_library(void)
     return n > 7 && strcmp(folder + n - 7, "/.libs/") == 0 ? "." : "vishwamai";
 }
 
+/* VW_PLUGIN_PATH_ONLY=1: what is installed on this machine is none of this process's business. */
+static bool is_path_only(void)
+{
+    const char *only = getenv("VW_PLUGIN_PATH_ONLY");
+
+    return only && strcmp(only, "1") == 0;
+}
+
 static bool plugin_folder(size_t i, char *path, size_t room)
 {
+    if (is_path_only() && i >= list_length(getenv("VW_PLUGIN_PATH")))
+        return false;
     if (!search_folder(getenv("VW_PLUGIN_PATH"), below_library(), VW_PLUGINSDIR, i, path, room))
         return false;
     make_absolute(path, room);

@@ -11,8 +11,8 @@
 
 enum { VW_PLACE_BYTES = 4096 };
 
-/* The i-th folder that plugins are looked for in, absolute: the entries of VW_PLUGIN_PATH, then
- * <libdir>/vishwamai, then configure's.  False after the last. */
+/* The i-th folder that plugins are looked for in, absolute: the entries of VW_PLUGIN_PATH, then,
+ * unless VW_PLUGIN_PATH_ONLY is 1, <libdir>/vishwamai and configure's.  False after the last. */
 bool vw_place_plugins(size_t i, char *path, size_t room);
 
 /* All of them, ", " between, for messages. */
