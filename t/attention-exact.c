@@ -6,6 +6,7 @@
 #include "t/attention-case.h"
 
 #include "t/tap/tap.h"
+#include "t/with_device.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -382,12 +383,19 @@ static void test_exact(const vw_plugin *plugin, void *arg)
     mock_instance it;
     (void)arg;
     mock_host_init(&mock);
-    if (!mock_open(&mock, plugin, NULL, &it))
+    with_device device;
+    if (!with_device_open(&device, plugin, &mock))
         return;
-    bench b = {plugin->name, it.component.ops, it.component.self, &mock};
+    if (!mock_open(&mock, plugin, NULL, &it)) {
+        with_device_close(&device);
+        return;
+    }
+    bench b = {.name = plugin->name, .mock = &mock};
+    b.ops = with_device_attention(&device, &it, &b.self);
     test_vectors(&b);
     test_gradients(&b);
     mock_close(&mock, &it);
+    with_device_close(&device);
 }
 
 int main(void)

@@ -14,20 +14,38 @@ plan skip_all => 'the simulated driver is not built' unless -e $driver;
 $ENV{VW_CUDA_DRIVER} = $driver;
 $ENV{VW_CUDA_SIM_STRICT} = 1;
 
-for my $test (['device', 'cuda']) {
-    my ($kind, $name) = @$test;
+# A test, the plugin it is about, and how many assertions are few.
+my @tests = (
+    ['kind-device', 'device_cuda', 100],
+    ['kind-gemm', 'gemm_cuda_ref', 100],
+    ['kind-attention', 'attention_cuda_ref', 100],
+    ['attention-exact', 'attention_cuda_ref', 100],
+);
+
+sub run_test {
+    my ($what, $few, @words) = @_;
+    my @lines = split /\n/, `@words 2>&1`;
+    my $status = $?;
+    my @bad = grep { !/^ok / && !/^1\.\./ } @lines;
+    is($status, 0, "$what: " . scalar(grep { /^ok / } @lines) . ' assertions');
+    cmp_ok(scalar(@lines), '>', $few, 'they are many');
+    diag(join "\n", @bad) if $status;
+}
+
+for my $test (@tests) {
+    my ($program, $plugin, $few) = @$test;
     my $folder = tempdir(CLEANUP => 1);
-    symlink "$built/.libs/${kind}_$name.so", "$folder/${kind}_$name.so" or die $!;
+    symlink "$built/.libs/$_.so", "$folder/$_.so" for 'device_cuda', $plugin;
     local $ENV{VW_PLUGIN_PATH} = $folder;
-    local $ENV{VW_REQUIRE} = "$kind/$name";
+    local $ENV{VW_REQUIRE} = 'cuda ' . $plugin =~ s/_/\//r;
     for my $order (qw(forwards backwards)) {
         local $ENV{VW_CUDA_SIM_ORDER} = $order;
-        my @lines = split /\n/, `'$built/t/kind-$kind.t' 2>&1`;
-        my $status = $?;
-        my @bad = grep { !/^ok / && !/^1\.\./ } @lines;
-        is($status, 0, "$kind/$name, $order: " . scalar(grep { /^ok / } @lines) . ' assertions');
-        ok(@lines > 100, 'they are many');
-        diag(join "\n", @bad) if $status;
+        run_test("$program of $plugin, $order", $few, "'$built/t/$program.t'");
     }
 }
+
+# One checkpoint with the logits of the published implementation; cuda-engine.t has the whole model.
+local $ENV{VW_REQUIRE} = 'cuda';
+run_test('Gemma against the published implementation', 10,
+         "'$built/t/golden-gemma.t'", 'cuda', 'gemma-odd-f32');
 done_testing;

@@ -1,8 +1,9 @@
 /* golden-gemma.c - Gemma against the published implementation.
  *
  * t/data/goldens holds random checkpoints of odd sizes with the logits that transformers computes
- * from them (etc/goldens/README.md).  Every pair of gemm and attention plugins must come within 2e-4
- * of the logits' standard deviation, all at once and token by token, and write the same greedy text.
+ * from them (etc/goldens/README.md).  Every pair of gemm and attention plugins, and the device's own
+ * where there is one, must come within 2e-4 of the logits' standard deviation, all at once and token
+ * by token, and write the same greedy text.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -104,13 +105,15 @@ static void compare_greedy(with_engine *w, const golden *g, const char *what)
     }
 }
 
-static void test_model(const char *model, const char *gemm, const char *attention)
+static void test_model(const char *model, const char *device, const char *gemm,
+                       const char *attention)
 {
     static const char *const prompts[] = {"short", "long"};
-    char folder[4096], settings[128], what[256];
+    char folder[4096], settings[160], what[256];
     with_engine w;
     snprintf(folder, sizeof folder, "%s/%s", source_file("t/data/goldens"), model);
-    snprintf(settings, sizeof settings, "gemm.plugin=%s attention.plugin=%s engine.batch_tokens=96",
+    snprintf(settings, sizeof settings,
+             "device.plugin=%s gemm.plugin=%s attention.plugin=%s engine.batch_tokens=96", device,
              gemm, attention);
     bool is_open = engine_open(&w, folder, settings);
     ok(is_open, "%s opens with %s and %s: %s", model, gemm, attention, is_open ? "ok" : w.err.text);
@@ -128,7 +131,23 @@ static void test_model(const char *model, const char *gemm, const char *attentio
     engine_close(&w);
 }
 
-int main(void)
+static void test_all_models(const char *device, const char *gemm, const char *attention)
+{
+    for (size_t m = 0; m < sizeof models / sizeof *models; m++)
+        test_model(models[m], device, gemm, attention);
+}
+
+static void test_device(const char *model)
+{
+    if (!has_plugin(VW_KIND_DEVICE, "cuda"))
+        skip_unless_required("cuda", 1, "no NVIDIA device");
+    else if (model)
+        test_model(model, "cuda", "cuda_ref", "cuda_ref");
+    else
+        test_all_models("cuda", "cuda_ref", "cuda_ref");
+}
+
+static void test_processor(void)
 {
     static const char *const gemms[] = {"ref", "cpu", "blas", "onednn"};
     static const char *const attentions[] = {"ref", "flash"};
@@ -138,8 +157,15 @@ int main(void)
             continue;
         }
         for (size_t a = 0; a < sizeof attentions / sizeof *attentions; a++)
-            for (size_t m = 0; m < sizeof models / sizeof *models; m++)
-                test_model(models[m], gemms[g], attentions[a]);
+            test_all_models("cpu", gemms[g], attentions[a]);
     }
+}
+
+/* golden-gemma.t [cuda [MODEL]]: on that device alone, with one model alone. */
+int main(int argc, char **argv)
+{
+    if (argc < 2)
+        test_processor();
+    test_device(argc > 2 ? argv[2] : NULL);
     return done_testing();
 }

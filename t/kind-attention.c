@@ -4,6 +4,7 @@
 #include "t/attention-case.h"
 
 #include "t/tap/tap.h"
+#include "t/with_device.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -243,7 +244,7 @@ static void test_refusals(const bench *b)
     float out[64];
     memset(out, 0x11, sizeof out);
     set_batch(&f, &c, zeros, f.S);
-    vw_tensor q = vw_tensor_2d(f.q[0], VW_F32, 2, 33), o = vw_tensor_2d(out, VW_F32, 2, 32);
+    vw_tensor q = vw_tensor_2d(f.q[0], VW_F32, 2, 31), o = vw_tensor_2d(out, VW_F32, 2, 32);
     is_int(b->ops->run(b->self, &c.plan, NULL, &c.batch, q, c.pages, o, NULL, c.workspace, &err),
            VW_E_INVALID, "%s: a wrong q", b->name);
     float before[64];
@@ -285,9 +286,15 @@ static void test_attention(const vw_plugin *plugin, void *arg)
     mock_instance it;
     (void)arg;
     mock_host_init(&mock);
-    if (!mock_open(&mock, plugin, NULL, &it))
+    with_device device;
+    if (!with_device_open(&device, plugin, &mock))
         return;
-    bench b = {plugin->name, it.component.ops, it.component.self, &mock};
+    if (!mock_open(&mock, plugin, NULL, &it)) {
+        with_device_close(&device);
+        return;
+    }
+    bench b = {.name = plugin->name, .mock = &mock};
+    b.ops = with_device_attention(&device, &it, &b.self);
     test_detector(&b);
     test_refusals(&b);
     test_nothing(&b);
@@ -303,6 +310,7 @@ static void test_attention(const vw_plugin *plugin, void *arg)
     test_batch(&b);
     test_hidden(&b);
     mock_close(&mock, &it);
+    with_device_close(&device);
 }
 
 int main(void)

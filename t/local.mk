@@ -9,7 +9,8 @@ t_tap_libtap_la_LIBADD = -lm -lpthread
 
 # A stand-in for the core: what a test of plugins links instead of libcore.
 check_LTLIBRARIES += t/libmock.la
-t_libmock_la_SOURCES = t/mock_host.c t/mock_host.h t/mock_plugins.c
+t_libmock_la_SOURCES = t/mock_host.c t/mock_host.h t/mock_plugins.c \
+	t/with_device.c t/with_device.h t/with_device_attention.c t/with_device_gemm.c
 MOCK_LIBS = t/libmock.la t/tap/libtap.la
 
 # ---- the project's own rules ----------------------------------------------------------------
