@@ -21,6 +21,7 @@ dist_tinygemma_DATA = \
 	%D%/models/tiny-gemma/generation_config.json \
 	%D%/models/tiny-gemma/model.safetensors \
 	%D%/models/tiny-gemma/reference.json \
+	%D%/models/tiny-gemma/tokenizer.json \
 	%D%/models/tiny-gemma/tokenizer.model \
 	%D%/models/tiny-gemma/tokenizer_config.json
 

@@ -97,6 +97,9 @@ t_kind_tokenizer_t_LDADD = $(MOCK_LIBS) libcore.la -lpthread
 check_PROGRAMS += t/sentencepiece.t
 t_sentencepiece_t_SOURCES = t/sentencepiece.c t/spm_builder.c t/spm_builder.h t/folder.c
 t_sentencepiece_t_LDADD = $(MOCK_LIBS) libcore.la -lm
+check_PROGRAMS += t/bpe.t
+t_bpe_t_SOURCES = t/bpe.c t/folder.c
+t_bpe_t_LDADD = $(MOCK_LIBS) libcore.la
 
 # ---- models and engine -------------------------------------------------------------------------
 check_PROGRAMS += t/checkpoints.t t/engine.t t/golden-gemma.t
@@ -182,6 +185,19 @@ t_fuzz_tokenizer_SOURCES = $(FUZZ_TOKENIZER)
 t_fuzz_tokenizer_CXXFLAGS = $(AM_CXXFLAGS) $(SENTENCEPIECE_CFLAGS)
 t_fuzz_tokenizer_LDADD = $(MOCK_LIBS) libcore.la $(SENTENCEPIECE_LIBS)
 t_fuzz_tokenizer_LDFLAGS = $(FUZZ_LDFLAGS)
+endif
+
+if WITH_PCRE2
+FUZZ_BPE = t/fuzz/bpe.c t/folder.c $(tokenizer_bpe_la_SOURCES)
+check_PROGRAMS += t/fuzz-bpe.t
+t_fuzz_bpe_t_SOURCES = $(FUZZ_BPE) t/fuzz/replay.c
+t_fuzz_bpe_t_CFLAGS = $(AM_CFLAGS) $(BPE_CFLAGS)
+t_fuzz_bpe_t_LDADD = $(MOCK_LIBS) libcore.la $(BPE_LIBS)
+fuzzers += t/fuzz/bpe
+t_fuzz_bpe_SOURCES = $(FUZZ_BPE)
+t_fuzz_bpe_CFLAGS = $(AM_CFLAGS) $(BPE_CFLAGS)
+t_fuzz_bpe_LDADD = $(MOCK_LIBS) libcore.la $(BPE_LIBS)
+t_fuzz_bpe_LDFLAGS = $(FUZZ_LDFLAGS)
 endif
 
 # ---- documentation -----------------------------------------------------------------------------

@@ -176,8 +176,8 @@ static void test_chat(void)
     write_small(0, 0, NULL, 0);
     load_well(&it);
     is_int(ops->chat(it.component.self, m, 1, ids, 512, &n, &err), VW_E_UNSUPPORTED, "no marks");
-    like(err.text, "tokenizer.model has no <start_of_turn> and <end_of_turn>: this model was not "
-         "made for chat", "its sentence");
+    like(err.text, "tokenizer.model: it has no chat template and no <start_of_turn> and "
+         "<end_of_turn>: this model was not made for chat", "its sentence");
     mock_close(&mock, &it);
 }
 

@@ -14,128 +14,6 @@ static void *allocate(const sp_plugin *sp, size_t bytes)
     return sp->host->alloc(sp->host->core, bytes);
 }
 
-static char *path_in(const sp_plugin *sp, const char *folder, const char *name)
-{
-    size_t n = strlen(folder) + strlen(name) + 2, end = strlen(folder);
-    char *path = allocate(sp, n);
-    while (end > 1 && folder[end - 1] == '/')
-        end--;
-    if (path)
-        snprintf(path, n, "%.*s/%s", (int)end, folder, name);
-    return path;
-}
-
-/* ---- the settings beside the model ----------------------------------------------------------- */
-
-/* A JSON file of the folder; a missing one is a NULL document and no error. */
-static vw_status open_json(const sp_plugin *sp, const char *folder, const char *name,
-                           vw_json_doc **doc, vw_error *err)
-{
-    char *path = path_in(sp, folder, name);
-    *doc = NULL;
-    if (!path)
-        return vw_fail(err, VW_E_NOMEM, "no memory for a path");
-    vw_status status = access(path, F_OK) ? VW_OK : sp->json->open_file(path, doc, err);
-    sp->host->free(sp->host->core, path);
-    return status;
-}
-
-static void add_stop(vw_tokenizer_info *info, int32_t id)
-{
-    for (int32_t i = 0; i < info->n_stop; i++)
-        if (info->stop[i] == id)
-            return;
-    if (id >= 0 && info->n_stop < VW_TOKENIZER_MAX_EOS)
-        info->stop[info->n_stop++] = id;
-}
-
-/* eos_token_id is one id or several; the first one is *eos if the model names none. */
-static vw_status read_eos(sp_plugin *sp, const vw_json_doc *doc, const char *file, int *found,
-                          vw_error *err)
-{
-    const vw_json *json = sp->json;
-    const vw_json_value *v = json->get(json->root(doc), "eos_token_id");
-    int64_t id;
-    if (json->type(v) != VW_JSON_ARRAY) {
-        vw_status status =
-            json->get_int(doc, json->root(doc), "eos_token_id", 0, INT32_MAX, -1, &id, err);
-        if (status || id < 0)
-            return status;
-        add_stop(&sp->info, (int32_t)id);
-    }
-    for (size_t i = 0; i < json->count(v); i++) {
-        id = json->integer(json->at(v, i));
-        if (json->type(json->at(v, i)) != VW_JSON_INTEGER || id < 0 || id > INT32_MAX)
-            return vw_fail(err, VW_E_FORMAT, "%s: \"eos_token_id\" has an element %zu that is no "
-                           "token id", file, i);
-        add_stop(&sp->info, (int32_t)id);
-    }
-    *found = 1;
-    return VW_OK;
-}
-
-static vw_status read_id(sp_plugin *sp, const vw_json_doc *doc, const char *key, int32_t *out,
-                         vw_error *err)
-{
-    int64_t id;
-    if (*out >= 0)
-        return VW_OK;
-    vw_status status =
-        sp->json->get_int(doc, sp->json->root(doc), key, -1, INT32_MAX, -1, &id, err);
-    if (!status)
-        *out = (int32_t)id;
-    return status;
-}
-
-/* generation_config.json decides what ends a text, config.json where that is silent. */
-static vw_status read_configs(sp_plugin *sp, const char *folder, vw_error *err)
-{
-    static const char *const files[] = {"generation_config.json", "config.json"};
-    const char *family = "";
-    int found = 0;
-    for (int i = 0; i < 2; i++) {
-        vw_json_doc *doc;
-        vw_status status = open_json(sp, folder, files[i], &doc, err);
-        if (!status && doc) {
-            if (!found)
-                status = read_eos(sp, doc, files[i], &found, err);
-            if (!status)
-                status = read_id(sp, doc, "bos_token_id", &sp->info.bos, err);
-            if (!status)
-                status = read_id(sp, doc, "pad_token_id", &sp->info.pad, err);
-            if (!status && i == 1)
-                status = sp->json->get_string(doc, sp->json->root(doc), "model_type", "", &family,
-                                              err);
-            if (!status && !strncmp(family, "gemma3", 6) && sp->chat == SP_CHAT_GEMMA)
-                sp->chat = SP_CHAT_GEMMA_SYSTEM;
-        }
-        sp->json->close(doc);
-        if (status)
-            return status;
-    }
-    if (sp->info.eos < 0 && sp->info.n_stop)
-        sp->info.eos = sp->info.stop[0];
-    return VW_OK;
-}
-
-/* Families that publish a tokenizer.model begin a text with BOS unless they say otherwise. */
-static vw_status read_tokenizer_config(sp_plugin *sp, const char *folder, vw_error *err)
-{
-    vw_json_doc *doc;
-    int adds_bos = 1, adds_eos = 0;
-    vw_status status = open_json(sp, folder, "tokenizer_config.json", &doc, err);
-    if (!status && doc) {
-        const vw_json_value *root = sp->json->root(doc);
-        status = sp->json->get_bool(doc, root, "add_bos_token", 1, &adds_bos, err);
-        if (!status)
-            status = sp->json->get_bool(doc, root, "add_eos_token", 0, &adds_eos, err);
-    }
-    sp->json->close(doc);
-    sp->info.adds_bos = adds_bos && sp->info.bos >= 0;
-    sp->info.adds_eos = adds_eos && sp->info.eos >= 0;
-    return status;
-}
-
 /* ---- loading --------------------------------------------------------------------------------- */
 
 static vw_status open_shim(sp_plugin *sp, const char *bytes, size_t n, sp_shim **shim,
@@ -170,24 +48,37 @@ static vw_status open_shims(sp_plugin *sp, vw_error *err)
     return status;
 }
 
+int32_t sp_find_special(const void *self, const char *text)
+{
+    const sp_plugin *sp = self;
+    return sp_model_find(&sp->model, sp_text_of(text), 1u << SP_CONTROL | 1u << SP_USER_DEFINED);
+}
+
 /* What the vocabulary itself says. */
 static void fill_info(sp_plugin *sp)
 {
-    static const char *const ends[] = {"<end_of_turn>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>",
-                                       "<|end|>", "<|end_of_text|>", "<|endoftext|>"};
-    const unsigned special = 1u << SP_CONTROL | 1u << SP_USER_DEFINED;
     const sp_model *m = &sp->model;
     sp->info = (vw_tokenizer_info){.size = sizeof sp->info, .vocab_size = m->n_pieces,
                                    .unk = m->unk};
     sp->info.bos = sp_model_find(m, m->bos, 1u << SP_CONTROL);
     sp->info.eos = sp_model_find(m, m->eos, 1u << SP_CONTROL);
     sp->info.pad = sp_model_find(m, m->pad, 1u << SP_CONTROL);
-    add_stop(&sp->info, sp->info.eos);
-    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
-        add_stop(&sp->info, sp_model_find(m, sp_text_of(ends[i]), special));
-    sp->turn_begin = sp_model_find(m, sp_text_of("<start_of_turn>"), special);
-    sp->turn_end = sp_model_find(m, sp_text_of("<end_of_turn>"), special);
-    sp->chat = sp->turn_begin >= 0 && sp->turn_end >= 0 ? SP_CHAT_GEMMA : SP_CHAT_NONE;
+}
+
+/* What the files beside it say.  Families that publish a tokenizer.model begin a text with BOS
+ * unless they say otherwise. */
+static vw_status read_beside(sp_plugin *sp, const char *folder, vw_error *err)
+{
+    checkpoint c = {.host = sp->host, .json = sp->json, .folder = folder, .find = sp_find_special,
+                    .tokenizer = sp};
+    vw_status status = checkpoint_read(&c, &sp->info, err);
+    if (status)
+        return status;
+    sp->info.adds_bos = c.adds_bos != 0 && sp->info.bos >= 0;
+    sp->info.adds_eos = c.adds_eos > 0 && sp->info.eos >= 0;
+    sp->chat = chat_rule_of(&c, sp->no_chat, sizeof sp->no_chat);
+    checkpoint_free(&c);
+    return VW_OK;
 }
 
 static void unload(sp_plugin *sp)
@@ -209,7 +100,8 @@ static vw_status load(void *self, const char *folder, vw_error *err)
     sp_plugin *sp = self;
     if (sp->path)
         return vw_fail(err, VW_E_INVALID, "%s is loaded already", sp->path);
-    if (!(sp->path = path_in(sp, folder, "tokenizer.model")))
+    checkpoint in = {.host = sp->host, .folder = folder};
+    if (!(sp->path = checkpoint_path(&in, "tokenizer.model")))
         return vw_fail(err, VW_E_NOMEM, "no memory for a path");
     vw_status status = sp_model_read(sp->host, sp->path, &sp->model, err);
     if (!status) {
@@ -221,9 +113,7 @@ static vw_status load(void *self, const char *folder, vw_error *err)
     if (!status)
         status = sp_specials_make(sp, sp_is_turn, &sp->turns, err);
     if (!status)
-        status = read_configs(sp, folder, err);
-    if (!status)
-        status = read_tokenizer_config(sp, folder, err);
+        status = read_beside(sp, folder, err);
     if (status)
         unload(sp);
     return status;

@@ -12,10 +12,9 @@
 #include <vishwamai/json.h>
 #include <vishwamai/tokenizer.h>
 
+#include "plugins/tokenizer/chat.h"
 #include "plugins/tokenizer/sentencepiece_model.h"
 #include "plugins/tokenizer/sentencepiece_shim.h"
-
-typedef enum sp_chat { SP_CHAT_NONE, SP_CHAT_GEMMA, SP_CHAT_GEMMA_SYSTEM } sp_chat;
 
 /* Pieces that stand for more than their text, by first byte and then the longest first. */
 typedef struct sp_specials {
@@ -34,8 +33,8 @@ typedef struct sp_plugin {
     sp_specials control; /* what parse_special looks for */
     sp_specials turns;  /* user-defined pieces that no user's message may contain */
     vw_tokenizer_info info;
-    int32_t turn_begin, turn_end; /* <start_of_turn>, <end_of_turn>, or -1 */
-    sp_chat chat;
+    const chat_rule *chat; /* NULL: none, because */
+    char no_chat[200];
 } sp_plugin;
 
 /* Ids on their way to the caller: counted all, kept as far as there is room. */
@@ -57,6 +56,9 @@ vw_status sp_specials_make(const sp_plugin *sp, int (*wanted)(const sp_piece *),
                            vw_error *err);
 int sp_is_control(const sp_piece *piece);
 int sp_is_turn(const sp_piece *piece);
+
+/* A control or user-defined piece with this text, or -1. */
+int32_t sp_find_special(const void *sp, const char *text);
 
 /* Append the ids of a text.  `is_first`: nothing stands before it. */
 vw_status sp_encode(const sp_plugin *sp, const char *text, size_t bytes, sp_mode mode, int is_first,

@@ -9,6 +9,7 @@
  * the stretches after the first go through a second instance that adds none.
  */
 #include "plugins/tokenizer/sentencepiece.h"
+#include "plugins/tokenizer/utf8.h"
 
 #include <stdlib.h>
 
@@ -28,21 +29,10 @@ int sp_is_control(const sp_piece *p)
     return p->type == SP_CONTROL;
 }
 
-/* The marks of turns and media that published vocabularies define, as far as the library would
- * parse them from plain text. */
+/* Marks of turns and media, as far as the library would parse them from plain text. */
 int sp_is_turn(const sp_piece *p)
 {
-    static const char *const marks[] = {
-        "<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<end_of_image>",
-        "<image_soft_token>", "<bos>", "<eos>", "<|im_start|>", "<|im_end|>", "<|eot_id|>",
-        "<|start_header_id|>", "<|end_header_id|>", "<|end_of_text|>", "<|endoftext|>", "<|end|>",
-        "<|user|>", "<|assistant|>", "<|system|>", "<|separator|>",
-    };
-    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
-        if (p->type == SP_USER_DEFINED && strlen(marks[i]) == p->text.bytes &&
-            !memcmp(marks[i], p->text.at, p->text.bytes))
-            return 1;
-    return 0;
+    return p->type == SP_USER_DEFINED && chat_is_mark(p->text.at, p->text.bytes);
 }
 
 static unsigned first_byte(const sp_plugin *sp, int32_t id)
@@ -115,23 +105,6 @@ static int32_t special_at(const sp_plugin *sp, const sp_specials *s, const char 
 
 /* ---- encoding -------------------------------------------------------------------------------- */
 
-/* Bytes of the UTF-8 character at p, or 0: none (the well-formed sequences of the Unicode standard,
- * table 3-7; the library accepts exactly these). */
-static size_t utf8_length(const unsigned char *p, size_t room)
-{
-    size_t n = p[0] < 0x80 ? 1 : p[0] < 0xC2 ? 0 : p[0] < 0xE0 ? 2 : p[0] < 0xF0 ? 3 :
-               p[0] < 0xF5 ? 4 : 0;
-    if (n == 0 || n > room)
-        return 0;
-    for (size_t i = 1; i < n; i++)
-        if ((p[i] & 0xC0) != 0x80)
-            return 0;
-    if ((p[0] == 0xE0 && p[1] < 0xA0) || (p[0] == 0xED && p[1] > 0x9F) ||
-        (p[0] == 0xF0 && p[1] < 0x90) || (p[0] == 0xF4 && p[1] > 0x8F))
-        return 0;
-    return n;
-}
-
 /* One call of the library. */
 static vw_status encode_run(const sp_plugin *sp, const char *text, size_t bytes, int is_first,
                             sp_ids *out, vw_error *err)
@@ -194,7 +167,7 @@ vw_status sp_encode(const sp_plugin *sp, const char *text, size_t bytes, sp_mode
         return vw_fail(err, VW_E_INVALID, "a text of %zu bytes, expected at most %zu", bytes,
                        MAX_TEXT);
     for (size_t i = 0; i < bytes && !status;) {
-        size_t length = utf8_length((const unsigned char *)text + i, bytes - i);
+        size_t length = utf8_length(text + i, bytes - i);
         cut c;
         if (!find_cut(sp, text + i, bytes - i, mode, length, &c)) {
             i += length ? length : 1;

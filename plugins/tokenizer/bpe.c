@@ -1,0 +1,220 @@
+/* bpe.c - tokenizer/bpe: the tokenizer.json of a checkpoint folder.
+ *
+ * The same text gives the same ids as in the reference library (tokenizers); what that library does
+ * and this plugin cannot is an error while loading.
+ */
+#include "plugins/tokenizer/bpe.h"
+#include "plugins/tokenizer/chat.h"
+
+#include <unistd.h>
+
+typedef struct bpe_plugin {
+    bpe_tokenizer t;
+    vw_tokenizer_info info;
+    const chat_rule *chat; /* NULL: none, because */
+    char no_chat[200];
+} bpe_plugin;
+
+/* Added tokens that a message must not forge. */
+static void set_marks(bpe_tokenizer *t)
+{
+    for (int s = 0; s < 2; s++)
+        for (size_t i = 0; i < t->added[s].n; i++) {
+            bpe_added *a = t->added[s].tokens + i;
+            a->is_mark = chat_is_mark(a->content, a->n_content);
+        }
+}
+
+static vw_status fill_info(bpe_plugin *p, const char *folder, vw_error *err)
+{
+    checkpoint c = {.host = p->t.host, .json = p->t.json, .folder = folder, .find = bpe_find,
+                    .tokenizer = &p->t};
+    int32_t before, after;
+    vw_status st = bpe_read_ends(&p->t, &before, &after, err);
+    p->info = (vw_tokenizer_info){.size = sizeof p->info, .vocab_size = p->t.n_ids, .bos = before,
+                                  .eos = after, .pad = -1, .unk = p->t.model.unk};
+    if (st || (st = checkpoint_read(&c, &p->info, err)))
+        return st;
+    p->info.adds_bos = p->info.bos >= 0 && (c.adds_bos < 0 ? before >= 0 : c.adds_bos);
+    p->info.adds_eos = p->info.eos >= 0 && (c.adds_eos < 0 ? after >= 0 : c.adds_eos);
+    p->chat = chat_rule_of(&c, p->no_chat, sizeof p->no_chat);
+    checkpoint_free(&c);
+    return VW_OK;
+}
+
+static vw_status load(void *self, const char *folder, vw_error *err)
+{
+    bpe_plugin *p = self;
+    checkpoint in = {.host = p->t.host, .folder = folder};
+    vw_json_doc *doc;
+    if (p->t.path)
+        return vw_fail(err, VW_E_INVALID, "%s is loaded already", p->t.path);
+    char *path = checkpoint_path(&in, "tokenizer.json");
+    if (!path)
+        return vw_fail(err, VW_E_NOMEM, "no memory for a path");
+    vw_status st = p->t.json->open_file(path, &doc, err);
+    if (!st)
+        st = bpe_read(&p->t, path, doc, err);
+    p->t.host->free(p->t.host->core, path);
+    if (!st) {
+        set_marks(&p->t);
+        st = fill_info(p, folder, err);
+    }
+    if (st)
+        bpe_free(&p->t);
+    return st;
+}
+
+static vw_status not_loaded(vw_error *err)
+{
+    return vw_fail(err, VW_E_INVALID, "no tokenizer is loaded");
+}
+
+static vw_status info(void *self, vw_tokenizer_info *out, vw_error *err)
+{
+    const bpe_plugin *p = self;
+    if (!p->t.path)
+        return not_loaded(err);
+    *out = p->info;
+    return VW_OK;
+}
+
+static vw_status encode(void *self, const char *text, size_t bytes, int parse_special, int32_t *ids,
+                        size_t room, size_t *n, vw_error *err)
+{
+    const bpe_plugin *p = self;
+    bpe_ids out = {ids, room, 0};
+    if (!p->t.path)
+        return not_loaded(err);
+    vw_status st = bpe_encode(&p->t, text, bytes, parse_special ? BPE_ALL : BPE_NO_SPECIAL, 1, &out,
+                              err);
+    if (!st)
+        *n = out.n;
+    return st;
+}
+
+static vw_status piece(void *self, int32_t id, int is_first, int show_special, char *text,
+                       size_t room, size_t *bytes, vw_error *err)
+{
+    const bpe_plugin *p = self;
+    if (!p->t.path)
+        return not_loaded(err);
+    return bpe_piece(&p->t, id, is_first, show_special, text, room, bytes, err);
+}
+
+/* ---- chat ------------------------------------------------------------------------------------ */
+
+typedef struct destination {
+    const bpe_plugin *p;
+    bpe_ids out;
+} destination;
+
+static vw_status put_mark(void *arg, const char *mark, vw_error *err)
+{
+    destination *d = arg;
+    int32_t id = bpe_find(&d->p->t, mark);
+    if (id < 0) /* R1's <think> was text before it was a token */
+        return bpe_encode(&d->p->t, mark, strlen(mark), BPE_NO_MARKS, d->out.n == 0, &d->out, err);
+    bpe_push(&d->out, id);
+    return VW_OK;
+}
+
+static vw_status put_text(void *arg, const char *text, size_t bytes, vw_error *err)
+{
+    destination *d = arg;
+    return bpe_encode(&d->p->t, text, bytes, BPE_NO_MARKS, d->out.n == 0, &d->out, err);
+}
+
+static vw_status chat(void *self, const vw_chat_message *messages, size_t n_messages, int32_t *ids,
+                      size_t room, size_t *n, vw_error *err)
+{
+    const bpe_plugin *p = self;
+    destination d = {p, {ids, room, 0}};
+    const chat_sink sink = {&d, put_mark, put_text};
+    if (!p->t.path)
+        return not_loaded(err);
+    if (!p->chat)
+        return vw_fail(err, VW_E_UNSUPPORTED, "%s: %s", p->t.path, p->no_chat);
+    if (chat_begins_with_bos(p->chat) && p->info.bos >= 0)
+        bpe_push(&d.out, p->info.bos);
+    vw_status st = chat_write(p->t.host, p->chat, messages, n_messages, &sink, err);
+    if (!st)
+        *n = d.out.n;
+    return st;
+}
+
+/* ---- the description ------------------------------------------------------------------------- */
+
+static int32_t probe(const vw_probe *about, char *why, size_t why_bytes)
+{
+    char path[4096];
+    if (!about || !about->folder) {
+        snprintf(why, why_bytes, "reads the tokenizer.json of a model folder");
+        return 1;
+    }
+    int n = snprintf(path, sizeof path, "%s/tokenizer.json", about->folder);
+    if (n < 0 || (size_t)n >= sizeof path || access(path, R_OK)) {
+        snprintf(why, why_bytes, "%s holds no readable tokenizer.json", about->folder);
+        return 0;
+    }
+    snprintf(why, why_bytes, "found tokenizer.json");
+    return 400; /* where there is a tokenizer.model too, that is what the family trained with */
+}
+
+static vw_status open_plugin(const vw_host *host, const void *config, void **self, vw_error *err)
+{
+    (void)config;
+    const vw_json *json = host->service(host->core, "json", VW_JSON_MAJOR);
+    if (!json)
+        return vw_fail(err, VW_E_ABI, "tokenizer/bpe needs version %d of the service \"json\", "
+                       "which this core does not have", VW_JSON_MAJOR);
+    bpe_plugin *p = host->alloc(host->core, sizeof *p);
+    if (!p)
+        return vw_fail(err, VW_E_NOMEM, "no memory for tokenizer/bpe");
+    memset(p, 0, sizeof *p);
+    p->t.host = host;
+    p->t.json = json;
+    *self = p;
+    return VW_OK;
+}
+
+static void close_plugin(void *self)
+{
+    bpe_plugin *p = self;
+    const vw_host *host = p->t.host;
+    bpe_free(&p->t);
+    host->free(host->core, p);
+}
+
+static const vw_tokenizer_ops ops = {
+    .size = sizeof ops,
+    .load = load,
+    .info = info,
+    .encode = encode,
+    .piece = piece,
+    .chat = chat,
+};
+
+static const vw_plugin description = {
+    VW_PLUGIN_HEADER,
+    .kind = VW_KIND_TOKENIZER,
+    .ops_major = VW_TOKENIZER_OPS_MAJOR,
+    .ops_minor = VW_TOKENIZER_OPS_MINOR,
+    .name = "bpe",
+    .summary = "tokenizer.json files with byte-pair encoding: DeepSeek, GPT-2, Llama 3, Qwen",
+    .version = "0.1.0",
+    .license = "Apache-2.0",
+    .author = "the VishwamAI developers",
+    .url = "https://github.com/VishwamAI",
+    .rank = VW_RANK_NORMAL,
+    .caps = VW_CAP_THREAD_SAFE,
+    .probe = probe,
+    .open = open_plugin,
+    .close = close_plugin,
+    .ops = &ops,
+};
+
+VW_PLUGIN_DEFINE(tokenizer, bpe)
+{
+    return &description;
+}
