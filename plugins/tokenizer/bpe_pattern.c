@@ -1,7 +1,8 @@
 /* bpe_pattern.c - Oniguruma's expressions on PCRE2.
  *
  * Differences that matter, and what becomes of them: \s is Unicode's White_Space (PCRE2 counts
- * U+180E too) and \w letters, marks, numbers and connectors: written as properties.  \h is a hexadecimal digit.  ^ and $ match at every line.  Inside [ ] an unescaped [
+ * U+180E too) and \w the alphabetic characters, marks, digits, connectors and six numbers of Latin-1
+ * (measured on every assigned code point): written as properties.  \h is a hexadecimal digit.  ^ and $ match at every line.  Inside [ ] an unescaped [
  * opens a class and && intersects: refused, since PCRE2 has neither.  \W inside a class is refused.
  *
  * PCRE2 brings its own version of Unicode; a letter that is newer than it splits like a character
@@ -13,7 +14,7 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
-#define WORD "\\p{L}\\p{M}\\p{N}\\p{Pc}"
+#define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}"
 
 /* ---- compiling ------------------------------------------------------------------------------- */
 
