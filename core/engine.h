@@ -126,6 +126,7 @@ struct vw_engine {
     vw_gemm_format format;
     uint64_t kv_bytes_limit;
 
+    const char *prefix;     /* of this file's names; see vw_model_info */
     vw_param *params;       /* [info->n_params] */
     vw_param **param_list;  /* what the model gets; NULL where optional and absent */
     uint64_t parameters, weight_bytes, token_bytes;

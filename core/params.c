@@ -46,16 +46,39 @@ static vw_status check_shape(const vw_param_spec *spec, const vw_weights_tensor 
                    t->file, t->name, have, (long long)spec->cols);
 }
 
+/* The name of a parameter in this file. */
+static const char *file_name(const vw_engine *e, const vw_param_spec *spec, char *name, size_t room)
+{
+    snprintf(name, room, "%s%s", e->prefix, spec->name);
+    return name;
+}
+
+static void choose_prefix(vw_engine *e)
+{
+    const char *const *prefixes = e->info->prefixes;
+    char name[512];
+    vw_weights_tensor t;
+    for (const char *const *p = prefixes; p && *p; p++) {
+        e->prefix = *p;
+        if (!e->wts->find(e->weights->self, e->reader,
+                          file_name(e, e->info->params, name, sizeof name), &t, NULL))
+            return;
+    }
+    e->prefix = prefixes && *prefixes ? *prefixes : "";
+}
+
 static int by_name(const void *a, const void *b)
 {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-static bool is_known(const char *const *sorted, size_t n, const char *name,
+static bool is_known(const char *const *sorted, size_t n, const char *prefix, const char *whole,
                      const char *const *ignored)
 {
     char base[512];
-    size_t length = strlen(name), tail = sizeof scale_suffix - 1;
+    size_t n_prefix = strlen(prefix), tail = sizeof scale_suffix - 1;
+    const char *name = strncmp(whole, prefix, n_prefix) ? "" : whole + n_prefix;
+    size_t length = strlen(name);
     if (bsearch(&name, sorted, n, sizeof *sorted, by_name))
         return true;
     if (length > tail && length < sizeof base && strcmp(name + length - tail, scale_suffix) == 0) {
@@ -65,7 +88,7 @@ static bool is_known(const char *const *sorted, size_t n, const char *name,
             return true;
     }
     for (; ignored && *ignored; ignored++)
-        if (fnmatch(*ignored, name, 0) == 0)
+        if (fnmatch(*ignored, whole, 0) == 0)
             return true;
     return false;
 }
@@ -83,7 +106,7 @@ static vw_status refuse_surplus(vw_engine *e, vw_error *err)
     for (size_t i = 0; i < count && !st; i++) {
         vw_weights_tensor t;
         st = e->wts->tensor(e->weights->self, e->reader, i, &t, err);
-        if (!st && !is_known(names, n, t.name, e->info->ignored))
+        if (!st && !is_known(names, n, e->prefix, t.name, e->info->ignored))
             st = vw_fail(err, VW_E_FORMAT, "%s: tensor \"%s\" is no part of this model (%s); the "
                          "checkpoint and its config.json do not belong together", t.file, t.name,
                          e->info->description);
@@ -267,7 +290,9 @@ static vw_status load_matrix(vw_engine *e, vw_param *p, const vw_weights_tensor 
 static vw_status find_tensor(vw_engine *e, const vw_param_spec *spec, vw_weights_tensor *t,
                              bool *is_absent, vw_error *err)
 {
-    vw_status st = e->wts->find(e->weights->self, e->reader, spec->name, t, err);
+    char name[512];
+    vw_status st = e->wts->find(e->weights->self, e->reader, file_name(e, spec, name, sizeof name), t,
+                                err);
     *is_absent = st == VW_E_NOTFOUND && spec->is_optional;
     if (*is_absent)
         return VW_OK;
@@ -290,6 +315,7 @@ vw_status vw_params_load(vw_engine *e, const vw_engine_options *o, vw_error *err
     uint64_t total = 0, done = 0;
     bool is_absent;
     vw_weights_tensor t;
+    choose_prefix(e);
     vw_status st = refuse_surplus(e, err);
     e->params = vw_core_alloc(e->core, n * sizeof *e->params);
     e->param_list = vw_core_alloc(e->core, n * sizeof *e->param_list);

@@ -200,7 +200,7 @@ def alphabet():
     for c in range(0x110000):
         k = unicodedata.category(chr(c))
         old = unicodedata.ucd_3_2_0.category(chr(c))
-        is_newer = old != k and (k[0] == "P" or unicodedata.normalize("NFKD", chr(c)) != chr(c))
+        is_newer = old != k and (k[0] == "P" or unicodedata.combining(chr(c)) or unicodedata.normalize("NFKD", chr(c)) != chr(c))
         if k not in ("Cn", "Cs") and not is_newer and c != 0x111C9:   # punctuation in older tables, a mark since
             by.setdefault(k, []).append(chr(c))
     return by

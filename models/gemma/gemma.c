@@ -3,8 +3,14 @@
  * The forward below is the whole model.  N(x; w) = x / rms(x) * (1 + w); the embedding is multiplied
  * by sqrt(width), which stays unrounded because activations are f32 (models.md section 4.1).
  *
- *     x += Attn( N(x; input_layernorm) )
- *     x += MLP ( N(x; post_attention_layernorm) )
+ *     Gemma 1:    x += Attn( N(x; input_layernorm) )
+ *                 x += MLP ( N(x; post_attention_layernorm) )
+ *     Gemma 2, 3: x += N( Attn( N(x; input_layernorm) );        post_attention_layernorm )
+ *                 x += N( MLP ( N(x; pre_feedforward_layernorm) ); post_feedforward_layernorm )
+ *
+ * Gemma 2 caps the scores of attention and the logits; Gemma 3 norms each head of q and k before
+ * they are rotated.  In both most or half of the layers see a window only; in Gemma 3 these have a
+ * rotation of their own.
  *
  * Letters: T tokens, d width, H query heads, K key heads, D head size, F width of the MLP.
  */
@@ -14,26 +20,45 @@
 
 #define NORM_OFFSET 1.0f /* norms hold w, and multiply by 1 + w */
 
+static vw_tensor norm(const gemma *g, vw_cx *cx, vw_tensor x, vw_param *w)
+{
+    return vw_rms_norm(cx, x, w, NORM_OFFSET, (float)g->eps);
+}
+
+/* x += f W^T, normed on the way where the version does that. */
+static void add_part(const gemma *g, vw_cx *cx, vw_tensor f, vw_param *w, vw_param *const *after,
+                     vw_tensor x)
+{
+    if (g->version == 1)
+        vw_linear_add(cx, f, w, x);
+    else
+        vw_add(cx, norm(g, cx, vw_linear(cx, f, w), *after), x);
+}
+
 static void attention_part(const gemma *g, vw_cx *cx, const gemma_layer *layer,
                            vw_param *const *p, vw_tensor x)
 {
     size_t mark = vw_begin(cx);
-    vw_tensor h = vw_rms_norm(cx, x, p[INPUT_NORM], NORM_OFFSET, (float)g->eps);
+    vw_tensor h = norm(g, cx, x, p[INPUT_NORM]);
     vw_tensor qkv[3]; /* [T, H D], [T, K D], [T, K D] */
     vw_linears(cx, h, 3, &p[Q_PROJ], qkv);
+    if (g->version == 3) {
+        qkv[0] = norm(g, cx, qkv[0], p[Q_NORM]);
+        qkv[1] = norm(g, cx, qkv[1], p[K_NORM]);
+    }
     vw_rope(cx, qkv[0], layer->rope);
     vw_rope(cx, qkv[1], layer->rope);
     vw_tensor a = vw_attention(cx, &layer->attention, qkv[0], qkv[1], qkv[2]); /* [T, H D] */
-    vw_linear_add(cx, a, p[O_PROJ], x);
+    add_part(g, cx, a, p[O_PROJ], p + AFTER_ATTENTION_NORM, x);
     vw_end(cx, mark);
 }
 
 static void mlp_part(const gemma *g, vw_cx *cx, vw_param *const *p, vw_tensor x)
 {
     size_t mark = vw_begin(cx);
-    vw_tensor h = vw_rms_norm(cx, x, p[MLP_NORM], NORM_OFFSET, (float)g->eps);
+    vw_tensor h = norm(g, cx, x, p[MLP_NORM]);
     vw_tensor f = vw_gated(cx, h, p[GATE_PROJ], p[UP_PROJ], VW_ACT_GELU_TANH); /* [T, F] */
-    vw_linear_add(cx, f, p[DOWN_PROJ], x);
+    add_part(g, cx, f, p[DOWN_PROJ], p + AFTER_MLP_NORM, x);
     vw_end(cx, mark);
 }
 
@@ -44,7 +69,7 @@ static vw_status forward(void *self, vw_cx *cx, vw_param *const *params, int32_t
     vw_tensor x = first == 0 ? vw_embed(cx, params[EMBED_TOKENS], sqrtf((float)g->width))
                              : vw_hidden_in(cx); /* [T, d] */
     for (int32_t l = first; l < last; l++) {
-        vw_param *const *p = params + FIRST_LAYER + (size_t)l * LAYER_PARAMS;
+        vw_param *const *p = params + FIRST_LAYER + (size_t)(l * g->layer_params);
         attention_part(g, cx, &g->layers[l], p, x);
         mlp_part(g, cx, p, x);
     }
@@ -52,8 +77,8 @@ static vw_status forward(void *self, vw_cx *cx, vw_param *const *params, int32_t
         vw_hidden_out(cx, x);
     } else {
         vw_tensor rows = vw_wanted_rows(cx, x);
-        rows = vw_rms_norm(cx, rows, params[FINAL_NORM], NORM_OFFSET, (float)g->eps);
-        vw_head(cx, rows, params[EMBED_TOKENS], 1.0f, 0.0f);
+        rows = norm(g, cx, rows, params[FINAL_NORM]);
+        vw_head(cx, rows, params[EMBED_TOKENS], 1.0f, (float)g->final_cap);
     }
     return vw_nn_status(cx);
 }
@@ -64,17 +89,21 @@ static vw_status describe_layers(gemma *g, vw_error *err)
     const int half = g->head_dim / 2;
     g->layers = host->alloc(host->core, (size_t)g->n_layers * sizeof *g->layers);
     g->caches = host->alloc(host->core, (size_t)g->n_layers * sizeof *g->caches);
-    g->inv_freq = host->alloc(host->core, (size_t)half * sizeof *g->inv_freq);
+    g->inv_freq = host->alloc(host->core, N_SCOPES * (size_t)half * sizeof *g->inv_freq);
     if (!g->layers || !g->caches || !g->inv_freq)
         return vw_fail(err, VW_E_NOMEM, "no memory to describe %d layers", g->n_layers);
-    for (int i = 0; i < half; i++)
-        g->inv_freq[i] = (float)pow(g->rope_theta, -2.0 * i / g->head_dim);
-    g->rope = (vw_nn_rope){VW_ROPE_HALF, g->head_dim, 0, g->head_dim, g->inv_freq, 1.0f};
+    for (int s = 0; s < N_SCOPES; s++) {
+        float *inv_freq = g->inv_freq + s * half;
+        for (int i = 0; i < half; i++)
+            inv_freq[i] = (float)(pow(g->theta[s], -2.0 * i / g->head_dim) / g->position_factor[s]);
+        g->rope[s] = (vw_nn_rope){VW_ROPE_HALF, g->head_dim, 0, g->head_dim, inv_freq, 1.0f};
+    }
     for (int32_t l = 0; l < g->n_layers; l++) {
-        g->layers[l].attention =
-            (vw_nn_attention){l, g->heads, (float)(1.0 / sqrt((double)g->head_dim)), 0.0f};
-        g->layers[l].rope = &g->rope;
-        g->caches[l] = (vw_cache_spec){g->kv_heads, g->head_dim, g->head_dim, 0, 0};
+        g->layers[l].attention = (vw_nn_attention){l, g->heads, (float)(1.0 / sqrt(g->query_scalar)),
+                                                   (float)g->attention_cap};
+        g->layers[l].rope = &g->rope[g->is_local[l] ? LOCAL : GLOBAL];
+        g->caches[l] = (vw_cache_spec){g->kv_heads, g->head_dim, g->head_dim,
+                                       g->is_local[l] ? g->window : 0, 0};
     }
     return VW_OK;
 }
@@ -89,7 +118,8 @@ static double count_parameters(const gemma *g)
 
 static vw_status load(void *self, const vw_json *json, const vw_json_doc *config, vw_error *err)
 {
-    static const char *const ignored[] = {"*.rotary_emb.inv_freq", NULL};
+    static const char *const ignored[] = {"*.rotary_emb.inv_freq", "*vision_tower.*",
+                                          "*multi_modal_projector.*", NULL};
     gemma *g = self;
     vw_status st;
     if ((st = gemma_configure(g, json, config, err)) || (st = describe_layers(g, err)) ||
@@ -105,8 +135,8 @@ static vw_status load(void *self, const vw_json *json, const vw_json_doc *config
     g->info.caches = g->caches;
     g->info.ignored = ignored;
     double n = count_parameters(g);
-    snprintf(g->info.description, sizeof g->info.description, "Gemma 1, %d layers, %.*f %s parameters",
-             g->n_layers, 2, n >= 1e9 ? n / 1e9 : n / 1e6, n >= 1e9 ? "B" : "M");
+    snprintf(g->info.description, sizeof g->info.description, "Gemma %d, %d layers, %.*f %s parameters",
+             g->version, g->n_layers, 2, n >= 1e9 ? n / 1e9 : n / 1e6, n >= 1e9 ? "B" : "M");
     return VW_OK;
 }
 
@@ -139,13 +169,19 @@ static void gemma_close(void *self)
     host->free(host->core, g);
 }
 
-/* A probe has no host and so no JSON service: it looks for the family's name in config.json, and
+static int is_family(const char *type)
+{
+    return !strcmp(type, "gemma") || !strcmp(type, "gemma2") || !strcmp(type, "gemma3") ||
+           !strcmp(type, "gemma3_text");
+}
+
+/* A probe has no host and so no JSON service: it looks for a name of the family in config.json, and
  * load() then reads the file properly. */
 static int32_t probe(const vw_probe *about, char *why, size_t why_bytes)
 {
-    char path[4096], text[16384];
+    char path[4096], text[65536], type[64] = "";
     if (!about || !about->folder) {
-        snprintf(why, why_bytes, "runs Gemma 1");
+        snprintf(why, why_bytes, "runs Gemma 1, 2 and 3");
         return 1;
     }
     snprintf(path, sizeof path, "%s/config.json", about->folder);
@@ -157,15 +193,15 @@ static int32_t probe(const vw_probe *about, char *why, size_t why_bytes)
     size_t n = fread(text, 1, sizeof text - 1, f);
     fclose(f);
     text[n] = '\0';
-    const char *at = strstr(text, "\"model_type\"");
-    char type[64] = "";
-    if (at)
-        sscanf(at + strlen("\"model_type\""), " : \"%63[^\"]\"", type);
-    if (strcmp(type, "gemma") != 0) {
-        snprintf(why, why_bytes, "%s: model_type is \"%s\", not \"gemma\"", path, type);
+    for (const char *at = text; !is_family(type) && (at = strstr(at, "\"model_type\"")) != NULL;) {
+        at += strlen("\"model_type\"");
+        sscanf(at, " : \"%63[^\"]\"", type);
+    }
+    if (!is_family(type)) {
+        snprintf(why, why_bytes, "%s: model_type is \"%s\", none of Gemma's", path, type);
         return 0;
     }
-    snprintf(why, why_bytes, "model_type is \"gemma\"");
+    snprintf(why, why_bytes, "model_type is \"%s\"", type);
     return 100;
 }
 
@@ -178,7 +214,7 @@ static const char *const needs[] = {"device", "gemm", "attention", NULL};
 static const vw_plugin plugin = {
     VW_PLUGIN_HEADER,
     .kind = VW_KIND_MODEL, .ops_major = VW_MODEL_OPS_MAJOR, .ops_minor = VW_MODEL_OPS_MINOR,
-    .name = "gemma", .summary = "Gemma 1 from its published files", .version = "0.1.0",
+    .name = "gemma", .summary = "Gemma 1, 2 and 3 (text) from their published files", .version = "0.1.0",
     .license = "Apache-2.0", .author = "The VishwamAI authors",
     .url = "https://github.com/VishwamAI", .rank = VW_RANK_NORMAL, .needs = needs,
     .probe = probe, .open = gemma_open, .close = gemma_close, .ops = &ops,

@@ -1,19 +1,26 @@
-/* gemma.h - one checkpoint of the Gemma family, as its config.json describes it.
+/* gemma.h - one checkpoint of the Gemma family, as its configuration describes it.
  *
  * The versions differ in data, not in code paths: which norms a layer has, its window, its soft-caps
- * and its rotation are fields here, so that a later version fills them in and the forward stays one.
+ * and its rotation are fields here, so that the forward stays one.
  */
 #ifndef GEMMA_H
 #define GEMMA_H
 
 #include <vishwamai/model.h>
 
-/* Parameters of a layer, in the order of the parameter list. */
+/* Parameters of a layer, in the order of the parameter list: Gemma 1 has the first nine, Gemma 2
+ * the norms behind attention and MLP too, Gemma 3 those of queries and keys besides. */
 enum {
     INPUT_NORM, Q_PROJ, K_PROJ, V_PROJ, O_PROJ, MLP_NORM, GATE_PROJ, UP_PROJ, DOWN_PROJ,
-    LAYER_PARAMS
+    GEMMA1_PARAMS, AFTER_ATTENTION_NORM = GEMMA1_PARAMS, AFTER_MLP_NORM,
+    GEMMA2_PARAMS, Q_NORM = GEMMA2_PARAMS, K_NORM,
+    GEMMA3_PARAMS, MAX_LAYER_PARAMS = GEMMA3_PARAMS
 };
 enum { EMBED_TOKENS, FINAL_NORM, FIRST_LAYER }; /* the model's own come first */
+
+enum { GLOBAL, LOCAL, N_SCOPES }; /* of a layer's attention: everything, or a window */
+
+enum { GEMMA_MAX_LAYERS = 1000 };
 
 typedef struct gemma_layer {
     vw_nn_attention attention;
@@ -22,14 +29,20 @@ typedef struct gemma_layer {
 
 typedef struct gemma {
     const vw_host *host;
+    int32_t version;         /* 1, 2, 3 */
     int32_t n_layers, width, ffn, vocab_size;
     int32_t heads, kv_heads, head_dim;
     int64_t max_positions;
-    double eps, rope_theta;
-    vw_nn_rope rope;
-    float *inv_freq;         /* [head_dim / 2] */
+    double eps, query_scalar; /* q . k is divided by the root of query_scalar */
+    double attention_cap, final_cap; /* 0: none */
+    int32_t window;          /* of local layers; 0: there are none */
+    uint8_t is_local[GEMMA_MAX_LAYERS];
+    double theta[N_SCOPES], position_factor[N_SCOPES]; /* positions are divided by the factor */
+    vw_nn_rope rope[N_SCOPES];
+    float *inv_freq;         /* [N_SCOPES][head_dim / 2] */
     gemma_layer *layers;     /* [n_layers] */
     vw_cache_spec *caches;   /* [n_layers] */
+    int32_t layer_params;    /* of each layer: GEMMA1_PARAMS ... */
     vw_param_spec *specs;
     char (*names)[96];       /* the specs' names */
     vw_model_info info;

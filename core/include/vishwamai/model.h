@@ -57,6 +57,9 @@ typedef struct vw_model_info {
     int32_t bos, eos, pad;   /* as config.json says; -1: silent */
     /* Names in the file that are not surplus though no parameter, as fnmatch patterns; NULL-ended. */
     const char *const *ignored;
+    /* What stands in front of every parameter's name, as several writers of the family have it,
+     * NULL-ended: the first under which the file has params[0] counts.  NULL: nothing does. */
+    const char *const *prefixes;
 } vw_model_info;
 
 typedef struct vw_model_ops {
