@@ -65,10 +65,10 @@ static vw_status find_folder(vw_engine *e, const char *given, vw_error *err)
     struct stat about;
     if (stat(given, &about) != 0 || access(given, R_OK) != 0)
         return vw_fail(err, VW_E_NOTFOUND, "the model folder %s cannot be read", given);
-    if (!S_ISDIR(about.st_mode))
-        return vw_fail(err, VW_E_INVALID, "%s is a file; a model is given as the folder that holds "
-                       "its config.json and its weights", given);
     size_t bytes = strlen(given) + 1;
+    if (!S_ISDIR(about.st_mode) && (bytes < 6 || strcmp(given + bytes - 6, ".gguf")))
+        return vw_fail(err, VW_E_INVALID, "%s is a file; a model is given as a *.gguf file or as the "
+                       "folder that holds its config.json and its weights", given);
     e->path = vw_core_alloc(e->core, bytes);
     if (!e->path)
         return vw_fail(err, VW_E_NOMEM, "no memory for a path");
@@ -152,13 +152,28 @@ static vw_status check_vocabulary(vw_engine *e, vw_error *err)
                    e->info->vocab_size);
 }
 
-static vw_status read_checkpoint(vw_engine *e, int64_t ctx_size, vw_error *err)
+/* config.json of the folder; a model in one file brings its own configuration. */
+static vw_status read_config(vw_engine *e, vw_error *err)
 {
     const vw_json *json = vw_json_service();
     char path[VW_PLACE_BYTES];
+    struct stat about;
     if ((size_t)snprintf(path, sizeof path, "%s/config.json", e->path) >= sizeof path)
         return vw_fail(err, VW_E_INVALID, "the path %s is too long", e->path);
-    vw_status st = json->open_file(path, &e->config, err);
+    if (stat(e->path, &about) != 0 || S_ISDIR(about.st_mode))
+        return json->open_file(path, &e->config, err);
+    vw_status st = e->wts->open(e->weights->self, e->path, &e->reader, err);
+    const char *text = st ? NULL : e->wts->config(e->weights->self, e->reader);
+    if (!st && !text)
+        return vw_fail(err, VW_E_UNSUPPORTED, "weights/%s finds no configuration in %s; give the "
+                       "folder of the model", e->weights->plugin->name, e->path);
+    return st ? st : json->open_text(text, strlen(text), e->path, &e->config, err);
+}
+
+static vw_status read_checkpoint(vw_engine *e, int64_t ctx_size, vw_error *err)
+{
+    const vw_json *json = vw_json_service();
+    vw_status st = read_config(e, err);
     if (!st && (st = e->mdl->load(e->model->self, json, e->config, err)))
         st = vw_fail_in(err, st, "%s", e->path);
     if (st)
@@ -170,7 +185,7 @@ static vw_status read_checkpoint(vw_engine *e, int64_t ctx_size, vw_error *err)
                     "was trained for", (long long)e->context, (long long)e->info->max_positions);
     if (e->batch_tokens > e->context)
         e->batch_tokens = e->context;
-    if ((st = check_vocabulary(e, err)))
+    if ((st = check_vocabulary(e, err)) || e->reader)
         return st;
     return e->wts->open(e->weights->self, e->path, &e->reader, err);
 }

@@ -224,7 +224,9 @@ static vw_status pack(vw_engine *e, vw_param *p, const vw_weights_tensor *t, siz
 {
     bool is_visible = e->device_info.flags & VW_DEVICE_HOST_VISIBLE;
     vw_matrix stored = p->weight.stored;
-    size_t row_bytes = (size_t)stored.cols * vw_dtype_bits(stored.dtype) / 8;
+    size_t row_bytes = stored.format ? (size_t)(stored.cols / stored.format->elements) *
+                                           (size_t)stored.format->bytes
+                                     : (size_t)stored.cols * vw_dtype_bits(stored.dtype) / 8;
     void *dev = e->device->self, *host = NULL;
     vw_status st = e->dev->alloc(dev, bytes, &p->buffer, err);
     if (!st && !is_visible && !(host = vw_core_alloc(e->core, bytes)))

@@ -229,6 +229,11 @@ static const char *weights_metadata(void *self, vw_weights_reader *reader, const
     return NULL;
 }
 
+static const char *weights_config(void *self, vw_weights_reader *reader)
+{
+    return NULL;
+}
+
 IDLE(weights, close, vw_weights_reader *reader)
 IDLE(weights, prefetch, vw_weights_reader *reader, const void *data, size_t bytes)
 IDLE(weights, release, vw_weights_reader *reader, const void *data, size_t bytes)
@@ -247,9 +252,10 @@ const vw_weights_ops vw_weights_stubs = {
     HAVE(weights, write),
     HAVE(weights, finish),
     HAVE(weights, abort),
+    HAVE(weights, config),
 };
 OPERATIONS(weights, "open", "close", "count", "tensor", "find", "metadata", "prefetch", "release",
-           "create", "write", "finish", "abort");
+           "create", "write", "finish", "abort", "config");
 
 /* ---- kinds whose operations are all required ------------------------------------------------- */
 

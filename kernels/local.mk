@@ -10,7 +10,7 @@
 GEMM_S8_KERNELS = \
 	%D%/cpu/gemm-prepare.c %D%/cpu/gemm-table.c %D%/cpu/gemm-tile-s8.c
 GEMM_KERNELS = $(GEMM_S8_KERNELS) \
-	%D%/cpu/gemm-dot.c %D%/cpu/gemm-expand.c %D%/cpu/gemm-finish.c %D%/cpu/gemm-quantise.c \
+	%D%/cpu/gemm-block.c %D%/cpu/gemm-dot.c %D%/cpu/gemm-expand.c %D%/cpu/gemm-finish.c %D%/cpu/gemm-quantise.c \
 	%D%/cpu/gemm-stream.c %D%/cpu/gemm-tile.c \
 	%D%/cpu/gemm.h %D%/cpu/gemm-load.h %D%/cpu/gemm-pack.h %D%/cpu/gemm-tile.h \
 	%D%/cpu/simd.h %D%/cpu/simd_avx2.h %D%/cpu/simd_avx512.h %D%/cpu/simd_base.h
@@ -31,6 +31,7 @@ noinst_LTLIBRARIES += libkernels_ref.la libkernels_base.la libkernels_cpu.la
 
 libkernels_ref_la_SOURCES = \
 	%D%/ref/attention.c %D%/ref/attention-page.c %D%/ref/attention.h \
+	%D%/ref/blocks.c %D%/ref/blocks.h \
 	%D%/ref/gemm.c %D%/ref/gemm.h \
 	%D%/ref/pointwise.c %D%/ref/pointwise.h \
 	%D%/ref/quant.c %D%/ref/quant.h

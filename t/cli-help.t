@@ -66,7 +66,7 @@ fails(2, qr/^vishwamai: --set #1: /, 'run', '-p', 'x', '--set', 'nonsense');
 fails(1, qr/^vishwamai: .*\/nowhere.*\n\z/, 'run', '-p', 'x', '-m', '/nowhere');
 fails(2, qr/^vishwamai: -c 4096: the path of an INI file is expected; --ctx-size 4096 sets the context\n\z/,
       'run', '-p', 'x', '-c', '4096');
-fails(1, qr/^vishwamai: \S+cli-help.t is a file; a model is given as the folder /,
+fails(1, qr/^vishwamai: \S+cli-help.t is a file; a model is given as a \*\.gguf file or as the folder /,
       'run', '-p', 'x', '-m', Cwd::abs_path($0));
 SKIP: {
     skip 'tokenizer/sentencepiece is not built', 1 if !is_there('tokenizer/sentencepiece');

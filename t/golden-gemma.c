@@ -24,7 +24,10 @@ typedef struct golden {
 } golden;
 
 static const char *const models[] = {"gemma-odd-f32", "gemma-odd-bf16", "gemma-mqa-f16",
-                                     "gemma-mha", "gemma-resaved"};
+                                     "gemma-mha", "gemma-resaved",
+                                     "gemma2-odd-f32", "gemma2-defaults", "gemma2-resaved",
+                                     "gemma3-text-f32", "gemma3-resaved", "gemma3-wrapped",
+                                     "gemma3-rewrapped"};
 
 static size_t read_ids(const vw_json_value *array, int32_t *ids, size_t room)
 {

@@ -27,6 +27,7 @@ from reference import BUGS, LATER_BUGS, gemma
 
 GEMMA3_DEFAULTS = {"num_attention_heads": 8, "num_key_value_heads": 4, "rope_theta": 1e6, "rope_local_base_freq": 1e4,
                    "sliding_window_pattern": 6, "query_pre_attn_scalar": 256, "rms_norm_eps": 1e-6, "model_type": "gemma3_text"}
+PUBLISHED = first.TOLERANCE / 2   # peaked and capped scores amplify rounding
 SCALING = {"factor": 8.0, "rope_type": "linear"}
 
 
@@ -49,16 +50,16 @@ CHECKPOINTS = {
                                             query_pre_attn_scalar=24, attn_logit_softcapping=20.0, final_logit_softcapping=9.0), 4, 3),
     # the soft-caps are the class defaults: absent
     "gemma2-defaults": ("BF16", "plain", text("gemma2", "BF16", S(75, 3, 1, 26, 101, 131, 4), sliding_window=16,
-                                              query_pre_attn_scalar=26), 8, 12),
+                                              query_pre_attn_scalar=26), 5, 12),
     "gemma2-resaved": ("F32", "resaved", text("gemma2", "F32", S(60, 4, 4, 18, 70, 109, 3), sliding_window=5, rope_theta=3000.0,
-                                              query_pre_attn_scalar=10, attn_logit_softcapping=15.0, final_logit_softcapping=9.0), 4, 3),
+                                              query_pre_attn_scalar=10, rms_norm_eps=1e-3, attn_logit_softcapping=15.0, final_logit_softcapping=9.0), 4, 3),
     # transformers demands that width is a multiple of the heads here; 66 = 6 x 11 and 6 x 40 = 240
     "gemma3-text-f32": ("F32", "plain", text("gemma3_text", "F32", S(66, 6, 2, 40, 100, 173, 7), sliding_window=9, rope_theta=1e6,
                                              rope_local_base_freq=1e4, rope_scaling=SCALING, sliding_window_pattern=3,
                                              query_pre_attn_scalar=31, attn_logit_softcapping=None, final_logit_softcapping=None), 2, 1),
     "gemma3-resaved": ("BF16", "resaved", text("gemma3_text", "BF16", S(75, 5, 1, 26, 71, 113, 6), sliding_window=12, rope_theta=5e4,
                                                rope_local_base_freq=700.0, rope_scaling=None, sliding_window_pattern=2,
-                                               query_pre_attn_scalar=20), 2, 1),
+                                               query_pre_attn_scalar=20, rms_norm_eps=1e-3), 2, 1),
     "gemma3-wrapped": ("F32", "wrapped", text("gemma3_text", "F32", S(56, 8, 4, 18, 77, 127, 7), sliding_window=7, rope_theta=1e6,
                                               rope_local_base_freq=1e4, rope_scaling=SCALING, sliding_window_pattern=6,
                                               query_pre_attn_scalar=256), 6, 1),
@@ -176,7 +177,7 @@ def one(out, seed, name, dtype, form, config, q_gain, embed_gain, rows, found):
         f32, f64 = distance(first.run(single, ids)), distance(first.run(model, ids))
         ours = distance(gemma(config, weights, ids))
         print(f"{name} {kind}: std {std:.3f}, f32 {f32:.1e}, reference {ours:.1e}", flush=True)
-        assert ours < first.AGREEMENT and f32 < first.PUBLISHED, (name, kind, ours, f32)
+        assert ours < first.AGREEMENT and f32 < PUBLISHED, (name, kind, ours, f32)
         for bug in BUGS | LATER_BUGS:
             found.setdefault(bug, {})[name, kind] = distance(gemma(config, weights, ids, bug))
         tensors[f"{kind}.tokens"] = (np.array(ids), "I32")

@@ -156,6 +156,9 @@ void VW_ISA_NAME(vw_gemm_dot)(const vw_gemm_source *w, int64_t first, int64_t n,
     case VW_F16: dot_VW_F16(w, first, n, x, x_stride, m, c, c_stride); break;
     case VW_E4M3: dot_VW_E4M3(w, first, n, x, x_stride, m, c, c_stride); break;
     case VW_E5M2: dot_VW_E5M2(w, first, n, x, x_stride, m, c, c_stride); break;
+    case VW_BLOCK:
+        VW_ISA_NAME(vw_gemm_dot_block)(w, first, n, x, x_stride, m, c, c_stride);
+        break;
     default: dot_VW_I8(w, first, n, x, x_stride, m, c, c_stride);
     }
 }

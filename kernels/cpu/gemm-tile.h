@@ -38,6 +38,11 @@ void VW_ISA_NAME(vw_gemm_expand)(const vw_gemm_operand *w, int64_t n, int64_t fi
                                  float *out);
 void VW_ISA_NAME(vw_gemm_quantise)(const float *panel, int64_t k, int64_t scale_k, int64_t group,
                                    int is_kept, void *codes, float *scales, int32_t *sums);
+void VW_ISA_NAME(vw_gemm_dot_block)(const vw_gemm_source *w, int64_t first, int64_t n,
+                                    const float *x, int64_t x_stride, int m, float *c,
+                                    int64_t c_stride);
+void VW_ISA_NAME(vw_gemm_expand_block)(const vw_gemm_source *w, int64_t n, int64_t first, int64_t k,
+                                       float *out);
 void VW_ISA_NAME(vw_gemm_dot)(const vw_gemm_source *w, int64_t first, int64_t n, const float *x,
                               int64_t x_stride, int m, float *c, int64_t c_stride);
 void VW_ISA_NAME(vw_gemm_stream)(const vw_gemm_operand *w, int64_t panel, int64_t n_panels,

@@ -114,7 +114,7 @@ static int is_row_path(const vw_gemm_job *job, const vw_gemm_operand *w)
            job->m <= VW_GEMM_FEW_ROWS &&
            w->layout == VW_GEMM_IN_PLACE && !w->source.is_in_out &&
            (t == VW_F32 || t == VW_BF16 || t == VW_F16 || t == VW_E4M3 || t == VW_E5M2 ||
-            t == VW_I8);
+            t == VW_I8 || t == VW_BLOCK);
 }
 
 /* f32 panels need no widening, so tiles overtake it early; the sums are the same. */

@@ -21,6 +21,7 @@ typedef struct vw_gemm_source {
     vw_dtype scale_dtype;
     int64_t scale_rows, scale_cols, scale_stride;
     /* block formats only (VW_BLOCK): a row is a run of blocks */
+    int block_kind; /* vw_block_kind, of blocks.h */
     int block_elements, block_bytes;
     void (*dequantise)(const void *blocks, int64_t n_blocks, float *out);
 } vw_gemm_source;

@@ -18,11 +18,9 @@
 
 #include <math.h>
 
-#define NORM_OFFSET 1.0f /* norms hold w, and multiply by 1 + w */
-
 static vw_tensor norm(const gemma *g, vw_cx *cx, vw_tensor x, vw_param *w)
 {
-    return vw_rms_norm(cx, x, w, NORM_OFFSET, (float)g->eps);
+    return vw_rms_norm(cx, x, w, g->is_gguf ? 0.0f : 1.0f, (float)g->eps);
 }
 
 /* x += f W^T, normed on the way where the version does that. */
@@ -119,10 +117,13 @@ static double count_parameters(const gemma *g)
 static vw_status load(void *self, const vw_json *json, const vw_json_doc *config, vw_error *err)
 {
     static const char *const ignored[] = {"*.rotary_emb.inv_freq", "*vision_tower.*",
-                                          "*multi_modal_projector.*", NULL};
+                                          "*multi_modal_projector.*", "rope_freqs.weight",
+                                          NULL};
     gemma *g = self;
-    vw_status st;
-    if ((st = gemma_configure(g, json, config, err)) || (st = describe_layers(g, err)) ||
+    vw_status st = json->get(json->root(config), "general.architecture")
+                       ? gemma_configure_gguf(g, json, config, err)
+                       : gemma_configure(g, json, config, err);
+    if (st || (st = describe_layers(g, err)) ||
         (st = gemma_list_params(g, err)))
         return st;
     g->info.size = sizeof g->info;
@@ -175,6 +176,20 @@ static int is_family(const char *type)
            !strcmp(type, "gemma3_text");
 }
 
+/* The architecture stands at the beginning of a GGUF file: key, type 8, length, text. */
+static int find_architecture(const char *text, size_t n, char *type, size_t room)
+{
+    static const char key[] = "general.architecture\10\0\0\0";
+    for (size_t i = 0; i + sizeof key + 8 + 16 < n; i++)
+        if (!memcmp(text + i, key, sizeof key - 1)) {
+            uint64_t bytes;
+            memcpy(&bytes, text + i + sizeof key - 1, 8);
+            snprintf(type, room, "%.*s", (int)(bytes < 16 ? bytes : 16), text + i + sizeof key + 7);
+            return 1;
+        }
+    return 0;
+}
+
 /* A probe has no host and so no JSON service: it looks for a name of the family in config.json, and
  * load() then reads the file properly. */
 static int32_t probe(const vw_probe *about, char *why, size_t why_bytes)
@@ -184,7 +199,9 @@ static int32_t probe(const vw_probe *about, char *why, size_t why_bytes)
         snprintf(why, why_bytes, "runs Gemma 1, 2 and 3");
         return 1;
     }
-    snprintf(path, sizeof path, "%s/config.json", about->folder);
+    size_t length = strlen(about->folder);
+    int is_gguf = length > 5 && !strcmp(about->folder + length - 5, ".gguf");
+    snprintf(path, sizeof path, "%s%s", about->folder, is_gguf ? "" : "/config.json");
     FILE *f = fopen(path, "rb");
     if (!f) {
         snprintf(why, why_bytes, "%s cannot be read", path);
@@ -193,12 +210,14 @@ static int32_t probe(const vw_probe *about, char *why, size_t why_bytes)
     size_t n = fread(text, 1, sizeof text - 1, f);
     fclose(f);
     text[n] = '\0';
-    for (const char *at = text; !is_family(type) && (at = strstr(at, "\"model_type\"")) != NULL;) {
+    if (is_gguf)
+        find_architecture(text, n, type, sizeof type);
+    for (const char *at = text; !is_gguf && !is_family(type) && (at = strstr(at, "\"model_type\"")) != NULL;) {
         at += strlen("\"model_type\"");
         sscanf(at, " : \"%63[^\"]\"", type);
     }
     if (!is_family(type)) {
-        snprintf(why, why_bytes, "%s: model_type is \"%s\", none of Gemma's", path, type);
+        snprintf(why, why_bytes, "%s: the model's type is \"%s\", none of Gemma's", path, type);
         return 0;
     }
     snprintf(why, why_bytes, "model_type is \"%s\"", type);

@@ -30,6 +30,7 @@ typedef struct gemma_layer {
 typedef struct gemma {
     const vw_host *host;
     int32_t version;         /* 1, 2, 3 */
+    int32_t is_gguf;         /* names as GGUF files have them, and norms that hold 1 + w */
     int32_t n_layers, width, ffn, vocab_size;
     int32_t heads, kv_heads, head_dim;
     int64_t max_positions;
@@ -50,6 +51,16 @@ typedef struct gemma {
 
 /* Read and check config.json; config.c. */
 vw_status gemma_configure(gemma *g, const vw_json *json, const vw_json_doc *config, vw_error *err);
+
+/* The keys of a GGUF file, as JSON; gguf.c. */
+typedef struct gguf_view {
+    const vw_json *json;
+    const vw_json_doc *doc;
+    const vw_json_value *root;
+    const char *architecture;
+} gguf_view;
+vw_status gemma_configure_gguf(gemma *g, const vw_json *json, const vw_json_doc *config,
+                               vw_error *err);
 
 /* The parameter list under the published names; params.c. */
 vw_status gemma_list_params(gemma *g, vw_error *err);

@@ -1,4 +1,4 @@
-/* params.c - the parameters of a Gemma model under their published names.
+/* params.c - the parameters of a Gemma model under their published names, or those of GGUF files.
  */
 #include "gemma.h"
 
@@ -19,6 +19,13 @@ static void set_spec(gemma *g, size_t i, int64_t rows, int64_t cols, vw_split sp
     s->split = split;
     s->decay_group = rows ? 1 : 0;
 }
+
+static const char *const gguf_suffixes[MAX_LAYER_PARAMS] = {
+    [INPUT_NORM] = "attn_norm", [Q_PROJ] = "attn_q", [K_PROJ] = "attn_k", [V_PROJ] = "attn_v",
+    [O_PROJ] = "attn_output", [MLP_NORM] = "ffn_norm", [GATE_PROJ] = "ffn_gate",
+    [UP_PROJ] = "ffn_up", [DOWN_PROJ] = "ffn_down", [AFTER_ATTENTION_NORM] = "post_attention_norm",
+    [AFTER_MLP_NORM] = "post_ffw_norm", [Q_NORM] = "attn_q_norm", [K_NORM] = "attn_k_norm",
+};
 
 vw_status gemma_list_params(gemma *g, vw_error *err)
 {
@@ -52,20 +59,24 @@ vw_status gemma_list_params(gemma *g, vw_error *err)
         return vw_fail(err, VW_E_NOMEM, "no memory for a list of %zu parameters", n);
     memset(g->specs, 0, n * sizeof *g->specs);
 
-    snprintf(g->names[EMBED_TOKENS], sizeof *g->names, "embed_tokens.weight");
+    snprintf(g->names[EMBED_TOKENS], sizeof *g->names, "%s.weight",
+             g->is_gguf ? "token_embd" : "embed_tokens");
     set_spec(g, EMBED_TOKENS, g->vocab_size, d, VW_SPLIT_VOCABULARY);
-    snprintf(g->names[FINAL_NORM], sizeof *g->names, "norm.weight");
+    snprintf(g->names[FINAL_NORM], sizeof *g->names, "%s.weight",
+             g->is_gguf ? "output_norm" : "norm");
     set_spec(g, FINAL_NORM, 0, d, VW_SPLIT_NONE);
     for (int l = 0; l < g->n_layers; l++) {
         for (size_t p = 0; p < per_layer; p++) {
             size_t i = FIRST_LAYER + (size_t)l * per_layer + p;
-            snprintf(g->names[i], sizeof *g->names, "layers.%d.%s.weight", l, list[p].suffix);
+            snprintf(g->names[i], sizeof *g->names, "%s.%d.%s.weight",
+                     g->is_gguf ? "blk" : "layers", l,
+                     g->is_gguf ? gguf_suffixes[p] : list[p].suffix);
             set_spec(g, i, list[p].rows, list[p].cols, list[p].split);
         }
     }
     g->info.n_params = n;
     g->info.params = g->specs;
-    g->info.prefixes = prefixes;
+    g->info.prefixes = g->is_gguf ? NULL : prefixes;
     g->layer_params = (int32_t)per_layer;
     return VW_OK;
 }

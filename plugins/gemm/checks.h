@@ -6,6 +6,7 @@
 #ifndef PLUGINS_GEMM_CHECKS_H
 #define PLUGINS_GEMM_CHECKS_H
 
+#include "kernels/ref/blocks.h"
 #include "kernels/ref/gemm.h"
 
 #include <vishwamai/gemm.h>
@@ -38,6 +39,7 @@ static inline vw_gemm_source matrix_source(const vw_matrix *w, vw_gemm_op op)
     s.n = op == VW_GEMM_DGRAD ? matrix_k(w) : matrix_n(w);
     s.k = op == VW_GEMM_DGRAD ? matrix_n(w) : matrix_k(w);
     if (w->format) {
+        s.block_kind = vw_block_kind_of(w->format->name);
         s.block_elements = w->format->elements;
         s.block_bytes = w->format->bytes;
         s.dequantise = w->format->dequantise;

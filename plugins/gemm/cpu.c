@@ -114,9 +114,12 @@ static vw_status pack_size(void *self, const vw_matrix *stored, vw_gemm_format f
     vw_status s = check_matrix(stored, err);
     if (s != VW_OK)
         return s;
-    if (!is_weight_dtype(stored->dtype))
+    if (stored->dtype == VW_BLOCK ? stored->layout != VW_OUT_IN || stored->format->elements > 256 ||
+                                        256 % stored->format->elements
+                                  : !is_weight_dtype(stored->dtype))
         return vw_fail(err, VW_E_UNSUPPORTED,
-                       "weights in %s; gemm/cpu runs f32, bf16, f16, e4m3, e5m2 and int8",
+                       "weights in %s; gemm/cpu runs f32, bf16, f16, e4m3, e5m2, int8 and block "
+                       "formats that are stored [out, in]",
                        stored->format ? stored->format->name : vw_dtype_name(stored->dtype));
     vw_gemm_layout l = choose_layout(self, stored, format, &scale_k, &is_kept);
     *layout = l == VW_GEMM_IN_PLACE ? 0 : LAYOUT_VERSION | (uint32_t)l;
@@ -163,6 +166,8 @@ static vw_status check_weight(const cpu_gemm *g, const vw_gemm_problem *p, int i
     vw_status s = pack_size((void *)(uintptr_t)g, &w->stored, w->format, &bytes, &layout, err);
     if (s != VW_OK)
         return s;
+    if (w->stored.dtype == VW_BLOCK && p->op == VW_GEMM_DGRAD)
+        return vw_fail(err, VW_E_UNSUPPORTED, "a block format is used forward");
     if (bytes && p->op == VW_GEMM_DGRAD)
         return vw_fail(err, VW_E_UNSUPPORTED, "dgrad needs the weight in place, and it is packed");
     if (layout != w->layout)

@@ -194,14 +194,19 @@ static vw_status read_template_file(checkpoint *c, vw_error *err)
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
-vw_status checkpoint_read(checkpoint *c, vw_tokenizer_info *info, vw_error *err)
+void checkpoint_add_ends(const checkpoint *c, vw_tokenizer_info *info)
 {
     static const char *const ends[] = {"<end_of_turn>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>",
                                        "<|end|>", "<|end_of_text|>", "<|endoftext|>"};
-    c->adds_bos = c->adds_eos = -1;
     checkpoint_add_stop(info, info->eos);
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
         checkpoint_add_stop(info, c->find(c->tokenizer, ends[i]));
+}
+
+vw_status checkpoint_read(checkpoint *c, vw_tokenizer_info *info, vw_error *err)
+{
+    c->adds_bos = c->adds_eos = -1;
+    checkpoint_add_ends(c, info);
     vw_status status = read_configs(c, info, err);
     if (!status)
         status = read_tokenizer_config(c, info, err);

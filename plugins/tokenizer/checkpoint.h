@@ -25,6 +25,9 @@ char *checkpoint_path(const checkpoint *c, const char *name);
 
 void checkpoint_add_stop(vw_tokenizer_info *info, int32_t id);
 
+/* The well-known ends of a turn, as far as the vocabulary has them, and info->eos. */
+void checkpoint_add_ends(const checkpoint *c, vw_tokenizer_info *info);
+
 /* Read generation_config.json, config.json, tokenizer_config.json and chat_template.jinja, as far as
  * they are there.  `info` comes with what the vocabulary itself knows (-1: nothing), and is
  * completed: ids by number where configs give them, by text where tokenizer_config.json does, and

@@ -51,4 +51,9 @@ tokenizer_bpe_la_SOURCES = %D%/bpe.c $(BPE_SOURCES)
 tokenizer_bpe_la_CFLAGS = $(PLUGIN_CFLAGS) $(BPE_CFLAGS)
 tokenizer_bpe_la_LIBADD = $(BPE_LIBS) $(PLUGIN_LIBS)
 tokenizer_bpe_la_LDFLAGS = -module $(PLUGIN_LDFLAGS)
+plugins_LTLIBRARIES += tokenizer_gguf.la
+tokenizer_gguf_la_SOURCES = %D%/gguf.c $(BPE_SOURCES) plugins/weights/gguf_file.c
+tokenizer_gguf_la_CFLAGS = $(PLUGIN_CFLAGS) $(BPE_CFLAGS)
+tokenizer_gguf_la_LIBADD = $(BPE_LIBS) libkernels_ref.la $(PLUGIN_LIBS)
+tokenizer_gguf_la_LDFLAGS = -module $(PLUGIN_LDFLAGS)
 endif

@@ -15,7 +15,7 @@ extern "C" {
 #endif
 
 #define VW_WEIGHTS_OPS_MAJOR 0 /* provisional: one plugin so far */
-#define VW_WEIGHTS_OPS_MINOR 1
+#define VW_WEIGHTS_OPS_MINOR 2
 
 typedef struct vw_weights_reader vw_weights_reader;
 typedef struct vw_weights_writer vw_weights_writer;
@@ -65,6 +65,11 @@ typedef struct vw_weights_ops {
                        vw_error *err);
     vw_status (*finish)(void *self, vw_weights_writer *writer, vw_error *err);
     void (*abort)(void *self, vw_weights_writer *writer);
+
+    /* The model's configuration as a JSON object, where the file carries it itself (GGUF's keys,
+     * each under its dotted name); NULL where a config.json lies beside it.  Borrowed from the
+     * reader.  Optional.  Since weights 0.2. */
+    const char *(*config)(void *self, vw_weights_reader *reader);
 } vw_weights_ops;
 
 #ifdef __cplusplus

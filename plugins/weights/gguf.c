@@ -1,0 +1,285 @@
+/* gguf.c - weights/gguf: one GGUF file, mapped and run in place.
+ *
+ * Quantised tensors are handed out as they lie in the file, with their block format; what executes
+ * them is the gemm's affair.  The file's keys are the model's configuration: they are given as a JSON
+ * object, each under its own dotted name, without the arrays of a vocabulary; and "shape:NAME" is the
+ * shape of a tensor, since some files leave to it what others say in a key.
+ */
+#include "plugins/weights/gguf_file.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { MAX_LIST = 1024 }; /* longer arrays are vocabularies */
+
+typedef struct gguf_plugin {
+    const vw_host *host;
+} gguf_plugin;
+
+struct vw_weights_reader {
+    gguf_file file;
+    char *config; /* its keys as JSON; of the C library's memory */
+};
+
+/* ---- the keys as JSON ------------------------------------------------------------------------ */
+
+static void write_text(FILE *to, gguf_text t)
+{
+    fputc('"', to);
+    for (uint64_t i = 0; i < t.bytes; i++) {
+        unsigned char c = (unsigned char)t.at[i];
+        if (c == '"' || c == '\\')
+            fprintf(to, "\\%c", c);
+        else if (c < ' ' || c >= 0x7F) /* bytes that are no ASCII matter to no configuration */
+            fprintf(to, "\\u%04x", c);
+        else
+            fputc(c, to);
+    }
+    fputc('"', to);
+}
+
+static void write_number(FILE *to, const gguf_key *k, gguf_type t, uint64_t i)
+{
+    double x = gguf_real(k, i);
+    if (t == GGUF_BOOL)
+        fputs(x != 0 ? "true" : "false", to);
+    else if (!isfinite(x))
+        fputs("null", to);
+    else if (t == GGUF_F32)
+        fprintf(to, "%.9g", x); /* 1e-6 as an f32 is meant to be 1e-6: nine digits say which f32 */
+    else
+        fprintf(to, "%.17g", x);
+}
+
+static void write_value(FILE *to, const gguf_key *k)
+{
+    gguf_type t = k->type == GGUF_ARRAY ? k->element : k->type;
+    const unsigned char *at = NULL;
+    gguf_text text;
+    uint64_t n = 0;
+    if (k->type == GGUF_ARRAY)
+        fputc('[', to);
+    if (t == GGUF_STRING)
+        while (gguf_next_string(k, &at, &n, &text)) {
+            if (n > 1)
+                fputc(',', to);
+            write_text(to, text);
+        }
+    for (uint64_t i = 0; t != GGUF_STRING && i < k->count; i++) {
+        if (i)
+            fputc(',', to);
+        write_number(to, k, t, i);
+    }
+    if (k->type == GGUF_ARRAY)
+        fputc(']', to);
+}
+
+static vw_status make_config(vw_weights_reader *r, vw_error *err)
+{
+    size_t bytes = 0;
+    FILE *to = open_memstream(&r->config, &bytes);
+    if (!to)
+        return vw_fail(err, VW_E_NOMEM, "%s: no memory for its keys", r->file.path);
+    fputc('{', to);
+    size_t n = 0;
+    for (size_t i = 0; i < r->file.n_keys; i++) {
+        const gguf_key *k = r->file.keys + i;
+        if (k->count > MAX_LIST)
+            continue;
+        if (n++)
+            fputc(',', to);
+        write_text(to, k->name);
+        fputc(':', to);
+        write_value(to, k);
+    }
+    for (size_t i = 0; i < r->file.n_tensors; i++) {
+        const vw_weights_tensor *t = r->file.tensors + i;
+        char name[1200];
+        snprintf(name, sizeof name, "shape:%s", t->name);
+        if (n++)
+            fputc(',', to);
+        write_text(to, (gguf_text){name, strlen(name)});
+        for (int d = 0; d < t->n_dims; d++)
+            fprintf(to, "%s%" PRId64, d ? "," : ":[", t->shape[d]);
+        fputc(']', to);
+    }
+    fputc('}', to);
+    return fclose(to) ? vw_fail(err, VW_E_NOMEM, "%s: no memory for its keys", r->file.path) : VW_OK;
+}
+
+/* ---- the table ------------------------------------------------------------------------------- */
+
+static void close_reader(void *self, vw_weights_reader *r)
+{
+    gguf_plugin *g = self;
+    if (!r)
+        return;
+    gguf_close(&r->file);
+    free(r->config);
+    g->host->free(g->host->core, r);
+}
+
+static vw_status open_reader(void *self, const char *path, vw_weights_reader **reader, vw_error *err)
+{
+    gguf_plugin *g = self;
+    vw_weights_reader *r = g->host->alloc(g->host->core, sizeof *r);
+    if (!r)
+        return vw_fail(err, VW_E_NOMEM, "no memory to open %s", path);
+    memset(r, 0, sizeof *r);
+    vw_status st = gguf_open(&r->file, g->host, path, err);
+    if (!st)
+        st = make_config(r, err);
+    if (st) {
+        close_reader(self, r);
+        return st;
+    }
+    *reader = r;
+    return VW_OK;
+}
+
+static size_t count(void *self, vw_weights_reader *r)
+{
+    (void)self;
+    return r->file.n_tensors;
+}
+
+static vw_status tensor(void *self, vw_weights_reader *r, size_t i, vw_weights_tensor *out,
+                        vw_error *err)
+{
+    (void)self;
+    if (i >= r->file.n_tensors)
+        return vw_fail(err, VW_E_INVALID, "%s: tensor %zu of %zu", r->file.path, i, r->file.n_tensors);
+    *out = r->file.tensors[i];
+    return VW_OK;
+}
+
+static vw_status find(void *self, vw_weights_reader *r, const char *name, vw_weights_tensor *out,
+                      vw_error *err)
+{
+    size_t lo = 0, hi = r->file.n_tensors;
+    (void)self;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        int d = strcmp(r->file.tensors[mid].name, name);
+        if (d == 0) {
+            *out = r->file.tensors[mid];
+            return VW_OK;
+        }
+        if (d < 0)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    if (!r->file.n_tensors)
+        return vw_fail(err, VW_E_NOTFOUND, "%s: no tensor \"%s\"; it has none", r->file.path, name);
+    return vw_fail(err, VW_E_NOTFOUND, "%s: no tensor \"%s\" among %zu; the nearest in order is \"%s\"",
+                   r->file.path, name, r->file.n_tensors,
+                   r->file.tensors[lo < r->file.n_tensors ? lo : lo - 1].name);
+}
+
+static const char *config(void *self, vw_weights_reader *r)
+{
+    (void)self;
+    return r->config;
+}
+
+static int is_ours(const vw_weights_reader *r, const unsigned char *data, size_t bytes)
+{
+    return data >= r->file.map && data <= r->file.map + r->file.bytes &&
+           bytes <= (size_t)(r->file.map + r->file.bytes - data);
+}
+
+static void advise(const vw_weights_reader *r, const void *data, size_t bytes, int is_needed)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = (uintptr_t)data, end = first + bytes;
+    first = is_needed ? first / page * page : (first + page - 1) / page * page;
+    end = is_needed ? end : end / page * page;
+    if (first < end && is_ours(r, data, bytes))
+        madvise((void *)first, end - first, is_needed ? MADV_WILLNEED : MADV_DONTNEED);
+}
+
+static void prefetch(void *self, vw_weights_reader *r, const void *data, size_t bytes)
+{
+    (void)self;
+    advise(r, data, bytes, 1);
+}
+
+static void release(void *self, vw_weights_reader *r, const void *data, size_t bytes)
+{
+    (void)self;
+    advise(r, data, bytes, 0);
+}
+
+/* ---- the description ------------------------------------------------------------------------- */
+
+static int32_t probe(const vw_probe *about, char *why, size_t why_bytes)
+{
+    size_t n = about && about->folder ? strlen(about->folder) : 0;
+    if (!n) {
+        snprintf(why, why_bytes, "maps a *.gguf file");
+        return 1;
+    }
+    if (n < 5 || strcmp(about->folder + n - 5, ".gguf") || access(about->folder, R_OK)) {
+        snprintf(why, why_bytes, "%s is no readable *.gguf file", about->folder);
+        return 0;
+    }
+    snprintf(why, why_bytes, "a GGUF file");
+    return 500;
+}
+
+static vw_status open_plugin(const vw_host *host, const void *config_struct, void **self,
+                             vw_error *err)
+{
+    (void)config_struct;
+    gguf_plugin *g = host->alloc(host->core, sizeof *g);
+    if (!g)
+        return vw_fail(err, VW_E_NOMEM, "no memory for weights/gguf");
+    g->host = host;
+    *self = g;
+    return VW_OK;
+}
+
+static void close_plugin(void *self)
+{
+    gguf_plugin *g = self;
+    g->host->free(g->host->core, g);
+}
+
+static const vw_weights_ops ops = {
+    .size = sizeof ops,
+    .open = open_reader,
+    .close = close_reader,
+    .count = count,
+    .tensor = tensor,
+    .find = find,
+    .prefetch = prefetch,
+    .release = release,
+    .config = config,
+};
+
+static const vw_plugin description = {
+    VW_PLUGIN_HEADER,
+    .kind = VW_KIND_WEIGHTS,
+    .ops_major = VW_WEIGHTS_OPS_MAJOR,
+    .ops_minor = VW_WEIGHTS_OPS_MINOR,
+    .name = "gguf",
+    .summary = "GGUF files, mapped: quantised tensors run as they are stored; reads",
+    .version = "0.1.0",
+    .license = "Apache-2.0",
+    .author = "the VishwamAI developers",
+    .url = "https://github.com/VishwamAI",
+    .rank = VW_RANK_NORMAL,
+    .caps = VW_CAP_THREAD_SAFE,
+    .probe = probe,
+    .open = open_plugin,
+    .close = close_plugin,
+    .ops = &ops,
+};
+
+VW_PLUGIN_DEFINE(weights, gguf)
+{
+    return &description;
+}

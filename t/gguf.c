@@ -1,0 +1,246 @@
+/* gguf.c - GGUF files: blocks to the bit, whole models against the reference, hostile headers.
+ *
+ * t/data/gguf comes from the gguf package (etc/goldens/gguf_files.py): blocks of every format with what
+ * its dequantisers make of them, and small Gemmas whose logits reference.py computed from the
+ * dequantised weights.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <vishwamai/weights.h>
+
+#include "kernels/ref/blocks.h"
+#include "t/folder.h"
+#include "t/mock_host.h"
+#include "t/tap/tap.h"
+#include "t/with_engine.h"
+
+#include "core/json.h"
+
+static const void *service(void *arg, const char *name, uint32_t major)
+{
+    (void)arg;
+    return !strcmp(name, "json") && major == VW_JSON_MAJOR ? vw_json_service() : NULL;
+}
+
+/* ---- what a reader gives --------------------------------------------------------------------- */
+
+typedef struct opened_file {
+    mock_instance it;
+    const vw_weights_ops *ops;
+    vw_weights_reader *reader;
+} opened_file;
+
+static mock_host mock;
+
+static void open_file(opened_file *f, const char *plugin, const char *path)
+{
+    vw_error err;
+    const vw_plugin *p = mock_plugin(VW_KIND_WEIGHTS, plugin);
+    if (!p || mock_try_open(&mock, p, NULL, &f->it, &err))
+        bail_out("no plugin weights/%s", plugin);
+    f->ops = f->it.component.ops;
+    if (f->ops->open(f->it.component.self, path, &f->reader, &err))
+        bail_out("%s", err.text);
+}
+
+static void close_file(opened_file *f)
+{
+    f->ops->close(f->it.component.self, f->reader);
+    mock_close(&mock, &f->it);
+}
+
+static const void *tensor_of(opened_file *f, const char *name, size_t *bytes)
+{
+    vw_weights_tensor t;
+    vw_error err;
+    if (f->ops->find(f->it.component.self, f->reader, name, &t, &err))
+        bail_out("%s", err.text);
+    *bytes = t.bytes;
+    return t.data;
+}
+
+/* ---- blocks ---------------------------------------------------------------------------------- */
+
+static void test_blocks(void)
+{
+    static const struct {
+        const char *name;
+        size_t elements, bytes;
+        void (*dequantise)(const void *, int64_t, float *);
+    } formats[] = {
+        {"q4_0", 32, 18, vw_ref_q4_0},   {"q4_1", 32, 20, vw_ref_q4_1},
+        {"q5_0", 32, 22, vw_ref_q5_0},   {"q5_1", 32, 24, vw_ref_q5_1},
+        {"q8_0", 32, 34, vw_ref_q8_0},   {"q4_k", 256, 144, vw_ref_q4_k},
+        {"q5_k", 256, 176, vw_ref_q5_k}, {"q6_k", 256, 210, vw_ref_q6_k},
+    };
+    opened_file f;
+    open_file(&f, "safetensors", source_file("t/data/gguf/blocks.safetensors"));
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
+        char name[32];
+        size_t n_blocks, n_values;
+        snprintf(name, sizeof name, "%s.blocks", formats[i].name);
+        const void *blocks = tensor_of(&f, name, &n_blocks);
+        snprintf(name, sizeof name, "%s.values", formats[i].name);
+        const void *want = tensor_of(&f, name, &n_values);
+        n_blocks /= formats[i].bytes;
+        is_int((long long)n_values, (long long)(n_blocks * formats[i].elements * 4), "%s: sizes",
+               formats[i].name);
+        float *got = malloc(n_values);
+        formats[i].dequantise(blocks, (int64_t)n_blocks, got);
+        is_mem(got, want, n_values, "%s: %zu blocks to the bit", formats[i].name, n_blocks);
+        is_int((int)vw_block_kind_of(formats[i].name), (int)i + 1, "%s: known by name",
+               formats[i].name);
+        free(got);
+    }
+    is_int((int)vw_block_kind_of("iq4_nl"), VW_BLOCK_OTHER, "another format is not mistaken for one");
+    close_file(&f);
+}
+
+/* ---- models ---------------------------------------------------------------------------------- */
+
+static void test_model(const char *name, const char *gemm, const char *attention)
+{
+    char path[4096], settings[128], what[128];
+    size_t n_tokens, n_logits;
+    opened_file f;
+    with_engine w;
+    snprintf(path, sizeof path, "%s/%s.safetensors", source_file("t/data/gguf"), name);
+    open_file(&f, "safetensors", path);
+    int32_t *tokens = malloc(4096);
+    float *want = malloc(1 << 20);
+    const void *data = tensor_of(&f, "tokens", &n_tokens);
+    memcpy(tokens, data, n_tokens);
+    data = tensor_of(&f, "logits", &n_logits);
+    memcpy(want, data, n_logits);
+    close_file(&f);
+    double sum = 0, squares = 0;
+    for (size_t i = 0; i < n_logits / 4; i++) {
+        sum += want[i];
+        squares += (double)want[i] * want[i];
+    }
+    double mean = sum / (double)(n_logits / 4);
+    double std = sqrt(squares / (double)(n_logits / 4) - mean * mean);
+    snprintf(path, sizeof path, "%s/%s.gguf", source_file("t/data/gguf"), name);
+    snprintf(settings, sizeof settings, "gemm.plugin=%s attention.plugin=%s", gemm, attention);
+    bool is_open = engine_open(&w, path, settings);
+    ok(is_open, "%s opens with %s: %s", name, gemm, is_open ? "ok" : w.err.text);
+    for (size_t chunk = 0; chunk < 10 && is_open; chunk = chunk == 0 ? 1 : chunk == 1 ? 7 : 99) {
+        float *got = all_logits(&w, tokens, n_tokens / 4, chunk);
+        snprintf(what, sizeof what, "%s, %s, chunks of %zu", name, gemm, chunk);
+        if (got)
+            near_array(got, want, n_logits / 4, 2e-4 * std, "%s", what);
+        free(got);
+    }
+    engine_close(&w);
+    free(tokens);
+    free(want);
+}
+
+/* ---- files that are wrong -------------------------------------------------------------------- */
+
+/* A small file: two keys, one tensor of two Q8_0 blocks. */
+static size_t small_file(unsigned char *to)
+{
+    static const char head[] = "GGUF\3\0\0\0\1\0\0\0\0\0\0\0\3\0\0\0\0\0\0\0"
+        "\24\0\0\0\0\0\0\0general.architecture\10\0\0\0\6\0\0\0\0\0\0\0gemma2"
+        "\21\0\0\0\0\0\0\0general.alignment\4\0\0\0\40\0\0\0"
+        "\4\0\0\0\0\0\0\0list\11\0\0\0\10\0\0\0\2\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0a\2\0\0\0\0\0\0\0bc"
+        "\3\0\0\0\0\0\0\0a.b\2\0\0\0\40\0\0\0\0\0\0\0\2\0\0\0\0\0\0\0\10\0\0\0\0\0\0\0\0\0\0\0";
+    size_t n = sizeof head - 1, data = (n + 31) / 32 * 32;
+    memset(to, 0, data + 68);
+    memcpy(to, head, n);
+    return data + 68;
+}
+
+static bool opens(const vw_weights_ops *ops, void *self, const void *bytes, size_t n, vw_error *err)
+{
+    vw_weights_reader *reader;
+    vw_weights_tensor t;
+    *err = (vw_error){VW_OK, ""};
+    if (ops->open(self, folder_write("x.gguf", bytes, n), &reader, err))
+        return false;
+    for (size_t i = 0; i < ops->count(self, reader); i++)
+        if (ops->tensor(self, reader, i, &t, err) || (t.bytes && ((const char *)t.data)[t.bytes - 1] == 1))
+            diag("a tensor that cannot be read");
+    ops->close(self, reader);
+    return true;
+}
+
+static void test_hostile(void)
+{
+    static const struct {
+        size_t at;
+        const char *bytes;
+        size_t n;
+        const char *says;
+    } edits[] = {
+        {0, "GGUX", 4, "not a GGUF file: it does not begin with \"GGUF\""},
+        {4, "\4", 1, "GGUF version 4, expected 2 or 3"},
+        {4, "\0\0\0\3", 4, "expected 2 or 3 (a big-endian file)"},
+        {8, "\377\377\377\377\377", 5, "tensors do not fit into"},
+        {16, "\377\377\377\377\377", 5, "keys do not fit into"},
+        {24, "\0", 1, "a key's name has 0 bytes, expected 1 to 65535"},
+        {24, "\0\0\0\0\1", 5, "the name of a key at byte 32 has"},
+        {52, "\15", 1, "key \"general.architecture\" has a value of type 13, expected 0 to 12"},
+        {56, "\377\377", 2, "a string at byte"},
+        {99, "\7", 1, "general.alignment is 7, expected a power of two from 8"},
+        {119, "\11", 1, "key \"list\" is an array of arrays"},
+        {123, "\377\377\377", 3, "key \"list\" has 16777215 elements, but the file ends after"},
+        {150, "\0", 1, "a tensor's name has 0 bytes, expected 1 to 1024"},
+        {161, "\5", 1, "tensor \"a.b\" has 5 dimensions, expected 1 to 4"},
+        {165, "\0", 1, "tensor \"a.b\": dimension 0 is 0"},
+        {172, "\177", 1, "tensor \"a.b\": dimension"},
+        {165, "\41", 1, "tensor \"a.b\": rows of 33 values are no whole blocks of q8_0"},
+        {181, "\7\1", 2, "tensor \"a.b\" is of ggml's type 263, which is not read here (a private one"},
+        {181, "\12", 1, "tensor \"a.b\" is of ggml's type 10, which is not read here"},
+        {185, "\1", 1, "its offset 1 is no multiple of the alignment 32"},
+        {185, "\40", 1, "tensor \"a.b\": 68 bytes at offset 32 of the data, but the file ends after"},
+    };
+    unsigned char good[512], bad[512];
+    size_t n = small_file(good);
+    mock_instance it;
+    vw_error err;
+    if (mock_try_open(&mock, mock_plugin(VW_KIND_WEIGHTS, "gguf"), NULL, &it, &err))
+        bail_out("%s", err.text);
+    const vw_weights_ops *ops = it.component.ops;
+    void *self = it.component.self;
+    ok(opens(ops, self, good, n, &err), "a small file opens: %s", err.text);
+    for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
+        memcpy(bad, good, n);
+        memcpy(bad + edits[i].at, edits[i].bytes, edits[i].n);
+        ok(!opens(ops, self, bad, n, &err), "edit %zu is refused", i);
+        like(err.text, edits[i].says, "its sentence");
+    }
+    int n_short = 0, n_silent = 0;
+    for (size_t cut = 0; cut < n; cut++) {
+        n_short += !opens(ops, self, good, cut, &err);
+        n_silent += err.code != VW_OK && !err.text[0];
+    }
+    is_int(n_short, (long long)n, "a file cut at any byte is refused");
+    for (size_t at = 0; at < n - 68; at++)
+        for (int v = 0; v < 6; v++) {
+            static const unsigned char values[] = {0, 1, 0x7F, 0x80, 0xFE, 0xFF};
+            memcpy(bad, good, n);
+            bad[at] = values[v];
+            if (!opens(ops, self, bad, n, &err))
+                n_silent += !err.text[0];
+        }
+    is_int(n_silent, 0, "every byte of the header changed: a sentence or a sound file");
+    mock_close(&mock, &it);
+}
+
+int main(void)
+{
+    static const char *const gemms[] = {"ref", "cpu"};
+    static const char *const models[] = {"gemma-f", "gemma2-mixed", "gemma3-mixed"};
+    mock_host_init(&mock);
+    mock.service = service;
+    folder_make();
+    test_blocks();
+    for (size_t g = 0; g < 2; g++)
+        for (size_t m = 0; m < 3; m++)
+            test_model(models[m], gemms[g], g ? "flash" : "ref");
+    test_hostile();
+    return done_testing();
+}
