@@ -119,6 +119,66 @@ static void test_style(const char *style)
     mock_close(&mock, &it);
 }
 
+/* The same vocabulary out of a GGUF file gives the same ids. */
+static void test_gguf(const char *style)
+{
+    const vw_plugin *bpe = plugin;
+    mock_instance it;
+    vw_error err = {VW_OK, ""};
+    char path[2100];
+    size_t n, bytes;
+    int n_same = 0;
+    plugin = mock_plugin(VW_KIND_TOKENIZER, "gguf");
+    snprintf(path, sizeof path, "%s/../gguf/vocab-%s.gguf", style_path("", ""), style);
+    ops = plugin->ops;
+    if (!ok(loads(path, &it, &err), "%s out of a GGUF file loads: %s", style, err.text))
+        return;
+    vw_json_doc *doc = open_json(style_path(style, "golden.json"));
+    const vw_json_value *cases = json->get(json->root(doc), "cases");
+    for (size_t i = 0; i < json->count(cases); i++) {
+        const char *in = json->string(json->get(json->at(cases, i), "text"), &bytes);
+        n_same += !ops->encode(it.component.self, in, bytes, 0, ids, MAX_IDS, &n, &err) &&
+                  same_ids(n, json->get(json->at(cases, i), "ids"));
+    }
+    is_int(n_same, (long long)json->count(cases), "%s: the reference's ids of all its texts", style);
+    json->close(doc);
+    mock_close(&mock, &it);
+    plugin = bpe;
+    ops = plugin->ops;
+}
+
+/* The bundled model's SentencePiece vocabulary, against the ids of its own reference. */
+static void test_gguf_spm(void)
+{
+    const vw_plugin *bpe = plugin;
+    mock_instance it;
+    vw_error err = {VW_OK, ""};
+    char path[2100], text[8192];
+    size_t n, bytes;
+    vw_tokenizer_info info;
+    plugin = mock_plugin(VW_KIND_TOKENIZER, "gguf");
+    ops = plugin->ops;
+    snprintf(path, sizeof path, "%s/../gguf/vocab-spm.gguf", style_path("", ""));
+    if (!ok(loads(path, &it, &err), "a SentencePiece vocabulary loads: %s", err.text))
+        return;
+    ops->info(it.component.self, &info, &err);
+    ok(info.bos == 2 && info.eos == 1 && info.unk == 3 && info.adds_bos, "its special ids");
+    snprintf(path, sizeof path, "%s/../../../etc/models/tiny-gemma/reference.json", style_path("", ""));
+    vw_json_doc *doc = open_json(path);
+    const vw_json_value *list = json->get(json->root(doc), "tokenize");
+    for (size_t i = 0; i < json->count(list); i++) {
+        const char *in = json->string(json->get(json->at(list, i), "text"), &bytes);
+        ok(!ops->encode(it.component.self, in, bytes, 0, ids, MAX_IDS, &n, &err) &&
+           same_ids(n, json->get(json->at(list, i), "ids_without_bos")), "its ids of text %zu", i);
+        ok(decode(it.component.self, n, text, sizeof text) == bytes && !memcmp(text, in, bytes),
+           "and back");
+    }
+    json->close(doc);
+    mock_close(&mock, &it);
+    plugin = bpe;
+    ops = plugin->ops;
+}
+
 /* Random bytes and random valid characters come back through a vocabulary that has every byte. */
 static size_t random_text(uint64_t *state, int is_valid, char *text, size_t room)
 {
@@ -476,6 +536,9 @@ int main(int argc, char **argv)
     const char *folder = folder_make();
     for (int i = 0; i < N_STYLES; i++)
         test_style(styles[i]);
+    test_gguf("gpt2");
+    test_gguf("deepseek");
+    test_gguf_spm();
     test_round_trip("gpt2");
     test_round_trip("deepseek");
     test_round_trip("llama3");

@@ -4,7 +4,7 @@
 #   kernels    other kernels and the system; nothing above them.  dtype.h alone is shared with them:
 #              it defines number formats, knows no interface, and must not exist twice
 #   plugins, models, reasoning
-#              installed headers, kernels, files of their own folder; plugins/cuda/ is no component
+#              installed headers, kernels, files of their own folder; plugins/cuda/ and plugins/gguf/ are none
 #              but the one way to that driver, and every plugin may see it
 #   core       installed headers and files of core/ itself; no component, no kernel
 #   core/tools installed headers and files of core/tools/, and two pieces that are compiled into the
@@ -59,7 +59,7 @@ sub forbidden {
     return 'an installed header sees installed headers alone' if $from eq 'header';
     return if $to eq 'header';
     return if $to eq 'kernels' && $from =~ m{^(plugins|models|reasoning)};
-    return if $to eq 'plugins/cuda' && $from =~ m{^plugins/};
+    return if $to =~ m{^plugins/(?:cuda|gguf)$} && $from =~ m{^plugins/};
     return 'a component sees installed headers, kernels and its own folder' if $from =~ m{/};
     return 'the core sees no component and no kernel' if $from eq 'core';
     return 'the command sees the public headers alone' if $from eq 'tools';

@@ -204,6 +204,15 @@ t_fuzz_bpe_LDADD = $(MOCK_LIBS) libcore.la $(BPE_LIBS)
 t_fuzz_bpe_LDFLAGS = $(FUZZ_LDFLAGS)
 endif
 
+FUZZ_GGUF = t/fuzz/gguf.c t/folder.c $(weights_gguf_la_SOURCES)
+check_PROGRAMS += t/fuzz-gguf.t
+t_fuzz_gguf_t_SOURCES = $(FUZZ_GGUF) t/fuzz/replay.c
+t_fuzz_gguf_t_LDADD = $(MOCK_LIBS) libcore.la libkernels_ref.la
+fuzzers += t/fuzz/gguf
+t_fuzz_gguf_SOURCES = $(FUZZ_GGUF)
+t_fuzz_gguf_LDADD = $(MOCK_LIBS) libcore.la libkernels_ref.la
+t_fuzz_gguf_LDFLAGS = $(FUZZ_LDFLAGS)
+
 # ---- documentation -----------------------------------------------------------------------------
 script_tests += t/man.t t/readme.t
 

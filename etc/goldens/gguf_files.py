@@ -125,8 +125,38 @@ def model(name, model_type, layers, kinds, extra, seed):
     print(name, "std", float(logits.std()), (OUT / (name + ".gguf")).stat().st_size)
 
 
+def vocabulary(name, arch, model, tokens, types, scores=None, merges=None, pre=None, **ids):
+    w = gguf.GGUFWriter(str(OUT / name), arch)
+    w.add_tokenizer_model(model), w.add_token_list(tokens), w.add_token_types(types)
+    if scores:
+        w.add_token_scores(scores), w.add_add_space_prefix(False), w.add_add_bos_token(True)
+    if merges:
+        w.add_token_merges(merges), w.add_tokenizer_pre(pre)
+    for key, value in ids.items():
+        getattr(w, f"add_{key}_token_id")(value)
+    w.write_header_to_file(), w.write_kv_data_to_file(), w.write_tensors_to_file(), w.close()
+
+
+def vocabularies():
+    """The bundled model's SentencePiece vocabulary, and two of t/data/tokenizers."""
+    import sentencepiece as spm
+    sp = spm.SentencePieceProcessor(model_file=str(OUT.parents[2] / "etc" / "models" / "tiny-gemma" / "tokenizer.model"))
+    n = sp.get_piece_size()
+    kind = [2 if sp.is_unknown(i) else 3 if sp.is_control(i) else 6 if sp.is_byte(i) else 1 for i in range(n)]
+    vocabulary("vocab-spm.gguf", "gemma", "llama", [sp.id_to_piece(i).encode() for i in range(n)], kind,
+               [sp.get_score(i) for i in range(n)], bos=2, eos=1, pad=0, unk=3)
+    for style, pre in (("gpt2", "gpt-2"), ("deepseek", "deepseek-v3")):
+        j = json.load(open(OUT.parent / "tokenizers" / style / "tokenizer.json"))
+        text = {i: t for t, i in j["model"]["vocab"].items()} | {t["id"]: t["content"] for t in j["added_tokens"]}
+        types = {t["id"]: 3 if t["special"] else 4 for t in j["added_tokens"]}
+        merges = [m if isinstance(m, str) else " ".join(m) for m in j["model"]["merges"]]
+        vocabulary(f"vocab-{style}.gguf", "llama", "gpt2", [text[i].encode() for i in range(len(text))],
+                   [types.get(i, 1) for i in range(len(text))], merges=merges, pre=pre, bos=0, eos=0)
+
+
 if __name__ == "__main__":
     OUT.mkdir(parents=True, exist_ok=True)
     write_blocks()
     for seed, (name, (model_type, layers, kinds, extra)) in enumerate(MODELS.items()):
         model(name, model_type, layers, kinds, extra, seed)
+    vocabularies()

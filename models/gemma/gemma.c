@@ -217,7 +217,8 @@ static int32_t probe(const vw_probe *about, char *why, size_t why_bytes)
         sscanf(at, " : \"%63[^\"]\"", type);
     }
     if (!is_family(type)) {
-        snprintf(why, why_bytes, "%s: the model's type is \"%s\", none of Gemma's", path, type);
+        snprintf(why, why_bytes, "%s: %s is \"%s\", none of Gemma's", path,
+                 is_gguf ? "general.architecture" : "model_type", type);
         return 0;
     }
     snprintf(why, why_bytes, "model_type is \"%s\"", type);

@@ -6,7 +6,7 @@
  */
 #include "plugins/tokenizer/bpe.h"
 #include "plugins/tokenizer/chat.h"
-#include "plugins/weights/gguf_file.h"
+#include "plugins/gguf/file.h"
 
 #include <stdlib.h>
 #include <unistd.h>

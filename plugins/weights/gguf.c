@@ -5,7 +5,7 @@
  * object, each under its own dotted name, without the arrays of a vocabulary; and "shape:NAME" is the
  * shape of a tensor, since some files leave to it what others say in a key.
  */
-#include "plugins/weights/gguf_file.h"
+#include "plugins/gguf/file.h"
 
 #include <inttypes.h>
 #include <math.h>

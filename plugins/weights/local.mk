@@ -1,5 +1,5 @@
 # plugins/weights/: components of the kind `weights'.  Makefile.am says how to add one.
-noinst_HEADERS += %D%/gguf_file.h %D%/safetensors.h
+noinst_HEADERS += %D%/safetensors.h plugins/gguf/file.h
 
 plugins_LTLIBRARIES += weights_safetensors.la
 weights_safetensors_la_SOURCES = \
@@ -12,7 +12,8 @@ weights_safetensors_la_LIBADD = $(PLUGIN_LIBS)
 weights_safetensors_la_LDFLAGS = -module $(PLUGIN_LDFLAGS)
 
 plugins_LTLIBRARIES += weights_gguf.la
-GGUF_SOURCES = %D%/gguf_file.c
+# The container, which the tokenizer of a GGUF vocabulary reads too.
+GGUF_SOURCES = plugins/gguf/file.c
 weights_gguf_la_SOURCES = %D%/gguf.c $(GGUF_SOURCES)
 weights_gguf_la_CFLAGS = $(PLUGIN_CFLAGS)
 weights_gguf_la_LIBADD = libkernels_ref.la $(PLUGIN_LIBS)

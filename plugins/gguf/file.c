@@ -1,9 +1,9 @@
-/* gguf_file.c - the header of a GGUF file, every claim in it checked.
+/* file.c - the header of a GGUF file, every claim in it checked.
  *
  * The cursor is the one place that reads: it never passes the end of the file, and a count is held
  * against the bytes that are left before anything is allocated by it.
  */
-#include "plugins/weights/gguf_file.h"
+#include "plugins/gguf/file.h"
 #include "kernels/ref/blocks.h"
 
 #include <errno.h>

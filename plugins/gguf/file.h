@@ -1,11 +1,11 @@
-/* gguf_file.h - one GGUF file, mapped and checked: its keys, and where its tensors lie.
+/* file.h - one GGUF file, mapped and checked: its keys, and where its tensors lie.
  *
  * Shared by weights/gguf and by the tokenizer that reads a GGUF vocabulary.  The container is
  * formats.md section 3.1.  After gguf_open() nothing in the file needs checking again: every length
  * was held against the file.
  */
-#ifndef VW_WEIGHTS_GGUF_FILE_H
-#define VW_WEIGHTS_GGUF_FILE_H
+#ifndef VW_GGUF_FILE_H
+#define VW_GGUF_FILE_H
 
 #include <vishwamai/weights.h>
 
