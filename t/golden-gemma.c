@@ -134,6 +134,38 @@ static void test_model(const char *model, const char *device, const char *gemm,
     engine_close(&w);
 }
 
+/* Layers with a window share a block table and give back what they cannot see any more: of 150 tokens
+ * the global layers of this model keep 38 pages of 4, those with a window of 9 at most 4. */
+static void test_window(void)
+{
+    with_engine w;
+    vw_weights_reader *reader = NULL;
+    golden g;
+    char folder[4096];
+    int32_t id;
+    vw_sequence *s;
+    vw_sampling greedy = {.temperature = 0, .top_p = 1, .repeat_penalty = 1, .ignore_eos = 1};
+    snprintf(folder, sizeof folder, "%s/gemma3-text-f32", source_file("t/data/goldens"));
+    if (!engine_open(&w, folder, "kv.page_tokens=4 engine.batch_tokens=16"))
+        bail_out("%s", w.err.text);
+    read_golden(&w, folder, "long", &g, &reader);
+    if (vw_sequence_new(w.engine, &s, &w.err))
+        bail_out("%s", w.err.text);
+    vw_generate_options o = {.size = sizeof o, .prompt = g.tokens, .n_prompt = g.n, .max_tokens = 1,
+                             .sampling = &greedy};
+    ok(!vw_generate(w.engine, s, &o, &id, 1, NULL, &w.err) && id == g.greedy[0],
+       "a prompt of many windows");
+    vw_engine_get_info(w.engine, &w.info);
+    int64_t used = w.info.kv_pages - w.info.kv_pages_free, global = ((int64_t)g.n + 3) / 4;
+    ok(used > global && used <= global + 1 + 4, "it keeps %lld pages, %lld of them global",
+       (long long)used, (long long)global);
+    vw_sequence_free(s);
+    vw_engine_get_info(w.engine, &w.info);
+    is_int(w.info.kv_pages_free, w.info.kv_pages, "and loses none");
+    close_golden(&w, reader);
+    engine_close(&w);
+}
+
 static void test_all_models(const char *device, const char *gemm, const char *attention)
 {
     for (size_t m = 0; m < sizeof models / sizeof *models; m++)
@@ -167,8 +199,10 @@ static void test_processor(void)
 /* golden-gemma.t [cuda [MODEL]]: on that device alone, with one model alone. */
 int main(int argc, char **argv)
 {
-    if (argc < 2)
+    if (argc < 2) {
+        test_window();
         test_processor();
+    }
     test_device(argc > 2 ? argv[2] : NULL);
     return done_testing();
 }

@@ -42,6 +42,17 @@ static const char *model_folder(void)
     return path;
 }
 
+/* The same vocabulary, as the plugin wants it: a folder, or a GGUF file. */
+static const char *model_path(const char *plugin)
+{
+    static char path[1024];
+    const char *top = getenv("top_srcdir");
+    if (strcmp(plugin, "gguf") != 0)
+        return model_folder();
+    snprintf(path, sizeof path, "%s/t/data/gguf/vocab-spm.gguf", top ? top : ".");
+    return path;
+}
+
 /* The bytes of some ids, as a stream would print them; -1 when an id is refused. */
 static long decode(const subject *s, const int32_t *ids, size_t n, char *text, size_t room)
 {
@@ -230,7 +241,7 @@ static void test_states(subject *s, const vw_plugin *plugin)
     int32_t id;
     size_t n;
     vw_error err = {VW_OK, ""};
-    is_int(s->ops->load(s->self, model_folder(), &err), VW_E_INVALID, "%s: loads once", s->name);
+    is_int(s->ops->load(s->self, model_path(s->name), &err), VW_E_INVALID, "%s: loads once", s->name);
     if (!mock_open(&s->mock, plugin, NULL, &it))
         return;
     void *self = it.component.self;
@@ -239,7 +250,7 @@ static void test_states(subject *s, const vw_plugin *plugin)
     is_int(s->ops->piece(self, 0, 0, 0, NULL, 0, &n, &err), VW_E_INVALID, "%s: no text", s->name);
     is_int(s->ops->load(self, folder_path("none"), &err), VW_E_NOTFOUND, "%s: no folder", s->name);
     like(err.text, folder_path("none"), "%s: which is named", s->name);
-    ok(!s->ops->load(self, model_folder(), &err), "%s: loads after a failure: %s", s->name,
+    ok(!s->ops->load(self, model_path(s->name), &err), "%s: loads after a failure: %s", s->name,
        err.text);
     plugin->close(self);
     free(it.config);
@@ -256,7 +267,7 @@ static void test_no_memory(subject *s, const vw_plugin *plugin)
     long long live = s->mock.n_live;
     for (; n < 1000; n++) {
         s->mock.fail_after = n;
-        vw_status status = s->ops->load(it.component.self, model_folder(), &err);
+        vw_status status = s->ops->load(it.component.self, model_path(s->name), &err);
         if (!status)
             break;
         n_right += status == VW_E_NOMEM && s->mock.n_live == live;
@@ -317,7 +328,7 @@ static void test_plugin(const vw_plugin *plugin, void *arg)
     s.ops = s.it.component.ops;
     s.self = s.it.component.self;
     s.info.size = sizeof s.info;
-    if (ok(!s.ops->load(s.self, model_folder(), &err), "%s loads: %s", s.name, err.text) &&
+    if (ok(!s.ops->load(s.self, model_path(s.name), &err), "%s loads: %s", s.name, err.text) &&
         ok(!s.ops->info(s.self, &s.info, &err), "%s says what it is", s.name)) {
         test_info(&s);
         test_reference(&s);
