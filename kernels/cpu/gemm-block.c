@@ -27,6 +27,51 @@ static void wide_q8_0(const uint8_t *p, int n, float *restrict out)
     }
 }
 
+/* Sixteen codes as f32, times a scale: a product of two exact numbers, rounded once. */
+#ifdef __AVX2__
+static inline void store_codes(__m128i codes, float scale, float *out)
+{
+    __m256 d = _mm256_set1_ps(scale);
+    __m256i low = _mm256_cvtepi8_epi32(codes), high = _mm256_cvtepi8_epi32(_mm_srli_si128(codes, 8));
+    _mm256_storeu_ps(out, _mm256_mul_ps(_mm256_cvtepi32_ps(low), d));
+    _mm256_storeu_ps(out + 8, _mm256_mul_ps(_mm256_cvtepi32_ps(high), d));
+}
+
+static void wide_q4_0(const uint8_t *p, int n, float *restrict out)
+{
+    const __m128i mask = _mm_set1_epi8(15), eight = _mm_set1_epi8(8);
+    for (; n > 0; n--, p += 18, out += 32) {
+        __m128i q = _mm_loadu_si128((const __m128i *)(const void *)(p + 2));
+        float d = half_at(p);
+        store_codes(_mm_sub_epi8(_mm_and_si128(q, mask), eight), d, out);
+        store_codes(_mm_sub_epi8(_mm_and_si128(_mm_srli_epi16(q, 4), mask), eight), d, out + 16);
+    }
+}
+
+/* Runs of 16 values share a scale; the shifts are by whole bits of bytes, so a mask follows. */
+static void wide_q6_k(const uint8_t *p, int n, float *restrict out)
+{
+    const __m128i low_mask = _mm_set1_epi8(15), high_mask = _mm_set1_epi8(48), half_range = _mm_set1_epi8(32);
+    for (; n > 0; n--, p += 210, out += 256) {
+        float d = half_at(p + 208);
+        for (int run = 0; run < 16; run++) {
+            int half = run / 8, part = run % 8 / 2, at = run % 2 * 16;
+            const uint8_t *l = p + half * 64 + part % 2 * 32 + at, *h = p + 128 + half * 32 + at;
+            __m128i low = _mm_loadu_si128((const __m128i *)(const void *)l);
+            __m128i high = _mm_loadu_si128((const __m128i *)(const void *)h);
+            low = _mm_and_si128(_mm_srl_epi16(low, _mm_cvtsi32_si128(part / 2 * 4)), low_mask);
+            high = _mm_srl_epi16(_mm_slli_epi16(high, 4), _mm_cvtsi32_si128(2 * part));
+            if (part > 1) /* a 16-bit shift to the left has lost the upper bits of the upper byte */
+                high = _mm_srl_epi16(_mm_loadu_si128((const __m128i *)(const void *)h),
+                                     _mm_cvtsi32_si128(2 * part - 4));
+            low = _mm_or_si128(low, _mm_and_si128(high, high_mask));
+            store_codes(_mm_sub_epi8(low, half_range),
+                        d * (float)(int8_t)p[192 + half * 8 + part * 2 + run % 2],
+                        out + half * 128 + part * 32 + at);
+        }
+    }
+}
+#else
 static void wide_q4_0(const uint8_t *p, int n, float *restrict out)
 {
     for (; n > 0; n--, p += 18, out += 32) {
@@ -37,6 +82,25 @@ static void wide_q4_0(const uint8_t *p, int n, float *restrict out)
             out[16 + j] = (float)((p[2 + j] >> 4) - 8) * d;
     }
 }
+
+static void wide_q6_k(const uint8_t *p, int n, float *restrict out)
+{
+    for (; n > 0; n--, p += 210, out += 256) {
+        float d = half_at(p + 208);
+        for (int run = 0; run < 16; run++) { /* of 16 values, which share a scale */
+            int half = run / 8, part = run % 8 / 2, at = run % 2 * 16;
+            const uint8_t *low = p + half * 64 + part % 2 * 32 + at, *high = p + 128 + half * 32 + at;
+            int low_shift = part / 2 * 4, high_shift = 2 * part;
+            float ds = d * (float)(int8_t)p[192 + half * 8 + part * 2 + run % 2];
+            float *to = out + half * 128 + part * 32 + at;
+            for (int l = 0; l < 16; l++)
+                to[l] = ds * (float)(((low[l] >> low_shift & 15) |
+                                      (high[l] >> high_shift & 3) << 4) - 32);
+        }
+    }
+}
+
+#endif
 
 static void wide_q4_k(const uint8_t *p, int n, float *restrict out)
 {
@@ -54,23 +118,6 @@ static void wide_q4_k(const uint8_t *p, int n, float *restrict out)
             else
                 for (int l = 0; l < 32; l++)
                     out[j * 32 + l] = ds * (float)(q[l] & 15) - dm;
-        }
-    }
-}
-
-static void wide_q6_k(const uint8_t *p, int n, float *restrict out)
-{
-    for (; n > 0; n--, p += 210, out += 256) {
-        float d = half_at(p + 208);
-        for (int run = 0; run < 16; run++) { /* of 16 values, which share a scale */
-            int half = run / 8, part = run % 8 / 2, at = run % 2 * 16;
-            const uint8_t *low = p + half * 64 + part % 2 * 32 + at, *high = p + 128 + half * 32 + at;
-            int low_shift = part / 2 * 4, high_shift = 2 * part;
-            float ds = d * (float)(int8_t)p[192 + half * 8 + part * 2 + run % 2];
-            float *to = out + half * 128 + part * 32 + at;
-            for (int l = 0; l < 16; l++)
-                to[l] = ds * (float)(((low[l] >> low_shift & 15) |
-                                      (high[l] >> high_shift & 3) << 4) - 32);
         }
     }
 }
