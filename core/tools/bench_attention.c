@@ -22,7 +22,7 @@ static const command bench_attention;
 static void tell(attention_bench *g, const attention_case *w)
 {
     double ops = attention_case_ops(w), bytes = attention_case_bytes(w);
-    double compute = ops / g->b.top.f32, memory = bytes / g->b.top.read;
+    double compute = g->b.top.f32 > 0 ? ops / g->b.top.f32 : 0, memory = bytes / g->b.top.read;
     const char *ceiling = memory > compute ? "read" : "peak";
     vw_json_writer *j = &g->b.json;
     char work[64];
@@ -67,6 +67,7 @@ static vw_status enter_all(attention_bench *g, const attention_case *w, double *
         *e = (attention_entry){.device = &g->device, .ops = c->component->ops,
                                .self = c->component->self};
         c->run = attention_entry_run;
+        c->wait = attention_entry_wait;
         c->state = e;
         c->note[0] = '\0';
         estimates[i] = g->rate[i] > 0 ? attention_case_ops(w) / g->rate[i] : 0;

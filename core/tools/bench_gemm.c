@@ -1,7 +1,8 @@
 /* bench_gemm.c - `vishwamai bench gemm`: every gemm against every other and against the machine.
  *
  * The share of the ceiling is that of the nearer one: the time that the arithmetic needs at the
- * measured peak, or that the weights need at the measured read bandwidth, whichever is longer.
+ * measured peak, or that the weights need at the measured read bandwidth, whichever is longer.  Of
+ * a device other than the processor no peak is measured: there a large product is its own.
  */
 #include "bench_gemm_case.h"
 #include "options.h"
@@ -34,7 +35,8 @@ static figures figures_of(const gemm_bench *g, const gemm_weights *w, int64_t m,
 {
     int is_int8 = w->dtype == VW_I8 || w->format != VW_GEMM_STORED;
     double ops = 2.0 * (double)m * (double)w->n * (double)w->k;
-    double compute = ops / (is_int8 ? g->b.top.int8 : g->b.top.f32);
+    double peak = is_int8 ? g->b.top.int8 : g->b.top.f32;
+    double compute = peak > 0 ? ops / peak : 0;
     double memory = w->stored_bytes / g->b.top.read;
     figures f = {ops / seconds * 1e-9, w->stored_bytes / seconds * 1e-9, 0, memory > compute};
     f.share = 100 * (f.is_memory ? memory : compute) / seconds;
@@ -143,6 +145,7 @@ static vw_status bind_all(gemm_bench *g, const gemm_weights *w, vw_error *err)
         *e = (gemm_entry){.device = &g->device, .ops = c->component->ops,
                           .self = c->component->self};
         c->run = gemm_entry_run;
+        c->wait = gemm_entry_wait;
         c->state = e;
         c->note[0] = '\0';
         vw_status status = gemm_entry_bind(e, g->b.o.core, w, err);
