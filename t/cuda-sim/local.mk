@@ -32,3 +32,9 @@ t_cuda_driver_t_LDADD = t/tap/libtap.la
 t_cuda_device_t_SOURCES = t/cuda-device.c
 t_cuda_device_t_LDADD = $(MOCK_LIBS) -lpthread
 script_tests += t/cuda-absent.t t/cuda-conformance.t t/cuda-engine.t t/cuda-kernels.t
+if WITH_CUBLASLT
+check_PROGRAMS += t/cuda-cublaslt.t
+endif
+t_cuda_cublaslt_t_SOURCES = t/cuda-cublaslt.c plugins/gemm/cublaslt_product.c
+t_cuda_cublaslt_t_CFLAGS = $(AM_CFLAGS) $(CUBLASLT_CFLAGS)
+t_cuda_cublaslt_t_LDADD = $(MOCK_LIBS) -lpthread
