@@ -40,7 +40,7 @@ for my $test (@tests) {
     my $folder = tempdir(CLEANUP => 1);
     symlink "$built/.libs/$_.so", "$folder/$_.so" for 'device_cuda', $plugin;
     local $ENV{VW_PLUGIN_PATH} = $folder;
-    local $ENV{VW_REQUIRE} = 'cuda ' . $plugin =~ s/_/\//r;
+    local $ENV{VW_REQUIRE} = 'cuda,' . $plugin =~ s/_/\//r;
     for my $order (qw(forwards backwards)) {
         local $ENV{VW_CUDA_SIM_ORDER} = $order;
         run_test("$program of $plugin, $order", $few, "'$built/t/$program.t'");
