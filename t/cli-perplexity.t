@@ -41,7 +41,8 @@ for my $i (1 .. $#ids) {
 is_near(json_of('perplexity', '-f', $file)->{nll}, $loss / $#ids, 1e-6, 'the mean of -log p');
 
 my $id_file = write_file('ids', join "\n", @ids[1 .. $#ids]);
-is_near(json_of('perplexity', '-f', $id_file, '--ids')->{nll}, $loss / $#ids, 1e-6, 'the same from ids');
+is_near(json_of('perplexity', '-f', $id_file, '--ids')->{nll}, $loss / $#ids, 1e-6,
+        'the same from ids');
 {
     my $built = $ENV{top_builddir} // '.';
     mkdir "$scratch/bare";

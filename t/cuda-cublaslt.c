@@ -1,5 +1,5 @@
 /* cuda-cublaslt.c - gemm/cublaslt beyond the kind's own test: what it refuses and why, slabs, many
- * shapes, captures; and the simulated library, which is trusted only as far as it is shown to refuse.
+ * shapes, captures; and the simulated library, trusted only as far as it is shown to refuse.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -97,7 +97,8 @@ static void test_refusals(void)
     is_str(err.text, "cublasLt multiplies f32, bf16, f16 and fp8, no int8", "says so");
     is_int(ask(&r, stored(VW_BF16, 256, 256, 128, 128), VW_GEMM_STORED, 0), VW_E_UNSUPPORTED,
            "scales in blocks");
-    is_str(err.text, "scales of 128 x 128; cublasLt takes one a weight or one a row of it", "says so");
+    is_str(err.text, "scales of 128 x 128; cublasLt takes one a weight or one a row of it",
+           "says so");
     is_int(ask(&r, stored(VW_E4M3, 32, 32, 32, 32), VW_GEMM_STORED, 0), VW_E_UNSUPPORTED, "fp8");
     is_str(err.text, "fp8 weights take activations rounded to fp8; [gemm.cublaslt] activations = "
                      "rounded allows it", "says what to do");

@@ -193,7 +193,8 @@ static bool is_segment_wrong(const gemm_case *c, const float *y, const double *w
     for (int64_t j = 0; j < n; j++) {
         if (isnan(want[j]) != isnan(y[j]) || isinf(want[j]) != isinf(y[j]))
             return true;
-        if (isfinite(want[j]) && !(fabs(y[j] - want[j]) <= relative * fabs(want[j]) + absolute * rms))
+        if (isfinite(want[j]) &&
+            !(fabs(y[j] - want[j]) <= relative * fabs(want[j]) + absolute * rms))
             return true;
     }
     return false;

@@ -121,8 +121,8 @@ static void pack_rows(void *arg, int part, int n_parts)
 }
 
 /* Into host memory, which is the device's own or not. */
-static vw_status pack_all(gemm_entry *e, vw_core *core, const gemm_weights *w, size_t bytes, char *to,
-                          vw_error *err)
+static vw_status pack_all(gemm_entry *e, vw_core *core, const gemm_weights *w, size_t bytes,
+                          char *to, vw_error *err)
 {
     double began = now_seconds();
     int n_parts = (int)((w->n + PACK_ROWS - 1) / PACK_ROWS);

@@ -1,8 +1,7 @@
-/* epilogue.h - what becomes of a product's sums: the epilogues of the gemm kind, one element at a
- * time.
+/* epilogue.h - what becomes of a product's sums: the epilogues of the gemm kind, for one element.
  *
- * Written so that no compiler has a product and a sum left to fuse: every kernel that ends with these
- * gives the same bits for the same sum.
+ * Written so that no compiler has a product and a sum left to fuse: every kernel that ends with
+ * these gives the same bits for the same sum.
  */
 #ifndef KERNELS_CUDA_EPILOGUE_H
 #define KERNELS_CUDA_EPILOGUE_H
@@ -41,7 +40,8 @@ static __device__ inline float vw_activate(int activation, float x)
     }
 }
 
-static __device__ inline void vw_finish(float *y, float sum, int epilogue, int activation, float cap)
+static __device__ inline void vw_finish(float *y, float sum, int epilogue, int activation,
+                                        float cap)
 {
     switch (epilogue) {
     case VW_FINISH_ADD: *y = *y + sum; break;

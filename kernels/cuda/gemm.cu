@@ -231,7 +231,9 @@ static __device__ inline void product(const vw_gemm_tile_args &a, const vw_gemm_
 static __device__ inline void clear(const vw_gemm_args &p, int64_t first, int m)
 {
     int n = blockIdx.x * TILE + threadIdx.x % TILE;
-    for (int row = threadIdx.x / TILE; row < m && n < p.matrix.n && p.epilogue != VW_FINISH_ADD; row += 4)
+    if (n >= p.matrix.n || p.epilogue == VW_FINISH_ADD)
+        return;
+    for (int row = threadIdx.x / TILE; row < m; row += 4)
         p.y[(first + row) * p.y_stride + n] = 0.0f;
 }
 

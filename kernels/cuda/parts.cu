@@ -75,7 +75,7 @@ extern "C" __global__ void __launch_bounds__(VW_PARTS_THREADS)
         a.scale[blockIdx.x] = __uint_as_float((unsigned)(127 + exponent) << 23);
 }
 
-/* Rounded to e4m3 with the row's largest value at 448; that format has no infinity, NaN stands in. */
+/* Rounded to e4m3 with the row's largest value at 448; NaN stands in for the infinity it lacks. */
 extern "C" __global__ void __launch_bounds__(VW_PARTS_THREADS)
     vw_parts_e4m3(const vw_parts_split_args a)
 {

@@ -4,8 +4,8 @@
  * rows of that format whose sum it is (kernels/cuda/parts.h), one product runs over all of them and
  * reads the weight once, and what follows adds the parts, applies scales and the epilogue.  So few
  * rows cost what reading the weight costs, and many cost two or three products of 16 bits, which is
- * still several times faster than one of f32.  With `activations = rounded` a row is one part, rounded
- * to the weight's format; 8-bit weights run only so, with one scale a row.
+ * still several times faster than one of f32.  With `activations = rounded` a row is one part, in
+ * the weight's format; 8-bit weights run only so, with one scale a row.
  *
  * Plain f32, and parts that need nothing afterwards, go straight into Y.  What the library chooses
  * depends on M, so nothing here is batch invariant.
@@ -209,7 +209,8 @@ static void lay_out(const lt_gemm *g, lt_plan *kept, vw_gemm_plan *out, const vw
     kept->parts_at = round_up(g->config.workspace, 256);
     kept->scales_at = kept->parts_at + round_up((size_t)(rows * parts_stride(kept)) * 2, 256);
     kept->products_at = kept->scales_at + round_up((size_t)kept->slab * sizeof(float), 256);
-    out->workspace_bytes = kept->products_at + (size_t)(rows * product_stride(most)) * sizeof(float);
+    out->workspace_bytes =
+        kept->products_at + (size_t)(rows * product_stride(most)) * sizeof(float);
 }
 
 static vw_status plan(void *self, const vw_gemm_problem *p, vw_gemm_plan *out, vw_error *err)
@@ -252,8 +253,8 @@ typedef struct slab {
     kernel split;   /* the parts that lie in the workspace; NO_SPLIT: none yet */
 } slab;
 
-static vw_status launch(const slab *s, kernel k, int64_t blocks_x, int64_t blocks_y, const void *args,
-                        size_t bytes, vw_error *err)
+static vw_status launch(const slab *s, kernel k, int64_t blocks_x, int64_t blocks_y,
+                        const void *args, size_t bytes, vw_error *err)
 {
     vw_cuda_shape shape = {.grid_x = blocks_x, .grid_y = blocks_y, .block_x = VW_PARTS_THREADS};
     return vw_cuda_launch(&s->g->cuda, s->stream, s->g->function[k], &shape, args, bytes,
@@ -280,8 +281,8 @@ static vw_status split(slab *s, const way *w, vw_error *err)
 }
 
 /* D = the weight by all parts of the slab, or by its f32 rows (+ D). */
-static vw_status multiply(const slab *s, const way *w, const vw_matrix *matrix, int64_t n, float beta,
-                          float *d, int64_t ldd, vw_error *err)
+static vw_status multiply(const slab *s, const way *w, const vw_matrix *matrix, int64_t n,
+                          float beta, float *d, int64_t ldd, vw_error *err)
 {
     int is_in_out = (matrix->layout == VW_IN_OUT) != (s->problem->op == VW_GEMM_DGRAD);
     int is_split = w->split != NO_SPLIT;
@@ -408,7 +409,8 @@ static vw_status run_wgrad(void *self, const vw_gemm_plan *p, vw_stream *stream,
     shape.compute = g->config.tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
     shape.transpose_b = 1;
     vw_status s = vw_cuda_enter(&g->cuda, err);
-    return s ? s : lt_multiply(&g->lt, &shape, x.data, dy.data, 1.0f, dw.data, workspace, stream, err);
+    return s ? s
+             : lt_multiply(&g->lt, &shape, x.data, dy.data, 1.0f, dw.data, workspace, stream, err);
 }
 
 static vw_status gather(void *self, vw_stream *stream, const vw_gemm_weight *w,

@@ -152,7 +152,7 @@ static cublasStatus_t describe(const lt_api *api, const lt_shape *s, lt_choice *
     return st ? st : new_layout(api, &c->d, CUDA_R_32F, s->m, s->n, s->ldd);
 }
 
-/* Sums of parts of K are added through the workspace, in an order: never into D, whoever is first. */
+/* Sums of parts of K are added through the workspace, in an order; never into D by who is first. */
 static cublasStatus_t choose(const lt_library *lt, const lt_shape *s, lt_choice *c)
 {
     const lt_api *api = &lt->api;
@@ -247,8 +247,8 @@ static int32_t alignment_of(const void *p)
     return at % 16 == 0 ? 16 : at % 8 == 0 ? 8 : at % 4 == 0 ? 4 : at % 2 == 0 ? 2 : 1;
 }
 
-vw_status lt_multiply(lt_library *lt, const lt_shape *shape, const void *a, const void *b, float beta,
-                      void *d, void *workspace, vw_stream *stream, vw_error *err)
+vw_status lt_multiply(lt_library *lt, const lt_shape *shape, const void *a, const void *b,
+                      float beta, void *d, void *workspace, vw_stream *stream, vw_error *err)
 {
     const float one = 1.0f;
     const lt_choice *c;

@@ -78,9 +78,9 @@ vw_status lt_look(char *version, size_t bytes, vw_error *err);
 vw_status lt_open(lt_library *lt, size_t workspace_bytes, vw_error *err);
 void lt_close(lt_library *lt);
 
-/* Queue one product on `stream`; `beta` is 0 or 1, d may be any memory when it is 0.  `workspace` has
- * lt->workspace_bytes, aligned to 256.  VW_E_UNSUPPORTED where the library knows no way. */
-vw_status lt_multiply(lt_library *lt, const lt_shape *shape, const void *a, const void *b, float beta,
-                      void *d, void *workspace, vw_stream *stream, vw_error *err);
+/* Queue one product on `stream`; `beta` is 0 or 1, d may hold anything when it is 0.  `workspace`
+ * has lt->workspace_bytes, aligned to 256.  VW_E_UNSUPPORTED where the library knows no way. */
+vw_status lt_multiply(lt_library *lt, const lt_shape *shape, const void *a, const void *b,
+                      float beta, void *d, void *workspace, vw_stream *stream, vw_error *err);
 
 #endif

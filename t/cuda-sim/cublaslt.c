@@ -125,7 +125,7 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t description,
                   : what == CUBLASLT_MATMUL_DESC_TRANSB ? &o->transpose_b
                                                         : NULL;
     if (!to || bytes != sizeof *to)
-        return refuse(CUBLAS_STATUS_INVALID_VALUE, "an attribute of a product that is not simulated");
+        return refuse(CUBLAS_STATUS_INVALID_VALUE, "a product's attribute that is not simulated");
     memcpy(to, value, bytes);
     return *to == CUBLAS_OP_N || *to == CUBLAS_OP_T ? CUBLAS_STATUS_SUCCESS
                                                     : CUBLAS_STATUS_INVALID_VALUE;
@@ -256,7 +256,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
     int is_wide = is_fp8(p.a.type) && (wish->align[0] < 16 || wish->align[1] < 16 ||
                                        wish->align[3] < 16);
     if (!handle || memcmp(c, d, sizeof(layout)) || n_wanted < 1)
-        return refuse(CUBLAS_STATUS_INVALID_VALUE, "a question without a handle, or another C than D");
+        return refuse(CUBLAS_STATUS_INVALID_VALUE, "a question without a handle, or C is not D");
     *n_found = 0;
     if (wrong || is_wide)
         return refuse(CUBLAS_STATUS_NOT_SUPPORTED, wrong ? wrong : "fp8 wants 16 aligned bytes");
@@ -305,8 +305,8 @@ static float as_tf32(float x)
 }
 
 /* Vector i of op(A)'s rows or op(B)'s columns, as f32. */
-static void read_vector(const problem *p, const layout *l, const void *data, int is_column, int64_t i,
-                        float *to)
+static void read_vector(const problem *p, const layout *l, const void *data, int is_column,
+                        int64_t i, float *to)
 {
     for (int64_t k = 0; k < inner(p); k++) {
         to[k] = number_at(data, l->type, is_column ? i * l->ld + k : k * l->ld + i);

@@ -31,7 +31,7 @@ t_cuda_driver_t_CFLAGS = $(AM_CFLAGS) $(CUDA_CFLAGS)
 t_cuda_driver_t_LDADD = t/tap/libtap.la
 t_cuda_device_t_SOURCES = t/cuda-device.c
 t_cuda_device_t_LDADD = $(MOCK_LIBS) -lpthread
-script_tests += t/cuda-absent.t t/cuda-conformance.t t/cuda-engine.t t/cuda-kernels.t
+script_tests += t/gpu-check.t t/cuda-absent.t t/cuda-conformance.t t/cuda-engine.t t/cuda-kernels.t
 if WITH_CUBLASLT
 check_PROGRAMS += t/cuda-cublaslt.t
 endif

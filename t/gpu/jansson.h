@@ -40,7 +40,11 @@ static inline int json_error_code(const json_error_t *e) { return e->code; }
 static inline size_t json_object_size(const json_t *j) { return j->count; }
 static inline size_t json_array_size(const json_t *j) { return j->count; }
 static inline void *json_object_iter(json_t *j) { return j->first; }
-static inline void *json_object_iter_next(json_t *j, void *at) { (void)j; return ((json_t *)at)->next; }
+static inline void *json_object_iter_next(json_t *j, void *at)
+{
+    (void)j;
+    return ((json_t *)at)->next;
+}
 static inline const char *json_object_iter_key(void *at) { return ((json_t *)at)->key; }
 static inline json_t *json_object_iter_value(void *at) { return at; }
 static inline const char *json_string_value(const json_t *j) { return j->text; }
