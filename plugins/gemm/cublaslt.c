@@ -11,9 +11,8 @@
  * depends on M, so nothing here is batch invariant.
  */
 #include "kernels/cuda/parts.h"
-#include "plugins/cuda/driver.h"
 #include "plugins/gemm/cublaslt_product.h"
-#include "plugins/gemm/cuda_weights.h"
+#include "plugins/gemm/cublaslt_way.h"
 
 extern const unsigned long long vw_fatbin_parts[], vw_fatbin_gemm_gather[];
 
@@ -38,7 +37,6 @@ static const vw_option options[] = {
     VW_OPTION_END,
 };
 
-typedef enum kernel { SPLIT_BF16, SPLIT_F16, SPLIT_E4M3, JOIN, N_KERNELS, NO_SPLIT } kernel;
 static const char *const names[N_KERNELS] = {"vw_parts_bf16", "vw_parts_f16", "vw_parts_e4m3",
                                              "vw_parts_join"};
 static const char *const row_names[VW_TYPE_COUNT] = {
@@ -54,77 +52,9 @@ typedef struct lt_gemm {
     lt_library lt;
 } lt_gemm;
 
-/* How weights of one dtype are multiplied. */
-typedef struct way {
-    kernel split;
-    cudaDataType a, b; /* weight and activations */
-    int n_parts, element_bytes, is_row_scaled;
-    int granule; /* of dimensions and strides, elements; 1: any */
-} way;
-
-static way way_of(const lt_gemm *g, vw_dtype dtype)
+static int is_exact(const lt_gemm *g)
 {
-    int is_exact = g->config.activations == EXACT;
-    switch (dtype) {
-    case VW_BF16:
-        return (way){SPLIT_BF16, CUDA_R_16BF, CUDA_R_16BF, is_exact ? 3 : 1, 2, 0, 1};
-    case VW_F16:
-        return (way){SPLIT_F16, CUDA_R_16F, CUDA_R_16F, is_exact ? 2 : 1, 2, 1, 1};
-    case VW_E4M3:
-        return (way){SPLIT_E4M3, CUDA_R_8F_E4M3, CUDA_R_8F_E4M3, 1, 1, 1, 16};
-    case VW_E5M2:
-        return (way){SPLIT_E4M3, CUDA_R_8F_E5M2, CUDA_R_8F_E4M3, 1, 1, 1, 16};
-    default:
-        return (way){NO_SPLIT, CUDA_R_32F, CUDA_R_32F, 1, 4, 0, 1};
-    }
-}
-
-/* ---- what runs ------------------------------------------------------------------------------- */
-
-static int is_one_scale(const vw_matrix *w)
-{
-    return w->scales.rows >= w->rows && w->scales.cols >= w->cols;
-}
-
-/* Scales are applied to sums, so all inputs of an output have the same. */
-static int are_scales_outside(const vw_matrix *w, vw_gemm_op op)
-{
-    return w->scales.rows == 0 || is_one_scale(w) ||
-           (op == VW_GEMM_FORWARD && w->layout == VW_OUT_IN && w->scales.cols >= w->cols);
-}
-
-static vw_status check_fp8(const lt_gemm *g, const vw_matrix *w, vw_gemm_op op, vw_error *err)
-{
-    if (g->config.activations == EXACT)
-        return vw_fail(err, VW_E_UNSUPPORTED,
-                       "fp8 weights take activations rounded to fp8; [gemm.cublaslt] activations = "
-                       "rounded allows it");
-    if (g->cuda.major * 10 + g->cuda.minor < 89)
-        return vw_fail(err, VW_E_UNSUPPORTED,
-                       "fp8 products need compute capability 8.9; this device has %d.%d",
-                       g->cuda.major, g->cuda.minor);
-    if (op != VW_GEMM_FORWARD || w->layout != VW_OUT_IN || w->rows % 16 || w->cols % 16 ||
-        w->row_stride % 16)
-        return vw_fail(err, VW_E_UNSUPPORTED,
-                       "fp8 weights of %lld x %lld; cublasLt multiplies forward, by weights stored "
-                       "[out, in], of multiples of 16", (long long)w->rows, (long long)w->cols);
-    return VW_OK;
-}
-
-static vw_status check_lt_weight(const lt_gemm *g, const vw_gemm_weight *weight, vw_gemm_op op,
-                                 vw_error *err)
-{
-    const vw_matrix *w = &weight->stored;
-    vw_status s = check_weight(w, weight->format, err);
-    if (s != VW_OK)
-        return s;
-    if (weight->format != VW_GEMM_STORED || w->dtype == VW_I8)
-        return vw_fail(err, VW_E_UNSUPPORTED, "cublasLt multiplies f32, bf16, f16 and fp8, no int8");
-    if (!are_scales_outside(w, op))
-        return vw_fail(err, VW_E_UNSUPPORTED,
-                       "scales of %lld x %lld; cublasLt takes one a weight or one a row of it",
-                       (long long)w->scales.rows, (long long)w->scales.cols);
-    return w->dtype == VW_E4M3 || w->dtype == VW_E5M2 ? check_fp8(g, w, op, err) : VW_OK;
+    return g->config.activations == EXACT;
 }
 
 static vw_status supports(void *self, const vw_gemm_problem *p, vw_error *err)
@@ -132,7 +62,7 @@ static vw_status supports(void *self, const vw_gemm_problem *p, vw_error *err)
     const lt_gemm *g = self;
     vw_status s = check_problem(p, err);
     for (int i = 0; s == VW_OK && p->op != VW_GEMM_WGRAD && i < p->n_weights; i++)
-        s = check_lt_weight(g, p->weights[i], p->op, err);
+        s = check_lt_weight(is_exact(g), &g->cuda, p->weights[i], p->op, err);
     if (s == VW_OK && p->is_batch_invariant && p->op != VW_GEMM_WGRAD)
         return vw_fail(err, VW_E_UNSUPPORTED, "cublasLt chooses by the number of rows: it is not "
                                               "batch invariant");
@@ -145,10 +75,11 @@ static vw_status supports(void *self, const vw_gemm_problem *p, vw_error *err)
 static vw_status pack_size(void *self, const vw_matrix *stored, vw_gemm_format format,
                            size_t *pack_bytes, uint32_t *layout, vw_error *err)
 {
+    const lt_gemm *g = self;
     const vw_gemm_weight w = {.stored = *stored, .format = format};
     *pack_bytes = 0;
     *layout = 0;
-    return check_lt_weight(self, &w, VW_GEMM_FORWARD, err);
+    return check_lt_weight(is_exact(g), &g->cuda, &w, VW_GEMM_FORWARD, err);
 }
 
 /* ---- plans ----------------------------------------------------------------------------------- */
@@ -337,7 +268,7 @@ static vw_status run_weight(slab *s, int i, const vw_gemm_weight *weight, const 
 {
     const vw_gemm_problem *p = s->problem;
     const vw_matrix *m = &weight->stored;
-    way w = way_of(s->g, m->dtype);
+    way w = way_of(is_exact(s->g), m->dtype);
     int64_t n = n_outputs(p, i);
     int epilogue = p->epilogue == VW_GEMM_GATED && i == 0 ? VW_GEMM_STORE : (int)p->epilogue;
     int is_direct = w.n_parts == 1 && !w.is_row_scaled && m->scales.rows == 0 &&
