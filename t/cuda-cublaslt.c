@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "plugins/gemm/cublaslt_product.h"
+#include "plugins/gemm/cublaslt_product.c" /* what it tells the library, piece by piece */
 #include "t/mock_host.h"
 #include "t/tap/tap.h"
 
@@ -270,12 +270,26 @@ static void test_mistakes(rig *r)
 /* The real library needs a device for a product, but none to be told about one. */
 static void test_real_descriptions(void)
 {
+    static const int types[] = {CUDA_R_32F, CUDA_R_16BF, CUDA_R_16F, CUDA_R_8F_E4M3};
     char version[64] = "", *simulated = strdup(getenv("VW_CUBLASLT"));
+    static lt_library lt;
     unsetenv("VW_CUBLASLT");
-    if (lt_look(version, sizeof version, &err) == VW_OK)
-        like(version, "cublasLt ", "the toolkit's library is found: %s", version);
-    else
-        skip(1, "%s", err.text);
+    if (load(&lt.api, &lt.file, 0, &err) == VW_OK) {
+        for (int i = 0; i < 4; i++) {
+            lt_choice c = {0};
+            lt_shape s = {.m = 64, .n = 16, .k = 128, .lda = 128, .ldb = 128, .ldd = 64,
+                          .a_type = types[i], .b_type = types[i], .transpose_a = 1,
+                          .compute = i ? CUBLAS_COMPUTE_32F : CUBLAS_COMPUTE_32F_FAST_TF32,
+                          .align_a = 16, .align_b = 16, .align_d = 16};
+            is_int(describe(&lt.api, &s, &c), CUBLAS_STATUS_SUCCESS, "it takes type %d", types[i]);
+            is_int(choose(&lt, &s, &c), CUBLAS_STATUS_NOT_INITIALIZED,
+                   "and every wish: it lacks a handle alone");
+            forget(&lt.api, &c);
+        }
+        lt_close(&lt);
+    } else {
+        skip(8, "%s", err.text);
+    }
     setenv("VW_CUBLASLT", "libc.so.6", 1);
     is_int(lt_look(version, sizeof version, &err), VW_E_DEVICE, "another library");
     like(err.text, "cublasLt has no cublasLtGetVersion", "%s", err.text);

@@ -35,6 +35,6 @@ script_tests += t/gpu-check.t t/cuda-absent.t t/cuda-conformance.t t/cuda-engine
 if WITH_CUBLASLT
 check_PROGRAMS += t/cuda-cublaslt.t
 endif
-t_cuda_cublaslt_t_SOURCES = t/cuda-cublaslt.c plugins/gemm/cublaslt_product.c
+t_cuda_cublaslt_t_SOURCES = t/cuda-cublaslt.c
 t_cuda_cublaslt_t_CFLAGS = $(AM_CFLAGS) $(CUBLASLT_CFLAGS)
 t_cuda_cublaslt_t_LDADD = $(MOCK_LIBS) -lpthread
