@@ -33,8 +33,9 @@ pipeline_dualpipev_la_LIBADD = $(PLUGIN_LIBS)
 pipeline_dualpipev_la_LDFLAGS = -module $(PLUGIN_LDFLAGS)
 
 plugins_LTLIBRARIES += pipeline_search.la
-pipeline_search_la_SOURCES = %D%/search.c %D%/greedy.c %D%/greedy.h %D%/eight_steps.c \
-	%D%/eight_steps.h %D%/steps.h
+pipeline_search_la_SOURCES = %D%/search.c %D%/buffers.c %D%/buffers.h %D%/draws.h \
+	%D%/eight_steps.c %D%/eight_steps.h %D%/greedy.c %D%/greedy.h %D%/hunt.c %D%/hunt.h \
+	%D%/moves.c %D%/moves.h %D%/steps.h
 pipeline_search_la_CFLAGS = $(PLUGIN_CFLAGS)
 pipeline_search_la_LIBADD = $(PLUGIN_LIBS)
 pipeline_search_la_LDFLAGS = -module $(PLUGIN_LDFLAGS)

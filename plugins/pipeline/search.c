@@ -1,24 +1,19 @@
 /* search.c - pipeline/search: a schedule made for the durations at hand.
  *
  * Published schedules are drawn for steps of equal length and messages that take no time.  This one
- * is told how long they take and simulates thousands of schedules on the way to a good one: what
- * DualPipe would do, where it applies; greedy schedules under random policies (greedy.h); changes to
- * the best policy; and at last single decisions against the best policy's rules.  It ends with the
- * shortest makespan that it has seen, so in its placement it is never worse than DualPipe, and its
- * memory keeps within a limit that is given.
+ * is told how long they take and simulates thousands of schedules (hunt.h); it answers with the
+ * shortest.  In its placement it is never worse than DualPipe or DualPipeV, since it starts from
+ * them, and it keeps within a limit of activations that is given.
  *
- * It draws from a generator that always starts alike and computes with sums and comparisons alone, so
- * that every rank of a run finds the same schedule.  The last answer is kept, because the ranks'
- * lists are asked for one by one.
+ * The last answer is kept, because the ranks' lists are asked for one by one.
  */
-#include "plugins/pipeline/eight_steps.h"
-#include "plugins/pipeline/greedy.h"
+#include "plugins/pipeline/hunt.h"
 
 /* ---- options: [pipeline.search] -------------------------------------------------------------- */
 
 typedef struct config {
     int32_t placement;
-    int64_t tries;
+    double effort;
 } config;
 
 static const char *const placements[] = {"straight", "crossed", "folded", NULL};
@@ -26,8 +21,8 @@ static const char *const placements[] = {"straight", "crossed", "folded", NULL};
 static const vw_option options[] = {
     {"placement", VW_OPTION_ENUM, "folded", 0, 0, placements, offsetof(config, placement), 0,
      "straight: a stage a rank; crossed: two copies, as dualpipe; folded: two stages, as dualpipev"},
-    {"tries", VW_OPTION_INT, "2000", 1, 1e7, NULL, offsetof(config, tries), VW_OPTION_RANGE,
-     "schedules to simulate; the time it takes grows with it"},
+    {"effort", VW_OPTION_REAL, "5", 0, 1e6, NULL, offsetof(config, effort), VW_OPTION_RANGE,
+     "millions of steps to simulate; ten or twenty take a second"},
     VW_OPTION_END,
 };
 
@@ -36,7 +31,8 @@ static const vw_option options[] = {
 /* What an answer was found for. */
 typedef struct question {
     greedy_problem p;
-    uint64_t edges; /* a hash of the matrix */
+    bool has_edges;
+    uint64_t edges; /* a hash of the matrix, which the caller may change */
 } question;
 
 typedef struct state {
@@ -76,219 +72,6 @@ static void close_search(void *self)
     s->host->free(s->host->core, s);
 }
 
-/* ---- the search ------------------------------------------------------------------------------ */
-
-typedef struct hunt {
-    state *s;
-    greedy *g;
-    const greedy_problem *p;
-    uint64_t random;
-    double best;            /* makespan; negative: none yet */
-    policy best_policy;     /* of the best greedy one */
-    double best_greedy;
-    int32_t *shift, *best_shift; /* [P] */
-    uint8_t *twists;        /* [P][GREEDY_STEPS] */
-} hunt;
-
-/* xorshift64*: a whole number below n. */
-static int32_t draw(hunt *h, int32_t n)
-{
-    h->random ^= h->random >> 12;
-    h->random ^= h->random << 25;
-    h->random ^= h->random >> 27;
-    return (int32_t)((h->random * 2685821657736338717u >> 33) * (uint64_t)n >> 31);
-}
-
-/* Keep what the last run made, if it is the best so far. */
-static void keep(hunt *h, double makespan)
-{
-    if (makespan < 0 || (h->best >= 0 && makespan >= h->best))
-        return;
-    h->best = makespan;
-    for (int32_t r = 0; r < h->p->n_ranks; r++) {
-        double end;
-        const greedy_step *steps = greedy_steps(h->g, r, &h->s->n_steps[r], &end);
-        memcpy(h->s->steps + (size_t)r * GREEDY_STEPS(h->p), steps,
-               (size_t)h->s->n_steps[r] * sizeof *steps);
-    }
-}
-
-/* Makespan, and a little of the ranks' mean end, so that a step in the right direction shows. */
-static double worth(const hunt *h, double makespan)
-{
-    double sum = 0;
-
-    for (int32_t r = 0; r < h->p->n_ranks; r++) {
-        int32_t n;
-        double end;
-        greedy_steps(h->g, r, &n, &end);
-        sum += end;
-    }
-    return makespan + sum / (1024.0 * h->p->n_ranks);
-}
-
-/* DualPipe's and DualPipeV's own order, where there are micro-batches enough. */
-static vw_status try_eight_steps(hunt *h, vw_error *err)
-{
-    const vw_host *host = h->s->host;
-    const greedy_problem *p = h->p;
-    bool is_crossed = p->where == CROSSED;
-    size_t n = GREEDY_STEPS(p), room = 7 * (size_t)p->n_chunks * (size_t)p->n_each;
-    size_t n_ranks = (size_t)p->n_ranks;
-
-    if (p->where == STRAIGHT || p->n_micro < 2 * p->n_ranks || (is_crossed && p->n_ranks % 2))
-        return VW_OK;
-    greedy_step *steps = host->alloc(host->core, n_ranks * n * sizeof *steps);
-    const greedy_step **lists = host->alloc(host->core, n_ranks * sizeof *lists);
-    int32_t *n_steps = host->alloc(host->core, n_ranks * sizeof *n_steps);
-    vw_step *all = host->alloc(host->core, room * sizeof *all);
-    bool is_whole = steps && lists && n_steps && all;
-    for (int32_t r = 0; r < p->n_ranks && is_whole; r++) {
-        int32_t last = p->n_ranks - 1 - r, depth = is_crossed && r > last ? last : r;
-        step_list l = {p->n_ranks, r, all, room, 0};
-        greedy_step *to = steps + (size_t)r * n;
-        eight_steps_add(&l, &(eight_steps){.depth = depth,
-                                           .n_depths = is_crossed ? p->n_ranks / 2 : p->n_ranks,
-                                           .n_each = p->n_each,
-                                           .first_chunk = is_crossed && r > last});
-        n_steps[r] = 0;
-        lists[r] = to;
-        for (size_t i = 0; i < l.n; i++)
-            if (all[i].kind <= VW_STEP_OVERLAP)
-                to[n_steps[r]++] = (greedy_step){all[i].kind, all[i].chunk, all[i].micro,
-                                                 all[i].other_chunk, all[i].other_micro};
-    }
-    if (is_whole)
-        keep(h, greedy_follow(h->g, lists, n_steps));
-    host->free(host->core, steps);
-    host->free(host->core, lists);
-    host->free(host->core, n_steps);
-    host->free(host->core, all);
-    return is_whole ? VW_OK : vw_fail(err, VW_E_NOMEM, "no memory for the search");
-}
-
-static const double ahead_choices[] = {1, 1.25, 1.5, 1.75, 2, 3, 8};
-enum { N_AHEAD = sizeof ahead_choices / sizeof *ahead_choices };
-
-static double draw_patience(hunt *h)
-{
-    return draw(h, 3) == 0 ? 0 : draw(h, 64) * (1.0 / 32) * h->p->forward;
-}
-
-static policy draw_policy(hunt *h)
-{
-    for (int32_t r = 0; r < h->p->n_ranks; r++)
-        h->shift[r] = 0;
-    for (int32_t r = 0; r < h->p->n_ranks && draw(h, 2); r++)
-        h->shift[r] = draw(h, 3) - 1;
-    return (policy){.ahead = ahead_choices[draw(h, N_AHEAD)],
-                    .more = draw(h, 4) - 1,
-                    .split = (splitting)draw(h, N_SPLITTINGS),
-                    .pairs = draw(h, 4) > 0,
-                    .prefers_forward = draw(h, 3) == 0,
-                    .prefers_far = draw(h, 2),
-                    .prefers_far_back = draw(h, 2),
-                    .patience = draw_patience(h),
-                    .shift = h->shift};
-}
-
-/* The best policy with one number changed. */
-static policy change_policy(hunt *h)
-{
-    policy by = h->best_policy;
-
-    memcpy(h->shift, h->best_shift, (size_t)h->p->n_ranks * sizeof *h->shift);
-    by.shift = h->shift;
-    switch (draw(h, 8)) {
-    case 0:
-        by.ahead = ahead_choices[draw(h, N_AHEAD)];
-        break;
-    case 1:
-        by.more += draw(h, 2) ? 1 : -1;
-        break;
-    case 2:
-        by.split = (splitting)draw(h, N_SPLITTINGS);
-        break;
-    case 3:
-        by.prefers_forward = !by.prefers_forward;
-        break;
-    case 4:
-        by.patience = draw_patience(h);
-        break;
-    default:
-        h->shift[draw(h, h->p->n_ranks)] += draw(h, 2) ? 1 : -1;
-    }
-    return by;
-}
-
-static void try_policy(hunt *h, policy by)
-{
-    double makespan = greedy_run(h->g, &by);
-
-    keep(h, makespan);
-    if (makespan < 0 || (h->best_greedy >= 0 && makespan > h->best_greedy))
-        return;
-    h->best_greedy = makespan;
-    h->best_policy = by;
-    memcpy(h->best_shift, by.shift, (size_t)h->p->n_ranks * sizeof *h->shift);
-}
-
-/* One or two decisions of the best policy otherwise, kept unless it gets worse. */
-static void try_twists(hunt *h, int64_t tries)
-{
-    size_t n = GREEDY_STEPS(h->p);
-    policy by = h->best_policy;
-    double now, end;
-
-    by.shift = h->best_shift;
-    by.twist = h->twists;
-    now = worth(h, greedy_run(h->g, &by));
-    for (int64_t i = 0; i < tries; i++) {
-        uint8_t *at[2], old[2];
-        int32_t r = draw(h, h->p->n_ranks), n_changes = 1 + draw(h, 2);
-        for (int k = 0; k < n_changes; k++) {
-            int32_t n_steps;
-            greedy_steps(h->g, r, &n_steps, &end);
-            at[k] = h->twists + (size_t)r * n + draw(h, n_steps > 0 ? n_steps : 1);
-            old[k] = *at[k];
-            *at[k] = (uint8_t)draw(h, N_TWISTS);
-            if (draw(h, 2))
-                r = h->p->n_ranks - 1 - r;
-        }
-        double makespan = greedy_run(h->g, &by);
-        double then = makespan < 0 ? -1 : worth(h, makespan);
-        if (then >= 0 && then <= now) {
-            now = then;
-            keep(h, makespan);
-        } else {
-            for (int k = n_changes; k-- > 0;)
-                *at[k] = old[k];
-        }
-    }
-}
-
-static vw_status look(hunt *h, int64_t tries, vw_error *err)
-{
-    /* One micro-batch at a time always comes to an end. */
-    static const policy safe = {.ahead = 0};
-    vw_status status = try_eight_steps(h, err);
-
-    if (status != VW_OK)
-        return status;
-    policy by = safe;
-    by.shift = h->shift;
-    try_policy(h, by);
-    for (int64_t i = 0; i < tries / 4; i++)
-        try_policy(h, draw_policy(h));
-    for (int64_t i = 0; i < tries / 4; i++)
-        try_policy(h, change_policy(h));
-    if (h->best < 0)
-        return vw_fail(err, VW_E_INVALID, "no schedule ends with these durations; they must be "
-                       "finite and not negative");
-    try_twists(h, tries / 2);
-    return VW_OK;
-}
-
 /* ---- questions and answers ------------------------------------------------------------------- */
 
 static uint64_t hash_of(const void *data, size_t bytes)
@@ -308,36 +91,22 @@ static bool is_same(const question *a, const question *b)
     return p->where == q->where && p->n_ranks == q->n_ranks && p->n_micro == q->n_micro &&
            p->max_live == q->max_live && p->forward == q->forward && p->backward == q->backward &&
            p->weight == q->weight && p->overlap == q->overlap && p->comm == q->comm &&
-           !p->edge == !q->edge && a->edges == b->edges;
+           a->has_edges == b->has_edges && a->edges == b->edges;
 }
 
 static vw_status find(state *s, const question *q, vw_error *err)
 {
     const vw_host *host = s->host;
-    size_t n_ranks = (size_t)q->p.n_ranks, n = GREEDY_STEPS(&q->p);
-    hunt h = {.s = s, .p = &q->p, .random = 88172645463325252u, .best = -1, .best_greedy = -1};
-    void *memory = host->alloc(host->core, greedy_bytes(&q->p));
+    size_t n_ranks = (size_t)q->p.n_ranks;
     vw_status status;
 
     forget(s);
-    s->steps = host->alloc(host->core, n_ranks * n * sizeof *s->steps);
+    s->steps = host->alloc(host->core, n_ranks * GREEDY_STEPS(&q->p) * sizeof *s->steps);
     s->n_steps = host->alloc(host->core, n_ranks * sizeof *s->n_steps);
-    h.twists = host->alloc(host->core, n_ranks * n);
-    h.shift = host->alloc(host->core, 2 * n_ranks * sizeof *h.shift);
-    if (memory && s->steps && s->n_steps && h.twists && h.shift) {
-        memset(h.twists, 0, n_ranks * n);
-        memset(h.shift, 0, 2 * n_ranks * sizeof *h.shift);
-        h.best_shift = h.shift + n_ranks;
-        h.g = greedy_init(memory, &q->p);
-        status = look(&h, s->config->tries, err);
-    } else {
-        status = vw_fail(err, VW_E_NOMEM, "no memory for the search");
-    }
-    host->free(host->core, memory);
-    host->free(host->core, h.twists);
-    host->free(host->core, h.shift);
+    status = s->steps && s->n_steps
+                 ? hunt(host, &q->p, 1e6 * s->config->effort, s->steps, s->n_steps, err)
+                 : vw_fail(err, VW_E_NOMEM, "no memory for the search");
     s->asked = *q;
-    s->asked.p.edge = NULL;
     if (status != VW_OK)
         forget(s);
     return status;
@@ -379,6 +148,7 @@ static vw_status understand(const state *s, const vw_pipeline_problem *problem, 
                           .edge = costs->edge}};
     if (q->p.max_live <= 0) /* what 1F1B and DualPipe keep */
         q->p.max_live = where == STRAIGHT ? layout.n_stages : layout.n_stages + 1;
+    q->has_edges = costs->edge != NULL;
     if (costs->edge)
         q->edges = hash_of(costs->edge, (size_t)q->p.n_ranks * (size_t)q->p.n_ranks *
                                             sizeof *costs->edge);

@@ -39,7 +39,7 @@ extern "C" {
 #define VW_PIPELINE_OPS_MINOR 0
 
 /* Messages under way from one rank to another that every executor has room for. */
-#define VW_PIPELINE_BUFFERS 2
+#define VW_PIPELINE_BUFFERS 4
 
 /* New kinds are added at the end; a core refuses a list with a kind that it does not know. */
 typedef enum vw_step_kind {
