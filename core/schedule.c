@@ -150,18 +150,19 @@ typedef struct name {
     char text[32];
 } name;
 
-/* F3'': the letter, the number within the direction, a stroke for each chunk but the first. */
+/* F3'': the letter, the number within the direction, a stroke for each chunk but the first.  What is
+ * out of range, in a list that is wrong, stays as it is. */
 static name name_of(const vw_schedule *s, char letter, int32_t chunk, int32_t micro)
 {
     int32_t each = s->n_directions > 0 ? s->n_micro / s->n_directions : 0;
+    int32_t number = each > 0 && micro >= 0 && micro < s->n_micro ? micro % each : micro;
     name it;
 
     if (chunk <= 4)
-        snprintf(it.text, sizeof it.text, "%c%d%.*s", letter, each > 0 ? micro % each : micro,
-                 chunk > 0 ? (int)chunk : 0, "''''");
+        snprintf(it.text, sizeof it.text, "%c%d%.*s", letter, number, chunk > 0 ? (int)chunk : 0,
+                 "''''");
     else
-        snprintf(it.text, sizeof it.text, "%c%d'%d", letter, each > 0 ? micro % each : micro,
-                 chunk);
+        snprintf(it.text, sizeof it.text, "%c%d'%d", letter, number, chunk);
     return it;
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/perl
 # template.t - a plugin of every kind, made by `vishwamai new', builds, loads and is listed; a gemm made
-# so generates the text that the reference gemm generates.
+# so generates the text that the reference gemm generates, a schedule passes the test of its kind.
 use strict;
 use warnings;
 use Cwd;
@@ -34,6 +34,20 @@ for my $kind (@kinds) {
     run_ok("cd $dir && $make -s check", "$kind: make check");
     $text = run_ok("VW_PLUGIN_PATH=$dir:$installed vishwamai inspect $kind/mine", "$kind: inspect");
     like($text, qr/\bmine\b/, "$kind: it is listed");
+}
+
+# A schedule from the template is right: the conformance test of its kind runs on it alone, and so
+# does the command.
+SKIP: {
+    my $test = ($ENV{top_builddir} // '.') . '/t/kind-pipeline.t';
+    skip('the test of the kind is not built', 3) if !-x $test;
+    $test = Cwd::abs_path($test);
+    my $path = "VW_PLUGIN_PATH=$folder/pipeline";
+    my $text = run_ok("$path $test", 'the kind\'s test runs on a schedule from the template');
+    like($text, qr/^ok \d+ - mine: 1024 sizes, 0 refused, of 1024$/m, 'for all sizes');
+    # One micro-batch after the other, on three ranks: n P (F + B).
+    $text = run_ok("$path vishwamai schedule mine --ranks 3 --microbatches 2", 'the command shows it');
+    like($text, qr/^mine: 3 ranks, 2 micro-batches, 3 stages; makespan 18, bubble 66\.7 %/m, 'its figures');
 }
 
 SKIP: {

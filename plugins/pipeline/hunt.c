@@ -240,6 +240,18 @@ static double draw_leave(hunt_state *h, int64_t i, int64_t tries)
     return 0.125 * h->p->forward * left * u * u * u * u;
 }
 
+/* The list of the rank on the other side, in a placement that is its own mirror image. */
+static void mirror_list(lists *l, int32_t from, int32_t to)
+{
+    copy_list(l, l->steps[from], l->n[from], to);
+    for (int32_t i = 0; i < l->n[to]; i++) {
+        greedy_step *step = &l->steps[to][i];
+        step->chunk = 1 - step->chunk;
+        if (step->kind == VW_STEP_OVERLAP)
+            step->other_chunk = 1 - step->other_chunk;
+    }
+}
+
 /* From the lists that were found; `l` is for the current ones, `next` for those that are tried. */
 static void try_moves(hunt_state *h, int64_t tries, lists *l, lists *next)
 {
@@ -256,7 +268,9 @@ static void try_moves(hunt_state *h, int64_t tries, lists *l, lists *next)
         bool is_changed = false;
         for (int32_t k = draw(&h->draws, AT_ONCE); k >= 0; k--)
             is_changed |= move_step(next->steps[r], &next->n[r], pairs, &h->draws);
-        if (draw(&h->draws, AT_ONCE) == 0)
+        if (is_changed && h->p->where == CROSSED && draw(&h->draws, 4) > 0)
+            mirror_list(next, r, other);
+        else if (draw(&h->draws, AT_ONCE) == 0)
             is_changed |= move_step(next->steps[other], &next->n[other], pairs, &h->draws);
         if (!is_changed)
             continue;
@@ -275,7 +289,7 @@ static void try_moves(hunt_state *h, int64_t tries, lists *l, lists *next)
 
 /* ---- all of it -------------------------------------------------------------------------------- */
 
-/* Moves are cheap, because most of them end soon: half of the effort buys most of the tries. */
+/* Moves are many: most of them end soon, and cost little. */
 static vw_status look(hunt_state *h, double effort, lists *l, lists *next, vw_step *all,
                       size_t n_all, vw_error *err)
 {
@@ -293,7 +307,7 @@ static vw_status look(hunt_state *h, double effort, lists *l, lists *next, vw_st
     for (int64_t i = 0; i < eighth; i++)
         try_policy(h, change_policy(h));
     try_twists(h, 2 * eighth);
-    try_moves(h, 4 * eighth, l, next);
+    try_moves(h, 16 * eighth, l, next);
     return VW_OK;
 }
 
