@@ -1,7 +1,7 @@
 /* schedule.c - fetching a schedule from its component, and the names of steps.
  *
- * A component is somebody else's code: sizes are checked before memory is asked for, and a list that
- * would be longer than any right one is refused by its length alone.
+ * A component is somebody else's code: sizes are checked before memory is asked for, and a list
+ * that would be longer than any right one is refused by its length alone.
  */
 #include <vishwamai/schedule.h>
 
@@ -150,8 +150,8 @@ typedef struct name {
     char text[32];
 } name;
 
-/* F3'': the letter, the number within the direction, a stroke for each chunk but the first.  What is
- * out of range, in a list that is wrong, stays as it is. */
+/* F3'': the letter, the number within the direction, a stroke for each chunk but the first.  What
+ * is out of range, in a list that is wrong, stays as it is. */
 static name name_of(const vw_schedule *s, char letter, int32_t chunk, int32_t micro)
 {
     int32_t each = s->n_directions > 0 ? s->n_micro / s->n_directions : 0;

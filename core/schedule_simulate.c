@@ -1,5 +1,4 @@
-/* schedule_simulate.c - what is asked of a schedule's run: only whether it is right, or its times too.
- */
+/* schedule_simulate.c - what is asked of a schedule's run: whether it is right, or its times too. */
 #include "core/schedule_run.h"
 
 #include <math.h>

@@ -1,9 +1,9 @@
 /* kind-pipeline.c - what holds for every schedule: it can be executed and computes the right thing.
  *
- * The core's own check judges the lists of every installed plugin, for all sizes up to 16 ranks and
- * 64 micro-batches that the plugin takes and that its time allows; here the check itself is shown to
- * notice whatever is changed in a list, and a plugin is held to what pipeline.h says of its answers.
- * How fast a schedule is does not matter here.
+ * The core's own check judges the lists of every installed plugin, for all sizes up to 16 ranks
+ * and 64 micro-batches that the plugin takes and that its time allows; here the check itself is
+ * shown to notice whatever is changed in a list, and a plugin is held to what pipeline.h says of
+ * its answers.  How fast a schedule is does not matter here.
  *
  * Letters: P ranks, n micro-batches, r rank.
  */
@@ -157,14 +157,17 @@ static vw_status check_refusals(const vw_component *c, vw_error *err)
 /* ---- every plugin ----------------------------------------------------------------------------- */
 
 /* All sizes in a scattered order, so that what is left out when a plugin takes its time is a bit of
- * everything: 601 has no factor in common with N_SIZES. */
+ * everything: 601 has no factor in common with N_SIZES.  The order begins with 4 ranks and 8
+ * micro-batches, and is followed until there was a small schedule, however long that takes. */
 static int run_sizes(const vw_component *c, vw_schedule *small, int *n_refused)
 {
+    const int first = 3 + 7 * MAX_RANKS;
     clock_t began = clock();
     int n_run = 0;
 
-    for (int k = 0; k < N_SIZES && clock() - began < SECONDS * (clock_t)CLOCKS_PER_SEC; k++) {
-        int size = k * 601 % N_SIZES;
+    for (int k = 0; k < N_SIZES && (!small->steps ||
+                                    clock() - began < SECONDS * (clock_t)CLOCKS_PER_SEC); k++) {
+        int size = (first + k * 601) % N_SIZES;
         vw_pipeline_problem problem = {sizeof problem, 1 + size % MAX_RANKS, 1 + size / MAX_RANKS,
                                        0, NULL};
         vw_pipeline_layout layout = {.size = sizeof layout};

@@ -1,5 +1,5 @@
-/* schedule-check.c - the check of schedules and the simulation, on lists made here: what is wrong is
- * named, and times are those that one adds up by hand.
+/* schedule-check.c - the check of schedules and the simulation, on lists made here: what is wrong
+ * is named, and times are those that one adds up by hand.
  *
  * Letters: F B c the durations of a forward, a backward and a message.
  */

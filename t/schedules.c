@@ -330,8 +330,8 @@ static void test_starts(void)
     is_int(n_lines, 10, "ranks whose starts are known");
 }
 
-/* T = (2H+1)F + (2H+1)B + (2m-2H-1)FB + (H-1)(FB+B-3W) where I = F and W <= F; the middle ranks then
- * idle for the last term, and all ranks do if FB = F + B. */
+/* T = (2H+1)F + (2H+1)B + (2m-2H-1)FB + (H-1)(FB+B-3W) where I = F and W <= F; the middle ranks
+ * then idle for the last term, and all ranks do if FB = F + B. */
 static void test_dualpipe_formula(void)
 {
     static const double shares[] = {0.25, 0.5, 1}, gains[] = {0, 0.3, 1};
@@ -545,10 +545,12 @@ static void test_all_sizes(void)
     check_all_sizes("zb1p", NULL, 1024);
     check_all_sizes("dualpipe", NULL, n_dualpipe);
     check_all_sizes("dualpipev", NULL, n_dualpipev);
-    check_all_sizes("search", (const char *const[]){"placement=folded", "effort=0.02", NULL}, 1024);
-    check_all_sizes("search", (const char *const[]){"placement=straight", "effort=0.02", NULL}, 1024);
-    check_all_sizes("search", (const char *const[]){"placement=crossed", "effort=0.02", NULL},
-                    8 * 32);
+    for (int i = 0; i < 3; i++) {
+        static const char *const placements[] = {"placement=folded", "placement=straight",
+                                                 "placement=crossed"};
+        const char *const settings[] = {placements[i], "effort=0.02", NULL};
+        check_all_sizes("search", settings, i < 2 ? 1024 : 8 * 32); /* crossed: even numbers */
+    }
 }
 
 /* ---- the search ------------------------------------------------------------------------------- */
@@ -579,8 +581,9 @@ static outcome run_with(int32_t n_ranks, int32_t n_micro, const vw_pipeline_cost
 }
 
 /* Against DualPipe and DualPipeV with the same placement, memory and durations: never longer, and
- * in all these settings but one both shorter and with a smaller bubble.  The measured durations (F,
- * I + W, W, F + B since nothing was gained, message) are those of Qi et al. 2023, in milliseconds. */
+ * in all these settings but one both shorter and with a smaller bubble.  The measured durations
+ * (F, I + W, W, F + B since nothing was gained, message) are those of Qi et al. 2023, in
+ * milliseconds. */
 static void test_search(void)
 {
     static const struct {
@@ -598,7 +601,8 @@ static void test_search(void)
     static const struct {
         const char *rival, *setting;
         int32_t n_ranks, n_micro;
-    } sides[] = {{"dualpipe", "placement=crossed", 8, 20}, {"dualpipev", "placement=folded", 4, 10}};
+    } sides[] = {{"dualpipe", "placement=crossed", 8, 20},
+                 {"dualpipev", "placement=folded", 4, 10}};
 
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         for (int k = 0; k < 2; k++) {

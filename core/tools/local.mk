@@ -50,6 +50,7 @@ vishwamai_SOURCES = \
 	%D%/run.c \
 	%D%/schedule.c \
 	%D%/schedule.h \
+	%D%/schedule_get.c \
 	%D%/schedule_svg.c \
 	%D%/schedule_timeline.c \
 	%D%/svg.c \

@@ -1,8 +1,8 @@
 /* schedule_timeline.c - a schedule as text: a line for each rank, time from left to right.
  *
- * A step is its name where all names fit.  Where they do not, it begins with its letter and lasts as
- * long as the dashes behind it: F, B, I, W, and X for a pair; those of a rank's other chunks in lower
- * case.  Dots are idle time.
+ * A step is its name where all names fit.  Where they do not, it begins with its letter and lasts
+ * as long as the dashes behind it: F, B, I, W, and X for a pair; those of a rank's other chunks in
+ * lower case.  Dots are idle time.
  */
 #include "schedule.h"
 

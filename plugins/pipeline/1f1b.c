@@ -1,8 +1,8 @@
 /* 1f1b.c - pipeline/1f1b: one forward, one backward (Narayanan et al. 2019, PipeDream-Flush).
  *
  * Rank r runs P - 1 - r forwards ahead, then a forward and a backward in turn, then the backwards
- * that are left.  It idles as long as GPipe, (P - 1)(F + B), but keeps P - r activations where GPipe
- * keeps all n.
+ * that are left.  It idles as long as GPipe, (P - 1)(F + B), but keeps P - r activations where
+ * GPipe keeps all n.
  *
  * Letters: P ranks, n micro-batches, r rank.
  */

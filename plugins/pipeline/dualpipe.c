@@ -1,12 +1,13 @@
 /* dualpipe.c - pipeline/dualpipe: two directions, forwards overlapped with backwards.
  *
- * Two copies of the model lie on the ranks in opposite orders, and half of the micro-batches enters
- * at each end.  In the middle of the run every step is a forward of one direction beside a backward
- * of the other, so that the communication of one runs under the computation of the other; without
- * that gain it barely beats zb1p.  Ranks r and P - 1 - r hold the same two stages, so the second copy
- * of the weights is also the data-parallel partner of the first.
+ * Two copies of the model lie on the ranks in opposite orders, and half of the micro-batches
+ * enters at each end.  In the middle of the run every step is a forward of one direction beside a
+ * backward of the other, so that the communication of one runs under the computation of the other;
+ * without that gain it barely beats zb1p.  Ranks r and P - 1 - r hold the same two stages, so the
+ * second copy of the weights is also the data-parallel partner of the first.
  *
- * Source: DeepSeek-AI, DualPipe (2025), and the DeepSeek-V3 report (arXiv 2412.19437), section 3.2.1.
+ * Source: DeepSeek-AI, DualPipe (2025), and the DeepSeek-V3 report (arXiv 2412.19437), section
+ * 3.2.1.
  *
  * Letters: P ranks, n micro-batches, r rank.
  */
@@ -72,7 +73,7 @@ static vw_status schedule(void *self, const vw_pipeline_problem *problem, int32_
 static int32_t probe(const vw_probe *about, char *why, size_t why_bytes)
 {
     (void)about;
-    snprintf(why, why_bytes, "an even number of ranks, two micro-batches for each rank or more, even in number");
+    snprintf(why, why_bytes, "even numbers of ranks and micro-batches, two of these for each rank");
     return 1;
 }
 
@@ -89,7 +90,7 @@ static const vw_plugin description = {
     .ops_major = VW_PIPELINE_OPS_MAJOR,
     .ops_minor = VW_PIPELINE_OPS_MINOR,
     .name = "dualpipe",
-    .summary = "two directions at once, forwards overlapped with backwards; two copies of the model",
+    .summary = "two directions, forwards overlapped with backwards; two copies of the model",
     .version = "0.1.0",
     .license = "Apache-2.0",
     .author = "the VishwamAI developers",

@@ -1,7 +1,8 @@
 /* eight_steps.c - the order of work of DualPipe and DualPipeV (DeepSeek-AI, DualPipe, 2025).
  *
- * A rank works on two streams of micro-batches, its phases: phase 0 enters the pipeline on its side,
- * phase 1 comes from the other side.  Backwards of one phase run beside forwards of the other.
+ * A rank works on two streams of micro-batches, its phases: phase 0 enters the pipeline on its
+ * side, phase 1 comes from the other side.  Backwards of one phase run beside forwards of the
+ * other.
  *
  *     step  times        what
  *     1     2(H-h-1)     F0

@@ -1,8 +1,8 @@
 /* gpipe.c - pipeline/gpipe: all forwards, then all backwards (Huang et al. 2019).
  *
- * The simplest schedule that is right: rank r computes stage r, and each micro-batch passes down the
- * ranks and its gradient up again.  It keeps all n micro-batches' activations until the backwards,
- * which is why others exist, and idles for (P - 1)(F + B) of its time.
+ * The simplest schedule that is right: rank r computes stage r, and each micro-batch passes down
+ * the ranks and its gradient up again.  It keeps all n micro-batches' activations until the
+ * backwards, which is why others exist, and idles for (P - 1)(F + B) of its time.
  *
  * Backwards go in ascending order too, though any order is allowed: weight gradients are then added
  * in the order in which one process would add them, and come out with the same bits.

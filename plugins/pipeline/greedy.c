@@ -99,8 +99,8 @@ static void restart(greedy *g)
 
 /* ---- results travel --------------------------------------------------------------------------- */
 
-/* Chunk c of rank r has a result for its neighbour at time t: an output (hops 1) or a gradient (-1).
- * Wakes the rank that gets it. */
+/* Chunk c of rank r has a result for its neighbour at time t: an output (hops 1) or a gradient
+ * (-1).  Wakes the rank that gets it. */
 static void deliver(greedy *g, int32_t r, int32_t c, int32_t k, int32_t hops, double t)
 {
     int32_t to = r + (c == 0 ? hops : -hops), to_chunk = c;
@@ -131,7 +131,8 @@ static double forward_at(const greedy *g, const policy *by, int32_t r, int32_t c
 {
     const rank_state *it = &g->ranks[r];
     const chunk_state *x = &it->chunk[c];
-    double ahead = by->ahead * (g->p.n_stages - x->stage) + by->more + (by->shift ? by->shift[r] : 0);
+    int32_t more = by->more + (by->shift ? by->shift[r] : 0);
+    double ahead = by->ahead * (g->p.n_stages - x->stage) + more;
     int32_t most = it->n_chunks == 2 ? g->p.max_live - 1 : g->p.max_live;
 
     if (x->n_forward == g->p.n_each || it->live >= g->p.max_live || x->live >= most)
@@ -298,7 +299,8 @@ static bool decide(greedy *g, const policy *by, int32_t r, double t, double *nex
     bool is_saving = by->pairs && how != TWIST_ALONE &&
                      g->p.overlap < g->p.forward + g->p.backward;
 
-    *next = fmin(forward_next > t ? forward_next : NEVER, backward_next > t ? backward_next : NEVER);
+    *next = fmin(forward_next > t ? forward_next : NEVER,
+                 backward_next > t ? backward_next : NEVER);
     if (how == TWIST_WEIGHT && take_weight(g, r, t))
         return true;
     if (how == TWIST_WAIT && *next < NEVER)

@@ -21,7 +21,7 @@ static const char *const placements[] = {"straight", "crossed", "folded", NULL};
 static const vw_option options[] = {
     {"placement", VW_OPTION_ENUM, "folded", 0, 0, placements, offsetof(config, placement), 0,
      "straight: a stage a rank; crossed: two copies, as dualpipe; folded: two stages, as dualpipev"},
-    {"effort", VW_OPTION_REAL, "20", 0, 1e6, NULL, offsetof(config, effort), VW_OPTION_RANGE,
+    {"effort", VW_OPTION_REAL, "10", 0, 1e6, NULL, offsetof(config, effort), VW_OPTION_RANGE,
      "millions of steps to simulate; 20 take about a second"},
     VW_OPTION_END,
 };

@@ -6,9 +6,9 @@
  *     crossed     and, for a second direction, stage P - 1 - r of a second copy of the model
  *     folded      P ranks hold 2P stages: r, and 2P - 1 - r on the way back
  *
- * Chunk 0 goes on to rank r + 1 and chunk 1 to rank r - 1, in all of them.  Where that rank does not
- * exist there is no message: it is the first stage or the last one, or the turn of a fold, where a
- * rank hands over to itself.
+ * Chunk 0 goes on to rank r + 1 and chunk 1 to rank r - 1, in all of them.  Where that rank does
+ * not exist there is no message: it is the first stage or the last one, or the turn of a fold,
+ * where a rank hands over to itself.
  *
  * Letters: P ranks, r rank, c chunk, s stage, m micro-batch.
  */

@@ -1,10 +1,10 @@
 /* zb1p.c - pipeline/zb1p: 1F1B whose weight gradients fill the gaps (Qi et al. 2023, ZB-H1).
  *
- * A backward is cut in I, which the rank before waits for, and W, which nobody waits for.  The order
- * of F and I is that of 1F1B; rank r puts its W's off by r micro-batches, so that gradients travel
- * up the ranks at the speed of I, and what is left of the W's fills the time in which 1F1B idles at
- * its end.  Every rank keeps P activations, as many as 1F1B's first rank, and idles
- * (P - 1)(F + B - 2W) where F = I = W.
+ * A backward is cut in I, which the rank before waits for, and W, which nobody waits for.  The
+ * order of F and I is that of 1F1B; rank r puts its W's off by r micro-batches, so that gradients
+ * travel up the ranks at the speed of I, and what is left of the W's fills the time in which 1F1B
+ * idles at its end.  Every rank keeps P activations, as many as 1F1B's first rank, and idles (P -
+ * 1)(F + B - 2W) where F = I = W.
  *
  * Letters: P ranks, n micro-batches, r rank.
  */

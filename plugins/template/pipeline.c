@@ -55,8 +55,8 @@ static void close_instance(void *self)
 
 /* ---- operations ------------------------------------------------------------------------------ */
 
-/* All required.  This one is right and slow: rank r holds stage r, and a micro-batch has gone all the
- * way and back before the next one starts.  See it with `vishwamai schedule @NAME@`. */
+/* All required.  This one is right and slow: rank r holds stage r, and a micro-batch has gone all
+ * the way and back before the next one starts.  See it with `vishwamai schedule @NAME@`. */
 static vw_status check(const vw_pipeline_problem *problem, int32_t rank, vw_error *err)
 {
     if (problem->n_ranks < 1 || problem->n_micro < 1)

@@ -1,15 +1,15 @@
 /* pipeline.h - the pipeline kind: the order in which a rank works on its micro-batches.
  *
- * A schedule is data: for every rank a list of steps, which the core's trainer executes in order and
- * which simulations and drawings read.  It is a pure function of the problem: the same input gives
- * the same lists on every machine, so each rank may ask for its own alone.
+ * A schedule is data: for every rank a list of steps, which the core's trainer executes in order
+ * and which simulations and drawings read.  It is a pure function of the problem: the same input
+ * gives the same lists on every machine, so each rank may ask for its own alone.
  *
- * The model is cut into stages, 0 first.  A rank holds one or more chunks, each a copy of one stage;
- * several ranks may hold copies of the same stage (their gradients are summed after the last step).
- * Micro-batches are numbered 0 .. n_micro - 1 over the whole optimiser step; they belong to
- * directions in equal, consecutive parts: with two directions, the second half of them enters the
- * pipeline where the first half leaves it.  What a rank must be given follows from its list: inputs
- * for the forwards of stage 0, labels for the backwards of the last stage.
+ * The model is cut into stages, 0 first.  A rank holds one or more chunks, each a copy of one
+ * stage; several ranks may hold copies of the same stage (their gradients are summed after the
+ * last step).  Micro-batches are numbered 0 .. n_micro - 1 over the whole optimiser step; they
+ * belong to directions in equal, consecutive parts: with two directions, the second half of them
+ * enters the pipeline where the first half leaves it.  What a rank must be given follows from its
+ * list: inputs for the forwards of stage 0, labels for the backwards of the last stage.
  *
  * How steps are executed (the core's rules, and those of vw_schedule_check()):
  *
@@ -72,8 +72,8 @@ typedef struct vw_pipeline_costs {
     const double *edge; /* [n_ranks][n_ranks], from and to, in place of comm; NULL: comm for all */
 } vw_pipeline_costs;
 
-/* What is assumed where nothing was measured: a backward is two forwards, half of it for the weights,
- * and overlapping saves a sixth. */
+/* What is assumed where nothing was measured: a backward is two forwards, half of it for the
+ * weights, and overlapping saves a sixth. */
 #define VW_PIPELINE_COSTS_ASSUMED {sizeof(vw_pipeline_costs), 1, 2, 1, 2.5, 0, NULL}
 
 typedef struct vw_pipeline_problem {
@@ -96,9 +96,10 @@ typedef struct vw_pipeline_ops {
 
     /* How the stages lie on the ranks.
      *
-     * Since 1.0.  VW_E_INVALID for a problem that has no sense (fewer than one rank or micro-batch),
-     * VW_E_UNSUPPORTED for one that this schedule cannot do; the sentence says what would be right,
-     * such as an even number of ranks.  A problem that passes here gets a schedule below. */
+     * Since 1.0.  VW_E_INVALID for a problem that has no sense (fewer than one rank or
+     * micro-batch), VW_E_UNSUPPORTED for one that this schedule cannot do; the sentence says what
+     * would be right, such as an even number of ranks.  A problem that passes here gets a schedule
+     * below. */
     vw_status (*layout)(void *self, const vw_pipeline_problem *problem,
                         vw_pipeline_layout *layout, vw_error *err);
 

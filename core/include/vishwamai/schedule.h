@@ -1,7 +1,7 @@
 /* schedule.h - pipeline schedules as data: asked for, checked, timed.
  *
- * For whoever plans a training run, writes a schedule or draws one; the rules by which a schedule is
- * judged are those of pipeline.h.  Functions are pure: any thread, no state.
+ * For whoever plans a training run, writes a schedule or draws one; the rules by which a schedule
+ * is judged are those of pipeline.h.  Functions are pure: any thread, no state.
  *
  *     vw_core_plugin(core, VW_KIND_PIPELINE, "dualpipe", &component, err)
  *     vw_schedule_get(component, &problem, &schedule, err)
@@ -41,9 +41,9 @@ void vw_schedule_free(vw_schedule *schedule);
  *
  * Every dependency is there when a step begins; every micro-batch goes once through every stage,
  * forwards, backwards, and for its weights; every send has its receive with the same peer, kind,
- * stage and micro-batch; nobody waits for ever, if a send waits while `n_buffers` messages are under
- * way from its rank to the receiver's (0: it never waits).  VW_E_INVALID says which rank and step
- * is wrong and how. */
+ * stage and micro-batch; nobody waits for ever, if a send waits while `n_buffers` messages are
+ * under way from its rank to the receiver's (0: it never waits).  VW_E_INVALID says which rank and
+ * step is wrong and how. */
 vw_status vw_schedule_check(const vw_schedule *schedule, int32_t n_buffers, vw_error *err);
 
 /* The name of a step: F3, B1, I0, W0, F3+B1; ' behind the number for chunk 1, '' for chunk 2, and
