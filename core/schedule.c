@@ -10,6 +10,9 @@
 /* F, I, W, and four messages: what a chunk can have to do for a micro-batch. */
 enum { MAX_STEPS_EACH = 7, MAX_CHUNKS = 1024 };
 
+/* Chunks times micro-batches of all ranks: below it no size overflows. */
+static const double MAX_CELLS = 1e12;
+
 /* ---- fetching --------------------------------------------------------------------------------- */
 
 static vw_status no_memory(vw_error *err)
@@ -33,6 +36,10 @@ static vw_status fetch_layout(const vw_component *pipeline, const vw_pipeline_pr
     if (layout.n_directions < 1 || problem->n_micro % layout.n_directions != 0)
         return vw_fail(err, VW_E_INVALID, "%d micro-batches cannot go in %d directions equally",
                        problem->n_micro, layout.n_directions);
+    if ((double)problem->n_ranks * layout.n_chunks * problem->n_micro > MAX_CELLS)
+        return vw_fail(err, VW_E_UNSUPPORTED,
+                       "%d micro-batches through %d chunks on each of %d ranks are more than any "
+                       "memory holds", problem->n_micro, layout.n_chunks, problem->n_ranks);
     s->n_ranks = problem->n_ranks;
     s->n_micro = problem->n_micro;
     s->n_chunks = layout.n_chunks;

@@ -380,6 +380,21 @@ static void test_components(void)
     }
 }
 
+static void test_too_large(void)
+{
+    static const vw_pipeline_ops ops = {sizeof ops, odd_layout, odd_stage, odd_schedule};
+    static const vw_plugin plugin = {.name = "odd"};
+    odd it = {1, 2, 1, 1, 0, 0, 0};
+    vw_component component = {&plugin, &ops, &it};
+    vw_pipeline_problem problem = {sizeof problem, 2000000000, 2000000000, 0, NULL};
+    vw_error err = {VW_OK, ""};
+    vw_schedule s;
+
+    is_int(vw_schedule_get(&component, &problem, &s, &err), VW_E_UNSUPPORTED, "too large");
+    is_str(err.text, "pipeline/odd: 2000000000 micro-batches through 1 chunks on each of 2000000000 "
+                     "ranks are more than any memory holds", "and that is what it says");
+}
+
 static void test_names(void)
 {
     vw_schedule s = {.n_micro = 8, .n_directions = 2};
@@ -413,6 +428,7 @@ int main(void)
     test_times();
     test_costs();
     test_components();
+    test_too_large();
     test_names();
     return done_testing();
 }

@@ -477,6 +477,8 @@ static void test_refusals(void)
          "4 ranks and 0 micro-batches: at least one of each is needed"},
         {"1f1b", 0, 4, 0, VW_E_INVALID,
          "0 ranks and 4 micro-batches: at least one of each is needed"},
+        {"search", 100000, 100000, 0, VW_E_UNSUPPORTED,
+         "pipeline/search: 100000 micro-batches on 100000 ranks are too many to search among"},
         {"search", 4, 8, 1, VW_E_UNSUPPORTED,
          "pipeline/search: 1 activations at a time are too few: 2 chunks on a rank need one each"},
     };

@@ -165,7 +165,7 @@ vw_status schedule_get_all(schedule_job *j, vw_error *err)
     for (int i = 0; i < j->n_names && status == VW_OK; i++) {
         vw_error why = {VW_OK, ""};
         if (get_fairly(j, i, &why) == VW_E_UNSUPPORTED)
-            snprintf(j->refusal[i], sizeof j->refusal[i], "%s", why.text);
+            snprintf(j->refusal[i], sizeof j->refusal[i], "%.319s", why.text);
         else if (why.code != VW_OK)
             status = vw_fail(err, why.code, "%s", why.text);
         vw_text_trim(j->refusal[i]);

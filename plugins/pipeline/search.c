@@ -133,6 +133,10 @@ static vw_status understand(const state *s, const vw_pipeline_problem *problem, 
         return vw_fail(err, VW_E_UNSUPPORTED,
                        "%d activations at a time are too few: %d chunks on a rank need one each",
                        problem->max_activations, layout.n_chunks);
+    if ((double)problem->n_ranks * layout.n_chunks * problem->n_micro > 1e9)
+        return vw_fail(err, VW_E_UNSUPPORTED,
+                       "%d micro-batches on %d ranks are too many to search among",
+                       problem->n_micro, problem->n_ranks);
     *q = (question){.p = {.where = where,
                           .n_ranks = problem->n_ranks,
                           .n_micro = problem->n_micro,
