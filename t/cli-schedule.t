@@ -79,6 +79,9 @@ is(scalar(grep { length > 120 } split /\n/, $out), 0, 'no line is long');
 
 # ---- refusals
 
+fails(1, qr/^vishwamai: pipeline\/1f1b: the weights' part of a backward, 3, is longer than the whole, 2; /,
+      'schedule', '--compare', qw(--ranks 2 --microbatches 4 --weight 3 --set pipeline.search.effort=0.1));
+
 fails(1, qr/^vishwamai: pipeline\/dualpipe: two directions need an even number of ranks, not 5; dualpipev takes any\n\z/,
       schedule('dualpipe', 5, 20));
 fails(1, qr/^vishwamai: pipeline\/dualpipe: 4 ranks need at least 8 micro-batches, two for each rank, not 6\n\z/,

@@ -143,8 +143,6 @@ static vw_status draw(const schedule_job *j, vw_error *err)
     for (int i = 0; i < j->n; i++)
         if (!*j->refusal[i])
             drawn[n++] = j->all[i];
-    if (n == 0)
-        return vw_fail(err, VW_E_UNSUPPORTED, "%s", j->refusal[0]);
     schedule_draw(&s, drawn, n);
     vw_status status = svg_save(&s, j->svg_path, err);
     svg_free(&s);

@@ -159,19 +159,21 @@ static int add_name(void *arg, const vw_plugin_entry *e)
 vw_status schedule_get_all(schedule_job *j, vw_error *err)
 {
     vw_status status = read_comm(j, err);
+    int n_good = 0;
 
     if (status == VW_OK)
         status = vw_plugins_visit(VW_KIND_PIPELINE, NULL, add_name, j, err);
-    for (int i = 0; i < j->n_names && status == VW_OK; i++) {
-        vw_error why = {VW_OK, ""};
-        if (get_fairly(j, i, &why) == VW_E_UNSUPPORTED)
-            snprintf(j->refusal[i], sizeof j->refusal[i], "%.319s", why.text);
-        else if (why.code != VW_OK)
-            status = vw_fail(err, why.code, "%s", why.text);
-        vw_text_trim(j->refusal[i]);
-        j->n++;
-    }
     if (status == VW_OK && j->n_names == 0)
         status = vw_fail(err, VW_E_NOTFOUND, "no component of the kind pipeline is installed");
+    for (int i = 0; i < j->n_names && status == VW_OK; i++) {
+        vw_error why = {VW_OK, ""};
+        if (get_fairly(j, i, &why) != VW_OK)
+            snprintf(j->refusal[i], sizeof j->refusal[i], "%.319s", why.text);
+        vw_text_trim(j->refusal[i]);
+        n_good += why.code == VW_OK;
+        j->n++;
+    }
+    if (status == VW_OK && n_good == 0)
+        status = vw_fail(err, VW_E_UNSUPPORTED, "%s", j->refusal[0]);
     return status;
 }
