@@ -256,7 +256,7 @@ OPERATIONS(weights, "open", "close", "count", "tensor", "find", "metadata", "pre
 const vw_balance_ops vw_balance_stubs = {sizeof vw_balance_stubs, NULL};
 OPERATIONS(balance, "place");
 const vw_pipeline_ops vw_pipeline_stubs = {sizeof vw_pipeline_stubs, NULL, NULL, NULL};
-OPERATIONS(pipeline, "n_chunks", "stage", "schedule");
+OPERATIONS(pipeline, "layout", "stage", "schedule");
 const vw_optimizer_ops vw_optimizer_stubs = {sizeof vw_optimizer_stubs, NULL, NULL};
 OPERATIONS(optimizer, "state_floats", "update");
 const vw_model_ops vw_model_stubs = {sizeof vw_model_stubs, NULL, NULL, NULL};

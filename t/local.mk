@@ -107,9 +107,11 @@ t_golden_gemma_t_SOURCES = t/golden-gemma.c t/with_engine.c t/with_engine.h
 # ---- the command -------------------------------------------------------------------------------
 script_tests += t/cli-bench.t t/cli-chat.t t/cli-eval.t t/cli-help.t t/cli-inspect.t \
 	t/cli-interrupt.t t/cli-logits.t t/cli-matrix.t t/cli-perplexity.t t/cli-run.t \
-	t/cli-tokenize.t
+	t/cli-schedule.t t/cli-tokenize.t
 EXTRA_DIST += t/lib/Command.pm
 EXTRA_DIST += t/gpu-check t/gpu/jansson.h
+check_PROGRAMS += t/svg.t
+t_svg_t_SOURCES = t/svg.c core/tools/svg.c core/tools/svg.h
 
 # ---- small kinds: comm, balance, pipeline, optimizer, verifier, reasoning ----------------------
 check_PROGRAMS += t/kind-comm.t
@@ -120,7 +122,11 @@ t_kind_balance_t_SOURCES = t/kind-balance.c
 t_kind_balance_t_LDADD = $(MOCK_LIBS)
 check_PROGRAMS += t/kind-pipeline.t
 t_kind_pipeline_t_SOURCES = t/kind-pipeline.c
-t_kind_pipeline_t_LDADD = $(MOCK_LIBS)
+t_kind_pipeline_t_LDADD = $(MOCK_LIBS) libcore.la
+check_PROGRAMS += t/schedules.t t/schedule-check.t
+t_schedules_t_SOURCES = t/schedules.c
+t_schedules_t_LDADD = $(MOCK_LIBS) libcore.la -lm
+t_schedule_check_t_SOURCES = t/schedule-check.c
 check_PROGRAMS += t/kind-optimizer.t
 t_kind_optimizer_t_SOURCES = t/kind-optimizer.c
 t_kind_optimizer_t_LDADD = $(MOCK_LIBS)

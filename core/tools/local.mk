@@ -48,6 +48,13 @@ vishwamai_SOURCES = \
 	%D%/progress.c \
 	%D%/progress.h \
 	%D%/run.c \
+	%D%/schedule.c \
+	%D%/schedule.h \
+	%D%/schedule_get.c \
+	%D%/schedule_svg.c \
+	%D%/schedule_timeline.c \
+	%D%/svg.c \
+	%D%/svg.h \
 	%D%/tokenize.c \
 	%D%/transcript.c \
 	%D%/transcript.h \
