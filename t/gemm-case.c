@@ -74,7 +74,7 @@ void case_make(gemm_case *c, const case_form *form, int64_t m, int64_t n, int64_
         c->stored.scales = make_scales(c, rows, cols);
     c->values = get((size_t)(n * k) * sizeof *c->values);
     c->want = get((size_t)(m * n) * sizeof *c->want);
-    case_expect(c, false);
+    case_expect(c, 0);
 }
 
 static void weight_values(gemm_case *c)
@@ -102,7 +102,7 @@ static double mean_square(const float *x, int64_t n)
     return n ? sum / (double)n : 0;
 }
 
-void case_expect(gemm_case *c, bool is_int8)
+void case_expect(gemm_case *c, int most)
 {
     float *row = get((size_t)c->k * sizeof *row);
     weight_values(c);
@@ -110,8 +110,8 @@ void case_expect(gemm_case *c, bool is_int8)
                       mean_square(c->values, c->n * c->k));
     for (int64_t m = 0; m < c->m; m++) {
         memcpy(row, c->x + m * c->k, (size_t)c->k * sizeof *row);
-        if (is_int8)
-            vw_ref_round_int8(row, c->k);
+        if (most)
+            vw_ref_round_int(row, c->k, most);
         for (int64_t n = 0; n < c->n; n++)
             c->want[m * c->n + n] = vw_ref_dot(row, c->values + n * c->k, c->k);
     }

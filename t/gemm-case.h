@@ -31,8 +31,8 @@ typedef struct gemm_case {
 } gemm_case;
 
 void case_make(gemm_case *c, const case_form *form, int64_t m, int64_t n, int64_t k);
-/* Again after x, data or scales were changed; with is_int8, of rows of x rounded to int8. */
-void case_expect(gemm_case *c, bool is_int8);
+/* Again after x, data or scales were changed; with `most`, of rows of x rounded to codes up to it. */
+void case_expect(gemm_case *c, int most);
 void case_free(gemm_case *c);
 
 /* A number in (-3, 3), near normal; the same sequence on every machine. */

@@ -38,7 +38,7 @@ typedef struct opened {
     const vw_gemm_ops *ops;
     void *self;
     const char *name;
-    bool is_int8; /* activations are quantised where weights are int8 */
+    int most; /* of the codes of activations, which are quantised where weights are int8; 0: f32 */
 } opened;
 
 static bool must_do_all(const opened *o)
@@ -197,8 +197,8 @@ static void check_shapes(opened *o, const char *what, const shape *shapes, int n
             gemm_case c;
             product p;
             case_make(&c, &forms[f], ms[n_ms - 1], shapes[s].n, shapes[s].k);
-            if (o->is_int8 && (forms[f].format != VW_GEMM_STORED || forms[f].dtype == VW_I8))
-                case_expect(&c, true);
+            if (o->most && (forms[f].format != VW_GEMM_STORED || forms[f].dtype == VW_I8))
+                case_expect(&c, o->most);
             bool is_there = one_weight(o, &c, c.m, &p);
             for (int i = 0; is_there && i < n_ms; i++) {
                 n_right += is_right(o, &p, &c, ms[i]);
@@ -248,7 +248,7 @@ static void check_harness(void)
         y[i] = (float)c.want[i];
     float *scales = c.scales;
     memmove(scales + 1, scales, 5 * sizeof *scales);
-    case_expect(&c, false);
+    case_expect(&c, 0);
     ok(case_wrong(&c, y, 1024, 256) != NULL, "the harness finds scales shifted by a block");
     free(y);
     case_free(&c);
@@ -303,7 +303,7 @@ static void check_several(opened *o)
     for (int i = 0; i < 3; i++) {
         case_make(&c[i], &forms[i ? 1 : 0], 20, widths[i], 70);
         memcpy(c[i].x, c[0].x, sizeof(float) * 20 * 70);
-        case_expect(&c[i], false);
+        case_expect(&c[i], 0);
         list[i] = &c[i];
     }
     if (product_make(o, list, 3, (vw_gemm_problem){.max_m = 20}, &p)) {
@@ -352,7 +352,7 @@ static void check_epilogue(opened *o, vw_gemm_problem problem, const char *name)
         case_make(&c[i], &forms[1], 21, 85, 60);
     for (int i = 0; i < 85 * 60; i++) /* another weight for the gate */
         ((uint16_t *)c[1].data)[i] = ((uint16_t *)c[0].data)[85 * 60 - 1 - i];
-    case_expect(&c[1], false);
+    case_expect(&c[1], 0);
     apply(&c[0], &c[1], &problem);
     problem.max_m = 21;
     if (product_make(o, list, problem.epilogue == VW_GEMM_GATED ? 2 : 1, problem, &p)) {
@@ -424,7 +424,7 @@ static void check_specials(opened *o)
                 codes[n * 300 + 299] = 0x38;
             c.x[5 * 300 + 7] = NAN;
         }
-        case_expect(&c, false);
+        case_expect(&c, 0);
         if (one_weight(o, &c, 20, &p)) {
             float *y = run(o, &p, &c, 20);
             int n_zero = 0;
@@ -555,7 +555,8 @@ static bool has_option(const vw_plugin *plugin, const char *key)
     return false;
 }
 
-static void check_opened(const vw_plugin *plugin, const char *const *settings, const char *name)
+static void check_opened(const vw_plugin *plugin, const char *const *settings, int most,
+                         const char *name)
 {
     opened o = {.name = name};
     mock_host_init(&o.mock);
@@ -568,11 +569,11 @@ static void check_opened(const vw_plugin *plugin, const char *const *settings, c
         return;
     }
     o.ops = with_device_gemm(&o.device, &o.it, &o.self);
-    o.is_int8 = settings && strstr(settings[0], "int8");
+    o.most = most;
     check_all_shapes(&o);
     check_several(&o);
     check_gather(&o);
-    if (!o.is_int8) {
+    if (!o.most) {
         check_empty(&o);
         check_epilogues(&o);
         check_specials(&o);
@@ -586,16 +587,20 @@ static void check_opened(const vw_plugin *plugin, const char *const *settings, c
 
 static void check_plugin(const vw_plugin *plugin, void *arg)
 {
-    static const char *const pack[] = {"pack=yes", NULL}, *const int8[] = {"activations=int8", NULL};
+    static const char *const pack[] = {"pack=yes", NULL}, *const int8[] = {"activations=int8", NULL},
+                      *const int7[] = {"activations=int7", NULL};
     char name[64];
     (void)arg;
-    check_opened(plugin, NULL, plugin->name);
+    check_opened(plugin, NULL, 0, plugin->name);
     snprintf(name, sizeof name, "%s, packed", plugin->name);
     if (has_option(plugin, "pack"))
-        check_opened(plugin, pack, name);
+        check_opened(plugin, pack, 0, name);
     snprintf(name, sizeof name, "%s, int8 activations", plugin->name);
     if (has_option(plugin, "activations"))
-        check_opened(plugin, int8, name);
+        check_opened(plugin, int8, 127, name);
+    snprintf(name, sizeof name, "%s, int7 activations", plugin->name);
+    if (has_option(plugin, "activations"))
+        check_opened(plugin, int7, 63, name);
 }
 
 int main(void)
