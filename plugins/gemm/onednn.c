@@ -15,8 +15,13 @@
 #include "plugins/gemm/groups.h"
 #include "plugins/gemm/onednn_layout.h"
 
-/* Of the OpenMP runtime, when the library was built with it. */
+/* Of the OpenMP runtime, when the library was built with it.  What surrounds a product runs on the
+ * library's threads, which still watch for work when it is done: another pool would wait for them. */
 extern void omp_set_num_threads(int n) __attribute__((weak));
+extern int omp_get_thread_num(void) __attribute__((weak));
+extern int omp_get_num_threads(void) __attribute__((weak));
+extern void GOMP_parallel(void (*fn)(void *), void *arg, unsigned n, unsigned flags)
+    __attribute__((weak));
 
 typedef struct onednn_config {
     int64_t threads;
@@ -415,15 +420,26 @@ static void finish_part(void *arg, int part, int n_parts)
     }
 }
 
+typedef struct row_loop {
+    vw_part_fn fn;
+    run_job *job;
+} row_loop;
+
+static void loop_part(void *arg)
+{
+    row_loop *l = arg;
+    l->fn(l->job, omp_get_thread_num(), omp_get_num_threads());
+}
+
 /* Few rows are not worth waking threads for. */
 static void for_rows(run_job *j, vw_part_fn fn)
 {
-    const vw_host *host = j->g->host;
-    int n = j->x.shape[0] < 8 ? 1 : host->n_threads(host->core);
-    if (n == 1)
+    row_loop l = {fn, j};
+    int n = j->g->host->n_threads(j->g->host->core);
+    if (j->x.shape[0] < 8 || n == 1 || !GOMP_parallel || !omp_get_thread_num || !omp_get_num_threads)
         fn(j, 0, 1);
     else
-        host->parallel_for(host->core, n, fn, j);
+        GOMP_parallel(loop_part, &l, (unsigned)n, 0);
 }
 
 /* Weight i; the library writes straight to y where y has the plan's shape. */
