@@ -127,6 +127,7 @@ VW_INLINE void end_group(const int rows, const int panels, const vw_gemm_tile *t
     }
 }
 
+/* A panel's stream goes on in the panel that comes next in its place, when a single row says where. */
 VW_INLINE void tile(const int rows, const int panels, const int offset, const vw_gemm_tile *t)
 {
     const char *x = t->x, *w[VW_GEMM_MAX_PANELS], *next[VW_GEMM_MAX_PANELS];
@@ -150,6 +151,8 @@ VW_INLINE void tile(const int rows, const int panels, const int offset, const vw
             for (int p = 0; p < panels; p++) {
                 VW_PREFETCH(next[p]);
                 next[p] += fetch_step;
+                if (rows == 1 && k == t->fetch_turn)
+                    next[p] += t->fetch_jump;
             }
             step(rows, panels, offset, x, w, k, sum);
         }
@@ -157,19 +160,27 @@ VW_INLINE void tile(const int rows, const int panels, const int offset, const vw
     }
 }
 
-#define TILE(rows)                                                                     \
+#define TILE_S8(rows)                                                                  \
     static void tile_s8_##rows(const vw_gemm_tile *t)                                  \
     {                                                                                  \
         tile(rows, VW_GEMM_TILE_PANELS, VW_GEMM_S8_OFFSET, t);                         \
-    }                                                                                  \
+    }
+VW_GEMM_EACH_TILE(TILE_S8)
+#define NAME_S8(rows) tile_s8_##rows,
+
+/* 7 bits are a matter of their own only where they are multiplied in another way. */
+#if VW_GEMM_S7_OFFSET != VW_GEMM_S8_OFFSET
+#define TILE_S7(rows)                                                                  \
     static void tile_s7_##rows(const vw_gemm_tile *t)                                  \
     {                                                                                  \
         tile(rows, VW_GEMM_TILE_PANELS, VW_GEMM_S7_OFFSET, t);                         \
     }
-VW_GEMM_EACH_TILE(TILE)
-
-#define NAME_S8(rows) tile_s8_##rows,
+VW_GEMM_EACH_TILE(TILE_S7)
 #define NAME_S7(rows) tile_s7_##rows,
+#else
+#define NAME_S7 NAME_S8
+#endif
+
 void (*const VW_ISA_NAME(vw_gemm_tiles_s8)[])(const vw_gemm_tile *) = {VW_GEMM_EACH_TILE(NAME_S8)};
 void (*const VW_ISA_NAME(vw_gemm_tiles_s7)[])(const vw_gemm_tile *) = {VW_GEMM_EACH_TILE(NAME_S7)};
 

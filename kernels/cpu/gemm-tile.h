@@ -30,11 +30,14 @@
 /* What is added to the codes of quantised activations, of 8 and of 7 bits, to multiply them as
  * unsigned bytes; 0: they are multiplied as s16. */
 #if defined(VW_HAS_DOT4)
-enum { VW_GEMM_S8_OFFSET = 128, VW_GEMM_S7_OFFSET = 128 };
+#define VW_GEMM_S8_OFFSET 128
+#define VW_GEMM_S7_OFFSET 128
 #elif defined(VW_HAS_DOT4_U7)
-enum { VW_GEMM_S8_OFFSET = 0, VW_GEMM_S7_OFFSET = 64 };
+#define VW_GEMM_S8_OFFSET 0
+#define VW_GEMM_S7_OFFSET 64
 #else
-enum { VW_GEMM_S8_OFFSET = 0, VW_GEMM_S7_OFFSET = 0 };
+#define VW_GEMM_S8_OFFSET 0
+#define VW_GEMM_S7_OFFSET 0
 #endif
 
 extern void (*const VW_ISA_NAME(vw_gemm_tiles)[])(const vw_gemm_tile *);

@@ -255,6 +255,8 @@ static void tiles_s8(const vw_gemm_job *job, const vw_gemm_operand *w, const blo
                           .is_first = b->k == 0,
                           .group_k = s.group / 4};
         fetch_next_block(&t, b);
+        t.fetch_turn = t.k - t.fetch / 64; /* used when there is one row: all of K is in the block */
+        t.fetch_jump = (wide - 1) * s.k4 * 64;
         for (int i = 0; i < wide; i++) {
             int64_t q = b->panel + (p + i < b->n_panels ? p + i : b->n_panels - 1);
             t.w[i] = (const char *)w->pack + (size_t)(q * s.k4 + b->k / 4) * 64;

@@ -115,6 +115,7 @@ typedef struct vw_gemm_tile {
     int is_first;                            /* start from zero rather than from c */
     int64_t fetch;                           /* prefetch so many bytes behind each panel's block ... */
     int fetch_step;                          /* ... and so many more with every step */
+    int64_t fetch_turn, fetch_jump;          /* one row: from this step on, so many bytes further */
 } vw_gemm_tile;
 
 /* Products of quantised activations with int8 weights: exact int32 sums of each scale group, times
