@@ -135,8 +135,8 @@ void case_expect(gemm_case *c, case_rounding rounding)
                       mean_square(c->values, c->n * c->k));
     for (int64_t m = 0; m < c->m; m++) {
         memcpy(row, c->x + m * c->k, (size_t)c->k * sizeof *row);
-        if (rounding == CASE_INT8)
-            vw_ref_round_int8(row, c->k);
+        if (rounding == CASE_INT7 || rounding == CASE_INT8)
+            vw_ref_round_int(row, c->k, rounding == CASE_INT7 ? 63 : 127);
         else if (rounding == CASE_WEIGHT)
             round_to_weight(row, c->k, c->form->dtype);
         for (int64_t n = 0; n < c->n; n++)

@@ -41,7 +41,7 @@ typedef struct opened {
     const vw_gemm_ops *ops;
     void *self;
     const char *name;
-    case_rounding rounding; /* of activations; CASE_INT8 where weights are int8 */
+    case_rounding rounding; /* of activations; to int7 or int8 where weights are int8 */
 } opened;
 
 static bool must_do_all(const opened *o)
@@ -200,7 +200,7 @@ static void check_shapes(opened *o, const char *what, const shape *shapes, int n
             gemm_case c;
             product p;
             case_make(&c, &forms[f], ms[n_ms - 1], shapes[s].n, shapes[s].k);
-            if (o->rounding == CASE_WEIGHT || (o->rounding == CASE_INT8 &&
+            if (o->rounding == CASE_WEIGHT || (o->rounding != CASE_EXACT &&
                 (forms[f].format != VW_GEMM_STORED || forms[f].dtype == VW_I8)))
                 case_expect(&c, o->rounding);
             bool is_there = one_weight(o, &c, c.m, &p);
@@ -594,7 +594,7 @@ static void check_tf32(opened *o)
     case_free(&c);
 }
 
-typedef enum way { AS_IT_IS, TO_INT8, TO_WEIGHT, TF32 } way;
+typedef enum way { AS_IT_IS, TO_INT7, TO_INT8, TO_WEIGHT, TF32 } way;
 
 static void check_everything(opened *o)
 {
@@ -628,7 +628,8 @@ static void check_opened(const vw_plugin *plugin, const char *setting, const cha
         return;
     }
     o.ops = with_device_gemm(&o.device, &o.it, &o.self);
-    o.rounding = how == TO_INT8 ? CASE_INT8 : how == TO_WEIGHT ? CASE_WEIGHT : CASE_EXACT;
+    o.rounding = how == TO_INT7 ? CASE_INT7 : how == TO_INT8 ? CASE_INT8
+                 : how == TO_WEIGHT ? CASE_WEIGHT : CASE_EXACT;
     if (how == TF32)
         check_tf32(&o);
     else
@@ -648,6 +649,9 @@ static void check_plugin(const vw_plugin *plugin, void *arg)
     snprintf(name, sizeof name, "%s, int8 activations", plugin->name);
     if (has_choice(plugin, "activations", "int8"))
         check_opened(plugin, "activations=int8", name, TO_INT8);
+    snprintf(name, sizeof name, "%s, int7 activations", plugin->name);
+    if (has_choice(plugin, "activations", "int7"))
+        check_opened(plugin, "activations=int7", name, TO_INT7);
     snprintf(name, sizeof name, "%s, rounded activations", plugin->name);
     if (has_choice(plugin, "activations", "rounded"))
         check_opened(plugin, "activations=rounded", name, TO_WEIGHT);
