@@ -109,6 +109,8 @@ script_tests += t/cli-bench.t t/cli-chat.t t/cli-eval.t t/cli-help.t t/cli-inspe
 	t/cli-interrupt.t t/cli-logits.t t/cli-matrix.t t/cli-perplexity.t t/cli-run.t \
 	t/cli-tokenize.t
 EXTRA_DIST += t/lib/Command.pm
+check_PROGRAMS += t/svg.t
+t_svg_t_SOURCES = t/svg.c core/tools/svg.c core/tools/svg.h
 
 # ---- small kinds: comm, balance, pipeline, optimizer, verifier, reasoning ----------------------
 check_PROGRAMS += t/kind-comm.t
