@@ -11,7 +11,8 @@ my $all = json_of('inspect')->{components};
 # Where the project is installed too, its components come once more, hidden by those built here.
 my %known = map { ("$_->{kind}/$_->{name}" => $_) } grep { $_->{usable} ne 'hidden' } @$all;
 for my $name (qw(device/cpu gemm/ref gemm/cpu attention/ref weights/safetensors model/gemma
-                 comm/self balance/ref pipeline/gpipe optimizer/sgd reasoning/direct verifier/exact),
+                 comm/self balance/eplb balance/static balance/vishwamai pipeline/gpipe optimizer/sgd
+                 reasoning/direct verifier/exact),
               grep { is_there($_) } "tokenizer/sentencepiece") {
     ok($known{$name}, "$name is there");
     is($known{$name}{usable}, 'yes', "$name is usable");

@@ -105,7 +105,7 @@ t_engine_t_SOURCES = t/engine.c t/with_engine.c t/with_engine.h
 t_golden_gemma_t_SOURCES = t/golden-gemma.c t/with_engine.c t/with_engine.h
 
 # ---- the command -------------------------------------------------------------------------------
-script_tests += t/cli-bench.t t/cli-chat.t t/cli-eval.t t/cli-help.t t/cli-inspect.t \
+script_tests += t/cli-balance.t t/cli-bench.t t/cli-chat.t t/cli-eval.t t/cli-help.t t/cli-inspect.t \
 	t/cli-interrupt.t t/cli-logits.t t/cli-matrix.t t/cli-perplexity.t t/cli-run.t \
 	t/cli-schedule.t t/cli-tokenize.t
 EXTRA_DIST += t/lib/Command.pm
@@ -120,6 +120,13 @@ t_kind_comm_t_LDADD = $(MOCK_LIBS)
 check_PROGRAMS += t/kind-balance.t
 t_kind_balance_t_SOURCES = t/kind-balance.c
 t_kind_balance_t_LDADD = $(MOCK_LIBS)
+check_PROGRAMS += t/balance-eplb.t t/balance-vishwamai.t t/balance-split.t
+t_balance_eplb_t_SOURCES = t/balance-eplb.c t/balance-case.c t/balance-case.h
+t_balance_eplb_t_LDADD = $(MOCK_LIBS)
+t_balance_split_t_SOURCES = t/balance-split.c t/balance-case.c t/balance-case.h
+t_balance_split_t_LDADD = $(MOCK_LIBS)
+t_balance_vishwamai_t_SOURCES = t/balance-vishwamai.c t/balance-case.c t/balance-case.h
+t_balance_vishwamai_t_LDADD = $(MOCK_LIBS)
 check_PROGRAMS += t/kind-pipeline.t
 t_kind_pipeline_t_SOURCES = t/kind-pipeline.c
 t_kind_pipeline_t_LDADD = $(MOCK_LIBS) libcore.la

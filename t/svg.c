@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* ---- colours ----------------------------------------------------------------------------------- */
+/* ---- colours --------------------------------------------------------------------------------- */
 
 static const struct {
     const char *name;
@@ -81,14 +81,15 @@ static void test_palette(void)
     is_int(svg_on(svg_palette[SVG_N_COLOURS - 1]), SVG_INK, "dark words on the lightest");
 }
 
-/* ---- words --------------------------------------------------------------------------------------- */
+/* ---- words ----------------------------------------------------------------------------------- */
 
 static void test_words(void)
 {
     static const char escaped[] = "a&amp;b &lt;c&gt; \"d\" \xC3\xA9";
     svg s = {0};
 
-    near(svg_width("0000000000", 10), 1303 / 20.48, 0.05, "ten digits of DejaVu Sans, 1303/2048 em each");
+    near(svg_width("0000000000", 10), 1303 / 20.48, 0.05,
+         "ten digits of DejaVu Sans, 1303/2048 em each");
     near(svg_width("\xC3\xA9\xE2\x82\xAC", 10), 20, 1e-9, "one em for what is not ASCII");
     near(svg_width("", 10), 0, 0, "no words, no width");
     svg_words(&s, 1, 2.5, 10, SVG_END, SVG_INK, "a&b <c> \"d\" \xC3\xA9");
@@ -126,7 +127,7 @@ static void test_labels(void)
     near(label_size(200, 3, words), 0, 0, "too low to be read: nothing");
 }
 
-/* ---- a drawing -------------------------------------------------------------------------------------- */
+/* ---- a drawing ------------------------------------------------------------------------------- */
 
 static void test_drawing(void)
 {

@@ -65,6 +65,19 @@ SKIP: {
     like($text, qr/^not ok \d+ - mine: 4 ranks, 8 micro-batches: rank 0, step 1 .*: deadlock:/m, 'and says why');
 }
 
+# A balance plugin from the template keeps the rules of its kind from the first day, and one that
+# breaks them is found.
+SKIP: {
+    my $test = ($ENV{top_builddir} // '.') . '/t/kind-balance.t';
+    skip('t/kind-balance.t is not built', 3) if !-x $test;
+    my $text = run_ok("VW_PLUGIN_PATH=$folder/balance $test", 'balance: the conformance test');
+    like($text, qr/^ok \d+ - mine: 256 experts, 320 slots/m, 'balance: it was looked at');
+    my $source = "$folder/balance/mine.c";
+    system("sed -i 's/copy\\[s\\] = .*;/copy[s] = 0;/' $source && cd $folder/balance && $make -s");
+    $text = `VW_PLUGIN_PATH=$folder/balance $test 2>&1`;
+    like($text, qr/^not ok \d+ - mine: .*slots are copy 0 of expert/m, 'balance: and is looked at hard');
+}
+
 SKIP: {
     my $run = 'vishwamai run -p "ROMEO:" -n 8 --temp 0';
     my $path = "VW_PLUGIN_PATH=$folder/gemm:$installed";

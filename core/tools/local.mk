@@ -5,6 +5,11 @@ bin_PROGRAMS += vishwamai
 vishwamai_SOURCES = \
 	%D%/answer.c \
 	%D%/answer.h \
+	%D%/balance.c \
+	%D%/balance_draw.c \
+	%D%/balance_input.c \
+	%D%/balance_job.h \
+	%D%/balance_result.c \
 	%D%/bench.c \
 	%D%/bench.h \
 	%D%/bench_attention.c \

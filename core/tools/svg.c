@@ -23,7 +23,7 @@ static const double CAPITAL = 0.73, LINE = 1.0;
 
 enum { SMALLEST = 6 }; /* a font's size that can still be read in print */
 
-/* ---- text ------------------------------------------------------------------------------------- */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 static int make_room(svg *s, size_t more)
 {
@@ -91,7 +91,7 @@ static void put_escaped(svg *s, const char *words)
     }
 }
 
-/* ---- words that fit --------------------------------------------------------------------------- */
+/* ---- words that fit -------------------------------------------------------------------------- */
 
 double svg_width(const char *words, double size)
 {
@@ -133,7 +133,7 @@ svg_colour svg_on(svg_colour fill)
     return 1.05 / l >= l / (luminance(SVG_INK) + 0.05) ? SVG_PAPER : SVG_INK;
 }
 
-/* ---- shapes ----------------------------------------------------------------------------------- */
+/* ---- shapes ---------------------------------------------------------------------------------- */
 
 void svg_begin(svg *s, double width, double height, const char *title)
 {
@@ -230,7 +230,7 @@ double svg_key(svg *s, double x, double y, double size, svg_colour fill, int is_
     return x + 1.4 * side + svg_width(words, size) + 1.5 * size;
 }
 
-/* ---- the file --------------------------------------------------------------------------------- */
+/* ---- the file -------------------------------------------------------------------------------- */
 
 static vw_status cannot_write(const char *path, vw_error *err)
 {
