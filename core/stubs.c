@@ -258,7 +258,7 @@ OPERATIONS(balance, "place");
 const vw_pipeline_ops vw_pipeline_stubs = {sizeof vw_pipeline_stubs, NULL, NULL, NULL};
 OPERATIONS(pipeline, "n_chunks", "stage", "schedule");
 const vw_optimizer_ops vw_optimizer_stubs = {sizeof vw_optimizer_stubs, NULL, NULL};
-OPERATIONS(optimizer, "state_floats", "update");
+OPERATIONS(optimizer, "states", "update");
 const vw_model_ops vw_model_stubs = {sizeof vw_model_stubs, NULL, NULL, NULL};
 OPERATIONS(model, "load", "info", "forward");
 const vw_reasoning_ops vw_reasoning_stubs = {sizeof vw_reasoning_stubs, NULL};
