@@ -121,4 +121,5 @@ libcore_la_SOURCES += \
 	%D%/sampling.c \
 	%D%/sampling.h \
 	%D%/text.c \
-	%D%/text.h
+	%D%/text.h \
+	%D%/training.h
