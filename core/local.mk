@@ -106,6 +106,23 @@ libcore_la_SOURCES += \
 	%D%/json_write.c \
 	%D%/json_write.h
 
+# Training: data, batches, the loop, what it keeps.
+libcore_la_SOURCES += \
+	%D%/batches.c \
+	%D%/batches.h \
+	%D%/checksum.c \
+	%D%/checksum.h \
+	%D%/dataset.c \
+	%D%/dataset.h \
+	%D%/dataset_jsonl.c \
+	%D%/dataset_text.c \
+	%D%/dataset_tokens.c \
+	%D%/permutation.c \
+	%D%/permutation.h \
+	%D%/schedule.c \
+	%D%/schedule.h \
+	%D%/training.h
+
 # The engine: models, sequences, text.
 libcore_la_SOURCES += \
 	%D%/engine.c \

@@ -94,6 +94,9 @@ t_safetensors_t_LDADD = $(MOCK_LIBS) libcore.la
 check_PROGRAMS += t/kind-tokenizer.t
 t_kind_tokenizer_t_SOURCES = t/kind-tokenizer.c t/folder.c
 t_kind_tokenizer_t_LDADD = $(MOCK_LIBS) libcore.la -lpthread
+check_PROGRAMS += t/chars.t
+t_chars_t_SOURCES = t/chars.c t/folder.c
+t_chars_t_LDADD = $(MOCK_LIBS) libcore.la
 check_PROGRAMS += t/sentencepiece.t
 t_sentencepiece_t_SOURCES = t/sentencepiece.c t/spm_builder.c t/spm_builder.h t/folder.c
 t_sentencepiece_t_LDADD = $(MOCK_LIBS) libcore.la -lm
@@ -109,6 +112,12 @@ script_tests += t/cli-bench.t t/cli-chat.t t/cli-eval.t t/cli-help.t t/cli-inspe
 	t/cli-interrupt.t t/cli-logits.t t/cli-matrix.t t/cli-perplexity.t t/cli-run.t \
 	t/cli-tokenize.t
 EXTRA_DIST += t/lib/Command.pm
+
+# ---- training ----------------------------------------------------------------------------------
+check_PROGRAMS += t/schedule.t t/dataset.t
+t_schedule_t_SOURCES = t/schedule.c t/folder.c
+t_dataset_t_SOURCES = t/dataset.c t/folder.c
+t_dataset_t_LDADD = $(MOCK_LIBS) libcore.la
 
 # ---- small kinds: comm, balance, pipeline, optimizer, verifier, reasoning ----------------------
 check_PROGRAMS += t/kind-comm.t
