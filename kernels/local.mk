@@ -18,12 +18,14 @@ GEMM_KERNELS = $(GEMM_S8_KERNELS) \
 CPU_KERNELS = $(GEMM_KERNELS) \
 	%D%/cpu/adamw.c %D%/cpu/adamw.h \
 	%D%/cpu/attention-flash.c %D%/cpu/attention-load.c %D%/cpu/attention.h \
+	%D%/cpu/gradient.c %D%/cpu/gradient.h \
 	%D%/cpu/pointwise.c %D%/cpu/pointwise.h %D%/cpu/vmath.h
 CPU_DISPATCH = \
 	%D%/cpu/adamw-best.c \
 	%D%/cpu/gemm.c %D%/cpu/gemm-weights.c \
 	%D%/cpu/cpu.c %D%/cpu/cpu.h \
 	%D%/cpu/attention-page.c \
+	%D%/cpu/gradient-loss.c %D%/cpu/route.c \
 	%D%/cpu/pointwise-best.c %D%/cpu/pointwise-pick.c
 AVX2_KERNELS =
 AVX512_KERNELS =
@@ -34,6 +36,7 @@ noinst_LTLIBRARIES += libkernels_ref.la libkernels_base.la libkernels_cpu.la
 libkernels_ref_la_SOURCES = \
 	%D%/ref/attention.c %D%/ref/attention-page.c %D%/ref/attention.h \
 	%D%/ref/gemm.c %D%/ref/gemm.h \
+	%D%/ref/gradient.c %D%/ref/gradient.h \
 	%D%/ref/pointwise.c %D%/ref/pointwise.h \
 	%D%/ref/quant.c %D%/ref/quant.h
 libkernels_ref_la_CFLAGS = $(KERNEL_CFLAGS)

@@ -267,8 +267,9 @@ typedef struct vw_device_ops {
 
     /* Loss, and with loss->is_backward its gradient, of one chunk of rows: logits [T, V], labels
      * i32 [T] on the device, below V.  ce and kl: device f32 [T] or NULL, unscaled terms of each row,
-     * 0 where masked.  A label of V or more gives NaN in its row, gradient included.  Rows stand
-     * alone: any cut into chunks gives the same bits.  At most 1024 teacher_ids a row. */
+     * 0 where masked.  Without is_backward the logits are of no use afterwards either.  A label of V
+     * or more, or a teacher's id outside, gives NaN in its row, gradient included.  Rows stand alone:
+     * any cut into chunks gives the same bits.  At most 1024 teacher_ids a row. */
     vw_status (*cross_entropy)(void *self, vw_stream *s, const vw_loss_desc *loss, vw_tensor logits,
                                const int32_t *labels, float *ce, float *kl, vw_error *err);
 
