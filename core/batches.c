@@ -142,12 +142,18 @@ void vw_batches_next(const vw_batches *b, vw_position *at, int64_t max_units, vw
     }
 }
 
-bool vw_batches_walk(const vw_batches *b, int64_t *index, int64_t max_units, vw_batch *batch)
+int64_t vw_batches_walk_count(const vw_batches *b)
 {
-    int64_t context = b->options.context, inputs = b->data->n - 1;
-    int64_t count = b->units ? b->n_units : (inputs + context - 1) / context;
+    int64_t context = b->options.context;
+    return b->units ? b->n_units : (b->data->n - 1 + context - 1) / context;
+}
+
+int64_t vw_batches_walk(const vw_batches *b, int64_t *index, int64_t stride, int64_t max_units,
+                        vw_batch *batch)
+{
+    int64_t context = b->options.context, inputs = b->data->n - 1, count = vw_batches_walk_count(b);
     begin(batch);
-    for (int64_t i = 0; i < max_units && *index < count; i++, ++*index) {
+    for (; batch->n_documents < max_units && *index < count; *index += stride) {
         int64_t from = *index * context;
         vw_unit window = {from, inputs - from < context ? inputs - from : context};
         vw_unit u = b->units ? b->units[*index] : window;
@@ -155,7 +161,7 @@ bool vw_batches_walk(const vw_batches *b, int64_t *index, int64_t max_units, vw_
             break;
         add(b->data, u, batch);
     }
-    return batch->n_tokens > 0;
+    return batch->n_documents;
 }
 
 vw_status vw_batch_new(int64_t max_tokens, vw_batch *batch, vw_error *err)

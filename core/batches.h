@@ -67,9 +67,11 @@ vw_unit vw_batches_unit(const vw_batches *batches, vw_position at);
  * the position moves on, into the next epoch where one ends. */
 void vw_batches_next(const vw_batches *batches, vw_position *at, int64_t max_units, vw_batch *batch);
 
-/* For validation: windows in their order from the beginning, the short last one too, or all documents.
- * False when all have been given. */
-bool vw_batches_walk(const vw_batches *batches, int64_t *index, int64_t max_units, vw_batch *batch);
+/* For validation: windows in their order from the beginning, the short last one too, or documents;
+ * every stride-th of them.  Returns how many are in the batch, 0 after the last. */
+int64_t vw_batches_walk_count(const vw_batches *batches);
+int64_t vw_batches_walk(const vw_batches *batches, int64_t *index, int64_t stride, int64_t max_units,
+                        vw_batch *batch);
 
 vw_status vw_batch_new(int64_t max_tokens, vw_batch *batch, vw_error *err);
 void vw_batch_free(vw_batch *batch);

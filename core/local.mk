@@ -110,6 +110,8 @@ libcore_la_SOURCES += \
 libcore_la_SOURCES += \
 	%D%/batches.c \
 	%D%/batches.h \
+	%D%/checkpoint.c \
+	%D%/checkpoint.h \
 	%D%/checksum.c \
 	%D%/checksum.h \
 	%D%/dataset.c \
@@ -117,11 +119,21 @@ libcore_la_SOURCES += \
 	%D%/dataset_jsonl.c \
 	%D%/dataset_text.c \
 	%D%/dataset_tokens.c \
+	%D%/metrics.c \
+	%D%/metrics.h \
 	%D%/permutation.c \
 	%D%/permutation.h \
+	%D%/profile.c \
+	%D%/profile.h \
 	%D%/schedule.c \
 	%D%/schedule.h \
-	%D%/training.h
+	%D%/trainer.c \
+	%D%/trainer.h \
+	%D%/trainer_data.c \
+	%D%/trainer_save.c \
+	%D%/trainer_step.c \
+	%D%/training.h \
+	t/trainee-linear.c
 
 # The engine: models, sequences, text.
 libcore_la_SOURCES += \

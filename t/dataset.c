@@ -264,7 +264,7 @@ static void test_windows(void)
     vw_batches_next(&b, &at, 2, &batch);
     ok(batch.ids[0] == 0 && batch.ids[10] == 10 && is_shifted(&batch), "in order, if asked");
     int64_t index = 0, tokens = 0;
-    while (vw_batches_walk(&b, &index, 3, &batch))
+    while (vw_batches_walk(&b, &index, 1, 3, &batch))
         tokens += batch.n_scored;
     is_int(tokens, 999, "a walk scores every token but the first, the short last window too");
     vw_batches_close(&b);
