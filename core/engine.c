@@ -4,7 +4,7 @@
  * then one measuring forward that makes every plan, and only then the cache, whose pages the
  * attention's plan sizes.  Closing undoes the same steps backwards and accepts any prefix of them.
  */
-#include "core/engine.h"
+#include "core/forward.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -215,7 +215,8 @@ static vw_status open_all(vw_engine *e, const vw_engine_options *o, vw_error *er
         e->logit_rows = 1;
     if (e->logit_rows > e->batch_tokens)
         e->logit_rows = e->batch_tokens;
-    if ((st = vw_kv_group_layers(e, err)) || (st = vw_params_load(e, o, err)))
+    if ((st = vw_kv_group_layers(e, err)) || (st = vw_params_load(e, o, err)) ||
+        (st = vw_experts_open(e, err)))
         return st;
     if ((st = vw_forward_measure(e, err)))
         return vw_fail_in(err, st, "%s", e->path);
@@ -263,6 +264,7 @@ void vw_engine_close(vw_engine *e)
     if (e->info)
         vw_kv_close(e);
     vw_plans_free(e);
+    vw_experts_close(e);
     if (e->info)
         vw_params_free(e);
     if (e->reader)

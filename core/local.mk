@@ -139,16 +139,26 @@ libcore_la_SOURCES += \
 libcore_la_SOURCES += \
 	%D%/engine.c \
 	%D%/engine.h \
+	%D%/experts.c \
 	%D%/feed.c \
+	%D%/forward.c \
+	%D%/forward.h \
 	%D%/generate.c \
 	%D%/generate_service.c \
 	%D%/generate_service.h \
 	%D%/kv.c \
 	%D%/nn.c \
+	%D%/nn_attention.c \
+	%D%/nn_head.c \
+	%D%/nn_moe.c \
+	%D%/nn_pointwise.c \
+	%D%/nn_product.c \
 	%D%/params.c \
 	%D%/plans.c \
 	%D%/sampling.c \
 	%D%/sampling.h \
+	%D%/tape.c \
+	%D%/tape.h \
 	%D%/text.c \
 	%D%/text.h \
 	%D%/training.h

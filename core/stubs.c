@@ -298,6 +298,15 @@ const vw_weights_ops vw_weights_stubs = {
 OPERATIONS(weights, "open", "close", "count", "tensor", "find", "metadata", "prefetch", "release",
            "create", "write", "finish", "abort");
 
+/* ---- model ----------------------------------------------------------------------------------- */
+
+STUB(MODEL, model, new_config, const vw_new_model *about, char *text, size_t room)
+const vw_model_ops vw_model_stubs = {
+    .size = sizeof vw_model_stubs,
+    HAVE(model, new_config),
+};
+OPERATIONS(model, "load", "info", "forward", "new_config");
+
 /* ---- kinds whose operations are all required ------------------------------------------------- */
 
 const vw_balance_ops vw_balance_stubs = {sizeof vw_balance_stubs, NULL};
@@ -306,8 +315,6 @@ const vw_pipeline_ops vw_pipeline_stubs = {sizeof vw_pipeline_stubs, NULL, NULL,
 OPERATIONS(pipeline, "n_chunks", "stage", "schedule");
 const vw_optimizer_ops vw_optimizer_stubs = {sizeof vw_optimizer_stubs, NULL, NULL};
 OPERATIONS(optimizer, "states", "update");
-const vw_model_ops vw_model_stubs = {sizeof vw_model_stubs, NULL, NULL, NULL};
-OPERATIONS(model, "load", "info", "forward");
 const vw_reasoning_ops vw_reasoning_stubs = {sizeof vw_reasoning_stubs, NULL};
 OPERATIONS(reasoning, "solve");
 const vw_verifier_ops vw_verifier_stubs = {sizeof vw_verifier_stubs, NULL};
