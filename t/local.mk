@@ -112,6 +112,8 @@ script_tests += t/cli-bench.t t/cli-chat.t t/cli-eval.t t/cli-help.t t/cli-inspe
 	t/cli-interrupt.t t/cli-logits.t t/cli-matrix.t t/cli-perplexity.t t/cli-run.t \
 	t/cli-tokenize.t
 EXTRA_DIST += t/lib/Command.pm
+check_PROGRAMS += t/svg.t
+t_svg_t_SOURCES = t/svg.c core/tools/svg.c core/tools/svg.h
 
 # ---- training ----------------------------------------------------------------------------------
 check_PROGRAMS += t/schedule.t t/dataset.t

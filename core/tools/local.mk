@@ -48,6 +48,8 @@ vishwamai_SOURCES = \
 	%D%/progress.c \
 	%D%/progress.h \
 	%D%/run.c \
+	%D%/svg.c \
+	%D%/svg.h \
 	%D%/tokenize.c \
 	%D%/transcript.c \
 	%D%/transcript.h \
