@@ -125,8 +125,8 @@ libcore_la_SOURCES += \
 	%D%/permutation.h \
 	%D%/profile.c \
 	%D%/profile.h \
-	%D%/schedule.c \
-	%D%/schedule.h \
+	%D%/train_rules.c \
+	%D%/train_rules.h \
 	%D%/trainer.c \
 	%D%/trainer.h \
 	%D%/trainer_data.c \

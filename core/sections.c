@@ -4,7 +4,7 @@
 #include <vishwamai/gemm.h>
 
 #include "core/batches.h"
-#include "core/schedule.h"
+#include "core/train_rules.h"
 #include "core/training.h"
 
 static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL};

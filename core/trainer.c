@@ -62,7 +62,7 @@ static vw_status read_settings(vw_trainer *t, vw_error *err)
         return vw_fail(err, VW_E_CONFIG, "train.batch_size = %lld is not between min_batch_size = %lld and "
                        "max_batch_size = %lld", (long long)c->batch_size, (long long)c->min_batch_size,
                        (long long)c->max_batch_size);
-    t->schedule = (vw_schedule){(vw_decay)c->schedule, c->learning_rate,
+    t->schedule = (vw_rate_schedule){(vw_decay)c->schedule, c->learning_rate,
                                 c->learning_rate * c->min_learning_rate_share, (double)c->warmup_steps,
                                 (double)end};
     return VW_OK;

@@ -22,7 +22,7 @@
 #include "core/checkpoint.h"
 #include "core/metrics.h"
 #include "core/profile.h"
-#include "core/schedule.h"
+#include "core/train_rules.h"
 #include "core/sections.h"
 #include "core/training.h"
 
@@ -79,7 +79,7 @@ struct vw_trainer {
     void *norm_host;          /* where the norm's double arrives */
 
     vw_progress_state now;
-    vw_schedule schedule;
+    vw_rate_schedule schedule;
     vw_metrics metrics;
     vw_profile *profile;      /* NULL: none */
     vw_train_event event;     /* of the last step */

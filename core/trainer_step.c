@@ -198,7 +198,7 @@ vw_status vw_trainer_step(vw_trainer *t, vw_error *err)
 {
     vw_position at = t->now.position;
     vw_losses losses = {.is_finite = true};
-    double norm = 0, rate = vw_schedule_rate(&t->schedule, schedule_at(t));
+    double norm = 0, rate = vw_learning_rate(&t->schedule, schedule_at(t));
     vw_status st = gather_gradients(t, &at, &losses, err);
     if (st)
         return st;

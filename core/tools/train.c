@@ -6,7 +6,7 @@
  */
 #include "ceiling.h"
 #include "interrupt.h"
-#include "opened.h"
+#include "answer.h"
 #include "progress.h"
 
 #include "core/json_write.h"

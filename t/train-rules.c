@@ -1,9 +1,9 @@
-/* schedule.c - learning rates against the formula of the papers, the loss scale and the batch size as
+/* train-rules.c - learning rates against the formula of the papers, the loss scale and the batch size as
  * state machines, the order of an epoch, and the checksum against published values.
  */
 #include "core/checksum.h"
 #include "core/permutation.h"
-#include "core/schedule.h"
+#include "core/train_rules.h"
 #include "t/folder.h"
 #include "t/tap/tap.h"
 
@@ -13,21 +13,21 @@
 
 static void test_rates(void)
 {
-    vw_schedule c = {VW_DECAY_COSINE, 1e-3, 1e-4, 100, 2000};
-    near(vw_schedule_rate(&c, 0), 1e-3 / 101, 1e-18, "the first step of the warm-up");
-    near(vw_schedule_rate(&c, 99), 1e-3 * 100 / 101, 1e-18, "the last step of the warm-up");
-    near(vw_schedule_rate(&c, 100), 1e-3, 1e-18, "the peak");
-    near(vw_schedule_rate(&c, 1050), 5.5e-4, 1e-16, "half way down the cosine: the mean of both");
-    near(vw_schedule_rate(&c, 100 + 1900 / 3.0), 1e-4 + 9e-4 * 0.75, 1e-16, "a third: cos 60 degrees");
-    near(vw_schedule_rate(&c, 2000), 1e-4, 1e-18, "the end");
-    near(vw_schedule_rate(&c, 1e9), 1e-4, 0, "and beyond it");
+    vw_rate_schedule c = {VW_DECAY_COSINE, 1e-3, 1e-4, 100, 2000};
+    near(vw_learning_rate(&c, 0), 1e-3 / 101, 1e-18, "the first step of the warm-up");
+    near(vw_learning_rate(&c, 99), 1e-3 * 100 / 101, 1e-18, "the last step of the warm-up");
+    near(vw_learning_rate(&c, 100), 1e-3, 1e-18, "the peak");
+    near(vw_learning_rate(&c, 1050), 5.5e-4, 1e-16, "half way down the cosine: the mean of both");
+    near(vw_learning_rate(&c, 100 + 1900 / 3.0), 1e-4 + 9e-4 * 0.75, 1e-16, "a third: cos 60 degrees");
+    near(vw_learning_rate(&c, 2000), 1e-4, 1e-18, "the end");
+    near(vw_learning_rate(&c, 1e9), 1e-4, 0, "and beyond it");
     c.decay = VW_DECAY_LINEAR;
-    near(vw_schedule_rate(&c, 575), 1e-3 - 9e-4 / 4, 1e-16, "linear: a quarter of the way");
+    near(vw_learning_rate(&c, 575), 1e-3 - 9e-4 / 4, 1e-16, "linear: a quarter of the way");
     c.decay = VW_DECAY_CONSTANT;
-    near(vw_schedule_rate(&c, 5000), 1e-3, 0, "constant");
-    near(vw_schedule_rate(&c, 0), 1e-3 / 101, 1e-18, "constant, but for the warm-up");
-    c = (vw_schedule){VW_DECAY_COSINE, 1, 0, 0, 0};
-    near(vw_schedule_rate(&c, 0), 0, 0, "no steps at all");
+    near(vw_learning_rate(&c, 5000), 1e-3, 0, "constant");
+    near(vw_learning_rate(&c, 0), 1e-3 / 101, 1e-18, "constant, but for the warm-up");
+    c = (vw_rate_schedule){VW_DECAY_COSINE, 1, 0, 0, 0};
+    near(vw_learning_rate(&c, 0), 0, 0, "no steps at all");
 }
 
 static void test_loss_scale(void)

@@ -1,11 +1,11 @@
-/* schedule.c - learning rate, loss scale and batch size. */
-#include "core/schedule.h"
+/* train_rules.c - learning rate, loss scale and batch size. */
+#include "core/train_rules.h"
 
 #include <math.h>
 
 static const double scale_most = 0x1p24, scale_least = 1;
 
-double vw_schedule_rate(const vw_schedule *c, double s)
+double vw_learning_rate(const vw_rate_schedule *c, double s)
 {
     const double pi = 3.14159265358979323846;
     if (s < c->warmup)

@@ -1,10 +1,10 @@
-/* schedule.h - what changes from step to step by rule: learning rate, loss scale, batch size.
+/* train_rules.h - what changes from step to step by rule: learning rate, loss scale, batch size.
  *
  * Pure state machines of a few numbers each.  What they hold is part of a checkpoint, so that a resumed
  * run takes the same decisions.
  */
-#ifndef VW_CORE_SCHEDULE_H
-#define VW_CORE_SCHEDULE_H
+#ifndef VW_CORE_TRAIN_RULES_H
+#define VW_CORE_TRAIN_RULES_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -13,16 +13,16 @@
 
 typedef enum vw_decay { VW_DECAY_COSINE = 0, VW_DECAY_LINEAR, VW_DECAY_CONSTANT } vw_decay;
 
-typedef struct vw_schedule {
+typedef struct vw_rate_schedule {
     vw_decay decay;
     double peak, least;      /* learning rates */
     double warmup, steps;    /* in steps, or both in tokens; the decay ends at `steps` */
-} vw_schedule;
+} vw_rate_schedule;
 
 /* The learning rate of step s = 0, 1 ...: peak (s + 1) / (w + 1) while s < w; then from peak at s = w
  * down to `least` at s = steps, along half a cosine (Loshchilov and Hutter 2017) or a line; then
  * `least`.  A constant schedule stays at peak. */
-double vw_schedule_rate(const vw_schedule *schedule, double s);
+double vw_learning_rate(const vw_rate_schedule *schedule, double s);
 
 /* ---- loss scale, for f16 ------------------------------------------------------------------------ */
 
