@@ -111,6 +111,7 @@ struct vw_engine {
     const vw_model_info *info;
     vw_tokenizer_info tokens;
     vw_json_doc *config;
+    char *config_text;      /* of a new model: its config.json */
     vw_weights_reader *reader;
     vw_stream *stream;
 
@@ -149,6 +150,15 @@ struct vw_engine {
 
     atomic_int is_interrupted; /* set by signal handlers and other threads; free of locks */
 };
+
+/* engine.c: opening in steps.  Begin opens components and reads the configuration, of a folder or of
+ * a new model (whose options' path is a folder with a tokenizer, or NULL); the parameters come
+ * between; serve makes what inference needs. */
+vw_status vw_engine_begin(vw_core *core, const vw_engine_options *options,
+                          const vw_new_model *fresh, vw_engine **engine, vw_error *err);
+vw_status vw_engine_serve(vw_engine *e, vw_error *err);
+/* Rows of logits made at once, when at most `tokens` are wanted. */
+int64_t vw_logit_rows(const vw_engine *e, int64_t tokens);
 
 /* params.c */
 vw_status vw_params_load(vw_engine *e, const vw_engine_options *options, vw_error *err);

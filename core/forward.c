@@ -33,9 +33,16 @@ vw_status vw_forward_measure(vw_engine *e, vw_error *err)
     }
     if (!st)
         st = e->dev->alloc(dev, f.arena_peak + ARENA_SLACK, &e->arena, err);
-    if (!st)
-        st = e->dev->alloc(dev, e->workspace_bytes + ARENA_SLACK, &e->workspace, err);
-    return st;
+    return st ? st : vw_workspace_open(e, err);
+}
+
+vw_status vw_workspace_open(vw_engine *e, vw_error *err)
+{
+    void *dev = e->device->self;
+    if (e->workspace.bytes > e->workspace_bytes)
+        return VW_OK;
+    e->dev->free(dev, &e->workspace);
+    return e->dev->alloc(dev, e->workspace_bytes + ARENA_SLACK, &e->workspace, err);
 }
 
 vw_status vw_forward_run(vw_engine *e, const batch *b, logits_fn on_logits, void *arg,

@@ -142,6 +142,8 @@ float vw_dropout_rate(const forward *f, float rate);
 
 /* ---- forward.c: inference ----------------------------------------------------------------------------- */
 
+/* The workspace that measuring asked for. */
+vw_status vw_workspace_open(vw_engine *e, vw_error *err);
 vw_status vw_forward_measure(vw_engine *e, vw_error *err);
 vw_status vw_forward_run(vw_engine *e, const batch *b, logits_fn on_logits, void *arg,
                          vw_error *err);

@@ -157,8 +157,17 @@ libcore_la_SOURCES += \
 	%D%/plans.c \
 	%D%/sampling.c \
 	%D%/sampling.h \
+	%D%/text.c \
+	%D%/text.h
+
+# Training: a model with gradients, and the loop around it.
+libcore_la_SOURCES += \
+	%D%/lora.c \
 	%D%/tape.c \
 	%D%/tape.h \
-	%D%/text.c \
-	%D%/text.h \
+	%D%/trainee.c \
+	%D%/trainee.h \
+	%D%/trainee_experts.c \
+	%D%/trainee_params.c \
+	%D%/trainee_run.c \
 	%D%/training.h

@@ -81,8 +81,8 @@ typedef struct vw_training_memory {
     uint64_t weights, compute_copies, gradients, activations, scratch, total;
 } vw_training_memory;
 
-/* The same before anything is allocated (for the estimate and for choosing a batch size); reads
- * headers only. */
+/* The same before the masters, gradients and activations are allocated: for telling it beforehand, and
+ * for choosing a batch size. */
 vw_status vw_trainee_estimate(vw_core *core, const vw_trainee_options *options,
                               vw_training_memory *memory, uint64_t *trained_values, vw_error *err);
 
@@ -90,9 +90,10 @@ typedef struct vw_trainee_info {
     const vw_model_info *model;
     const char *path;            /* where it came from; NULL for a new model */
     size_t n_params;             /* vw_trainee_param's i */
+    uint64_t parameters;         /* of the model, adapter included */
     uint64_t n_values, n_trained;
     float *values, *gradients;   /* device [n_values], [n_trained]: trained parameters come first in
-                                  * values, in the order of gradients */
+                                  * values, in the order of gradients; gaps between are zeros */
     vw_training_memory memory;
     double flops_per_token;      /* forward and backward: 6 x the weights that a token passes, head
                                   * included, attention's scores not */
@@ -105,7 +106,7 @@ typedef struct vw_trainee_param {
     const char *name;      /* as in the checkpoint; of an adapter, PEFT's name */
     int64_t rows, cols;    /* a vector has rows 0 */
     int64_t n;             /* values */
-    float *values;         /* device: the master */
+    float *values;         /* device: the master; NULL where a frozen matrix stays as it is stored */
     float *gradient;       /* device; NULL when it is not trained */
     int32_t decay_group;   /* 0: no weight decay */
     bool is_trained;
@@ -151,15 +152,13 @@ typedef struct vw_micro_batch {
     vw_distillation distil;
 } vw_micro_batch;
 
-/* Sums of one micro-batch, natural logarithms, unscaled. */
+/* Sums of one micro-batch, natural logarithms, unscaled: divided by n_scored they are means. */
 typedef struct vw_losses {
     int64_t n_scored;
-    double cross_entropy;      /* sum over the scored tokens */
-    double smoothed;           /* the same with label smoothing: what is minimised */
-    double divergence;         /* sum of KL(teacher || student) at the temperature; no T^2 */
-    double balance;            /* auxiliary losses of the routers, weighted, their sum over layers */
-    bool is_finite;            /* all of the above, and what backward left in the gradients as far as
-                                * it was looked at */
+    double cross_entropy;      /* over the scored tokens; in learn with label smoothing, if any */
+    double divergence;         /* KL(teacher || student) at the temperature, without T^2 */
+    double balance;            /* auxiliary losses of the routers, weighted, times n_scored */
+    bool is_finite;            /* are the three? */
 } vw_losses;
 
 void vw_losses_add(vw_losses *sum, const vw_losses *one);

@@ -118,29 +118,36 @@ typedef struct tangent {
     vm_f value, slope;
 } tangent;
 
+/* s = sigmoid(u) and s (1 - s), both to a few ulp for every u: no 1 - s, which would cancel. */
+static inline vm_f sigmoid(vm_f u, vm_f *slope)
+{
+    vm_f e = vm_exp(-vm_abs(u)), s = 1.0f / (1.0f + e);
+    *slope = e * s * s;
+    return vm_select(u < 0, e * s, s);
+}
+
 __attribute__((always_inline)) static inline tangent tangent_of(vw_pointwise_act act, vm_f x)
 {
     const vm_f one = vm_set(1), zero = vm_set(0);
-    vm_f s, u;
+    vm_i is_far = vm_abs(x) > 100; /* the second term is 0 there, its factors 0 and infinity */
+    vm_f s, u, ds;
     switch (act) {
     case VW_POINTWISE_GELU_TANH:
-        /* s = sigmoid(2u): value x s, slope s + x s (1 - s) 2u'.  Where s (1 - s) is 0 the slope is
-         * s, however large x is. */
+        /* (1 + tanh u) / 2 is the sigmoid s of 2 u. */
         u = 1.59576912160573f * vm_fma(0.044715f * x * x, x, x);
-        s = vm_times_sigmoid(one, u);
+        s = sigmoid(u, &ds);
         u = 1.59576912160573f * vm_fma(vm_set(3 * 0.044715f), x * x, one);
-        u = vm_select(vm_abs(x) < 16, x * s * (1 - s) * u, zero);
-        return (tangent){x * s, vm_select(x == x, s + u, x)};
+        return (tangent){x * s, s + vm_select(is_far, zero, x * ds * u)};
     case VW_POINTWISE_GELU_ERF:
         s = vm_normal_cdf(x);
-        u = vm_select(vm_abs(x) < 16, x * 0.398942280401433f * vm_exp(-0.5f * x * x), zero);
-        return (tangent){x * s, vm_select(x == x, s + u, x)};
+        u = x * 0.398942280401433f * vm_exp(-0.5f * x * x);
+        return (tangent){x * s, s + vm_select(is_far, zero, u)};
     case VW_POINTWISE_SILU:
-        s = vm_times_sigmoid(one, x);
-        u = vm_select(vm_abs(x) < 100, x * s * (1 - s), zero);
-        return (tangent){x * s, vm_select(x == x, s + u, x)};
+        s = sigmoid(x, &ds);
+        return (tangent){x * s, s + vm_select(is_far, zero, x * ds)};
     case VW_POINTWISE_RELU:
-        return (tangent){vm_select(x < 0, zero, x), vm_select(x == x, vm_select(x > 0, one, zero), x)};
+        return (tangent){vm_select(x < 0, zero, x),
+                         vm_select(x > 0, one, vm_select(x == x, zero, x))};
     default:
         return (tangent){x, one};
     }

@@ -123,20 +123,20 @@ double vw_ref_cross_entropy(int64_t n, const vw_ref_loss *loss, const double *lo
 
 /* ---- dropout --------------------------------------------------------------------------------- */
 
-uint32_t vw_ref_philox(uint64_t seed, uint64_t stream, uint64_t i)
+void vw_ref_philox(uint64_t key, uint64_t high, uint64_t low, uint32_t c[4])
 {
-    uint32_t c[4] = {(uint32_t)(i / 4), (uint32_t)(i / 4 >> 32), (uint32_t)stream,
-                     (uint32_t)(stream >> 32)};
-    uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+    const uint32_t counter[4] = {(uint32_t)low, (uint32_t)(low >> 32), (uint32_t)high,
+                                 (uint32_t)(high >> 32)};
+    uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
+    memcpy(c, counter, sizeof counter);
     for (int round = 0; round < 10; round++) {
         uint64_t a = (uint64_t)c[0] * 0xD2511F53u, b = (uint64_t)c[2] * 0xCD9E8D57u;
         uint32_t next[4] = {(uint32_t)(b >> 32) ^ c[1] ^ k0, (uint32_t)b,
                             (uint32_t)(a >> 32) ^ c[3] ^ k1, (uint32_t)a};
-        memcpy(c, next, sizeof c);
+        memcpy(c, next, sizeof next);
         k0 += 0x9E3779B9u;
         k1 += 0xBB67AE85u;
     }
-    return c[i % 4];
 }
 
 /* ---- routing --------------------------------------------------------------------------------- */

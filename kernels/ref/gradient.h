@@ -33,8 +33,8 @@ typedef struct vw_ref_loss {
 double vw_ref_cross_entropy(int64_t n, const vw_ref_loss *loss, const double *logits, int64_t label,
                             double *ce, double *kl, double *d_logits);
 
-/* Word i of Philox4x32-10's stream under a key, the counter's upper half being `stream`. */
-uint32_t vw_ref_philox(uint64_t seed, uint64_t stream, uint64_t i);
+/* Philox4x32-10: four words for a key and a counter of two halves, low word first. */
+void vw_ref_philox(uint64_t key, uint64_t high, uint64_t low, uint32_t words[4]);
 
 /* What vw_route_desc says. */
 typedef struct vw_ref_route {

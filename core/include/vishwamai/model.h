@@ -46,6 +46,7 @@ typedef struct vw_experts_spec {
     int32_t n_experts;
     int32_t top_k;      /* experts a token takes */
     size_t bias;        /* 1 + the number of the parameter that steers the choice; 0: there is none */
+    double balance, capacity; /* of vw_nn_moe */
 } vw_experts_spec;
 
 /* What a new model must agree with. */
@@ -96,8 +97,8 @@ typedef struct vw_model_ops {
                          int32_t last);
 
     /* The config.json of a new model with the sizes that the plugin's own options say: text of up to
-     * `room` bytes, 0-terminated, which load() of a fresh instance reads.  Before load.  Optional:
-     * a family whose models are only published. */
+     * `room` bytes, 0-terminated, which load() then reads.  Optional: a family of which there are
+     * published models alone. */
     vw_status (*new_config)(void *self, const vw_new_model *about, char *text, size_t room,
                             vw_error *err);
 } vw_model_ops;
