@@ -131,9 +131,7 @@ libcore_la_SOURCES += \
 	%D%/trainer.h \
 	%D%/trainer_data.c \
 	%D%/trainer_save.c \
-	%D%/trainer_step.c \
-	%D%/training.h \
-	t/trainee-linear.c
+	%D%/trainer_step.c
 
 # The engine: models, sequences, text.
 libcore_la_SOURCES += \

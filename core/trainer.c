@@ -263,6 +263,17 @@ void vw_trainer_close(vw_trainer *t)
     vw_core_release(t->core, t);
 }
 
+static uint64_t trained_values(const vw_trainer *t)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < t->info.n_params; i++) {
+        vw_trainee_param p;
+        vw_trainee_get_param(t->trainee, i, &p);
+        n += p.is_trained ? (uint64_t)p.n : 0;
+    }
+    return n;
+}
+
 void vw_trainer_get_info(const vw_trainer *t, vw_trainer_info *info)
 {
     const vw_training_memory *m = &t->info.memory;
@@ -275,7 +286,7 @@ void vw_trainer_get_info(const vw_trainer *t, vw_trainer_info *info)
         .resumed_from = *t->resumed_from ? t->resumed_from : NULL, .step = t->now.step,
         .max_steps = t->train.max_steps, .batch_size = t->now.batch.size,
         .accumulation = t->train.grad_accum_steps, .context = t->data.max_length,
-        .parameters = t->info.n_values, .trained = t->info.n_trained,
+        .parameters = t->info.parameters, .trained = trained_values(t),
         .train_tokens = t->train_set.n, .validation_tokens = t->validation_set.n,
         .weights = m->weights, .compute_copies = m->compute_copies, .gradients = m->gradients,
         .moments = t->moments_buffer.bytes, .activations = m->activations, .scratch = m->scratch,

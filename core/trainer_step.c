@@ -208,7 +208,7 @@ vw_status vw_trainer_step(vw_trainer *t, vw_error *err)
     if (st)
         return st;
     norm /= t->now.scale.scale;
-    double loss = losses.smoothed / (double)losses.n_scored, scale = 1 / t->now.scale.scale;
+    double loss = losses.cross_entropy / (double)losses.n_scored, scale = 1 / t->now.scale.scale;
     bool is_finite = losses.is_finite && isfinite(norm) && isfinite(loss);
     bool is_clipped = t->train.max_grad_norm > 0 && norm > t->train.max_grad_norm;
     if (!is_finite && t->now.scale.interval == 0)

@@ -125,7 +125,8 @@ check_PROGRAMS += t/svg.t
 t_svg_t_SOURCES = t/svg.c core/tools/svg.c core/tools/svg.h
 
 # ---- training ----------------------------------------------------------------------------------
-check_PROGRAMS += t/train-rules.t t/dataset.t
+check_PROGRAMS += t/train-rules.t t/dataset.t t/trainer.t
+t_trainer_t_SOURCES = t/trainer.c t/trainee-linear.c t/trainee-linear.h t/folder.c
 t_train_rules_t_SOURCES = t/train-rules.c t/folder.c
 t_dataset_t_SOURCES = t/dataset.c t/folder.c
 t_dataset_t_LDADD = $(MOCK_LIBS) libcore.la

@@ -74,7 +74,7 @@ vw_status vw_trainee_estimate(vw_core *core, const vw_trainee_options *o, vw_tra
 void vw_trainee_get_info(const vw_trainee *t, vw_trainee_info *info)
 {
     uint64_t n = (uint64_t)t->vocab * (uint64_t)t->vocab;
-    *info = (vw_trainee_info){.model = &t->model, .n_params = 1, .n_values = n, .n_trained = n,
+    *info = (vw_trainee_info){.model = &t->model, .n_params = 1, .parameters = n, .n_values = n, .n_trained = n,
                               .values = t->values.data, .gradients = t->gradients.data,
                               .flops_per_token = 6.0 * t->vocab};
 }
@@ -100,7 +100,6 @@ void vw_losses_add(vw_losses *sum, const vw_losses *one)
 {
     sum->n_scored += one->n_scored;
     sum->cross_entropy += one->cross_entropy;
-    sum->smoothed += one->smoothed;
     sum->is_finite = sum->is_finite && one->is_finite;
 }
 
@@ -134,7 +133,6 @@ static vw_status go(vw_trainee *t, const vw_micro_batch *m, double scale, vw_los
             losses->cross_entropy += one_token(t, m->ids[i], m->labels[i], scale);
             losses->n_scored++;
         }
-    losses->smoothed = losses->cross_entropy;
     return VW_OK;
 }
 
