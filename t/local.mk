@@ -113,6 +113,10 @@ t_checkpoints_t_SOURCES = t/checkpoints.c t/with_engine.c t/with_engine.h
 t_engine_t_SOURCES = t/engine.c t/with_engine.c t/with_engine.h
 t_golden_gemma_t_SOURCES = t/golden-gemma.c t/with_engine.c t/with_engine.h
 
+# ---- training ----------------------------------------------------------------------------------
+check_PROGRAMS += t/golden-training.t
+t_golden_training_t_SOURCES = t/golden-training.c t/with_engine.c t/with_trainee.c t/with_trainee.h
+
 # ---- the command -------------------------------------------------------------------------------
 script_tests += t/cli-bench.t t/cli-chat.t t/cli-eval.t t/cli-help.t t/cli-inspect.t \
 	t/cli-interrupt.t t/cli-logits.t t/cli-matrix.t t/cli-perplexity.t t/cli-run.t \
