@@ -16,6 +16,7 @@ GEMM_KERNELS = $(GEMM_S8_KERNELS) \
 	%D%/cpu/simd.h %D%/cpu/simd_avx2.h %D%/cpu/simd_avx512.h %D%/cpu/simd_base.h
 
 CPU_KERNELS = $(GEMM_KERNELS) \
+	%D%/cpu/attention-dense.c %D%/cpu/attention-dense.h \
 	%D%/cpu/attention-flash.c %D%/cpu/attention-load.c %D%/cpu/attention.h \
 	%D%/cpu/gradient.c %D%/cpu/gradient.h \
 	%D%/cpu/pointwise.c %D%/cpu/pointwise.h %D%/cpu/vmath.h
