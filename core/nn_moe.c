@@ -72,15 +72,34 @@ static void multiply_groups(forward *f, const moe_work *m, vw_gemm_op op, int32_
     vw_check(f, st);
 }
 
+static vw_status learn_one_by_one(forward *f, const moe_work *m, const gemm_plan *p, vw_tensor dy,
+                                  vw_tensor x, const vw_tensor *dw)
+{
+    vw_engine *e = f->engine;
+    vw_status st = e->dev->synchronize(e->device->self, e->stream, f->err);
+    for (int32_t g = 0; g < m->experts->n && !st; g++) {
+        int64_t first = m->offsets[g], rows = m->offsets[g + 1] - first;
+        if (rows)
+            st = e->mm->run_wgrad(e->gemm->self, &p->plan, e->stream,
+                                  vw_tensor_rows(dy, first, rows), vw_tensor_rows(x, first, rows),
+                                  dw[g], e->workspace.data, f->err);
+    }
+    return st;
+}
+
 static void learn_groups(forward *f, const moe_work *m, const vw_gemm_weight *const *w, vw_tensor dy,
                          vw_tensor x, const vw_tensor *dw)
 {
     vw_engine *e = f->engine;
     const gemm_plan *p = dw[0].data ? plan_group(f, m, VW_GEMM_WGRAD, 1, w, VW_GEMM_ADD) : NULL;
     vw_groups groups = groups_of(m);
-    if (p && vw_runs(f))
-        vw_check(f, e->mm->run_grouped_wgrad(e->gemm->self, &p->plan, e->stream, dy, x, &groups, dw,
-                                             e->workspace.data, f->err));
+    if (!p || !vw_runs(f))
+        return;
+    vw_status st = e->mm->run_grouped_wgrad(e->gemm->self, &p->plan, e->stream, dy, x, &groups, dw,
+                                            e->workspace.data, f->err);
+    if (st == VW_E_UNSUPPORTED && (e->device_info.flags & VW_DEVICE_HOST_VISIBLE))
+        st = learn_one_by_one(f, m, p, dy, x, dw);
+    vw_check(f, st);
 }
 
 /* ---- forward ------------------------------------------------------------------------------------------ */

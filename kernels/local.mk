@@ -17,6 +17,7 @@ GEMM_KERNELS = $(GEMM_S8_KERNELS) \
 
 CPU_KERNELS = $(GEMM_KERNELS) \
 	%D%/cpu/adamw.c %D%/cpu/adamw.h \
+	%D%/cpu/attention-dense.c %D%/cpu/attention-dense.h \
 	%D%/cpu/attention-flash.c %D%/cpu/attention-load.c %D%/cpu/attention.h \
 	%D%/cpu/gradient.c %D%/cpu/gradient.h \
 	%D%/cpu/pointwise.c %D%/cpu/pointwise.h %D%/cpu/vmath.h

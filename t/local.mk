@@ -75,14 +75,17 @@ t_device_sampling_t_SOURCES = t/device-sampling.c t/device-case.c t/device-case.
 t_device_sampling_t_LDADD = $(MOCK_LIBS) -lm
 t_kind_attention_t_SOURCES = t/kind-attention.c t/attention-case.c t/attention-case.h
 t_kind_attention_t_LDADD = libkernels_ref.la $(MOCK_LIBS) -lm
+check_PROGRAMS += t/attention-gradient.t
+t_attention_gradient_t_SOURCES = t/attention-gradient.c t/attention-case.c t/attention-case.h
+t_attention_gradient_t_LDADD = libkernels_ref.la $(MOCK_LIBS) -lm
 check_PROGRAMS += t/attention-exact.t
 t_attention_exact_t_SOURCES = t/attention-exact.c t/attention-case.c t/attention-case.h
 t_attention_exact_t_LDADD = libkernels_ref.la $(MOCK_LIBS) -lm
 
 # The kernels one by one, and once more with 512-bit vectors that the compiler splits.
 check_LTLIBRARIES += t/libwide.la
-t_libwide_la_SOURCES = kernels/cpu/attention-flash.c kernels/cpu/attention-load.c \
-	kernels/cpu/pointwise.c
+t_libwide_la_SOURCES = kernels/cpu/attention-dense.c kernels/cpu/attention-flash.c \
+	kernels/cpu/attention-load.c kernels/cpu/gradient.c kernels/cpu/pointwise.c
 t_libwide_la_CFLAGS = $(KERNEL_CFLAGS) -DVW_ISA=wide -DVMATH_LANES=16
 check_PROGRAMS += t/attention-kernels.t
 t_attention_kernels_t_SOURCES = t/attention-kernels.c
@@ -115,6 +118,10 @@ check_PROGRAMS += t/checkpoints.t t/engine.t t/golden-gemma.t
 t_checkpoints_t_SOURCES = t/checkpoints.c t/with_engine.c t/with_engine.h
 t_engine_t_SOURCES = t/engine.c t/with_engine.c t/with_engine.h
 t_golden_gemma_t_SOURCES = t/golden-gemma.c t/with_engine.c t/with_engine.h
+
+# ---- training ----------------------------------------------------------------------------------
+check_PROGRAMS += t/golden-training.t
+t_golden_training_t_SOURCES = t/golden-training.c t/with_engine.c t/with_trainee.c t/with_trainee.h
 
 # ---- the command -------------------------------------------------------------------------------
 script_tests += t/cli-bench.t t/cli-chat.t t/cli-eval.t t/cli-help.t t/cli-inspect.t \

@@ -128,14 +128,13 @@ static void release(device_entry *e)
 
 static void tell(device_bench *g, int operation, int64_t t, int64_t d)
 {
-    double bytes = operations[operation].bytes * (double)(t * d);
+    race_work work = {0, operations[operation].bytes * (double)(t * d), 0};
     vw_json_writer *j = &g->b.json;
-    char work[64];
-    snprintf(work, sizeof work, "%-9s %6lld x %lld", operations[operation].name, (long long)t,
+    char name[64];
+    snprintf(name, sizeof name, "%-9s %6lld x %lld", operations[operation].name, (long long)t,
              (long long)d);
     for (int i = 0; i < g->r.n; i++) {
         double seconds = g->r.entries[i].seconds;
-        double share = seconds > 0 ? 100 * bytes / seconds / g->b.top.read : 0;
         if (g->b.c.is_json) {
             vw_json_begin_object(j, NULL);
             vw_json_add_string(j, "operation", operations[operation].name);
@@ -143,15 +142,17 @@ static void tell(device_bench *g, int operation, int64_t t, int64_t d)
             vw_json_add_int(j, "width", d);
             race_add_entry(j, &g->r, i);
             if (seconds > 0) {
-                vw_json_add_double(j, "gb_s", bytes / seconds * 1e-9);
-                vw_json_add_double(j, "percent_of_read", share);
+                vw_json_add_double(j, "gb_s", work.bytes / seconds * 1e-9);
+                race_add_share(j, &g->r, i, &work);
             }
             vw_json_end_object(j);
             continue;
         }
-        race_print_entry(&g->r, i, work);
-        if (seconds > 0)
-            printf(" %8.2f GB/s %6.1f %% of read", bytes / seconds * 1e-9, share);
+        race_print_entry(&g->r, i, name);
+        if (seconds > 0) {
+            printf(" %8.2f GB/s", work.bytes / seconds * 1e-9);
+            race_print_share(&g->r, i, &work);
+        }
         race_print_rest(&g->r, i);
     }
     fflush(stdout);
@@ -210,7 +211,7 @@ static vw_status work(device_bench *g, vw_error *err)
     for (int i = 0; i < g->r.n; i++)
         if (g->entries[i].stream)
             g->entries[i].ops->stream_free(g->entries[i].self, g->entries[i].stream);
-    return bench_end(&g->b, status, err);
+    return bench_end(&g->b, &g->r, status, err);
 }
 
 static const command bench_devices;

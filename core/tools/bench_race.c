@@ -35,6 +35,64 @@ double median_of(double *values, int n)
     return n % 2 ? values[n / 2] : 0.5 * (values[n / 2 - 1] + values[n / 2]);
 }
 
+/* ---- ratios, round by round ------------------------------------------------------------------ */
+
+static double seconds_in(const race *r, int i, int round)
+{
+    return r->seconds[i * r->n_rounds + round];
+}
+
+static spread quartiles(double *values, int n)
+{
+    double middle = median_of(values, n);
+    return (spread){values[(n - 1) / 4], middle, values[n - 1 - (n - 1) / 4]};
+}
+
+static spread seconds_of_rounds(const race *r, int i)
+{
+    double values[BENCH_MAX_ROUNDS];
+    for (int n = 0; n < r->n_rounds; n++)
+        values[n] = seconds_in(r, i, n);
+    return quartiles(values, r->n_rounds);
+}
+
+static int best_rival(const race *r, int i)
+{
+    int best = -1;
+    for (int k = 0; k < r->n; k++)
+        if (k != i && r->entries[k].seconds > 0 &&
+            (best < 0 || r->entries[k].seconds < r->entries[best].seconds))
+            best = k;
+    return best;
+}
+
+spread race_to_best_rival(const race *r, int i)
+{
+    int rival = best_rival(r, i);
+    double values[BENCH_MAX_ROUNDS];
+    if (rival < 0 || r->entries[i].seconds <= 0)
+        return (spread){0, 0, 0};
+    for (int n = 0; n < r->n_rounds; n++)
+        values[n] = seconds_in(r, rival, n) / seconds_in(r, i, n);
+    return quartiles(values, r->n_rounds);
+}
+
+/* Of an entry that took part: its share of the mean of the ceilings before and after each round. */
+static spread share_of(const race *r, int i, const race_work *work, int *is_memory)
+{
+    double values[BENCH_MAX_ROUNDS];
+    int n_memory = 0;
+    for (int n = 0; n < r->n_rounds; n++) {
+        const ceilings *a = &r->tops[n], *b = &r->tops[n + 1];
+        double compute = 2 * work->ops / (work->is_int8 ? a->int8 + b->int8 : a->f32 + b->f32);
+        double memory = 2 * work->bytes / (a->read + b->read);
+        n_memory += memory > compute;
+        values[n] = 100 * (memory > compute ? memory : compute) / seconds_in(r, i, n);
+    }
+    *is_memory = 2 * n_memory > r->n_rounds;
+    return quartiles(values, r->n_rounds);
+}
+
 /* ---- a race ---------------------------------------------------------------------------------- */
 
 /* Run an entry `inner` times; the seconds of one. */
@@ -67,42 +125,66 @@ static vw_status warm_up(const bench_choices *b, contestant *e, double estimate,
     return status;
 }
 
+/* A short entry first runs once more off the clock: the threads of the one before it, which may be
+ * the library's own, still watch for work and are in the way. */
+static vw_status time_round(contestant *e, int64_t inner, double *seconds, vw_error *err)
+{
+    vw_status status = inner > 1 ? time_runs(e, 1, seconds, err) : VW_OK;
+    return status == VW_OK ? time_runs(e, inner, seconds, err) : status;
+}
+
+static vw_status run_round(bench_choices *b, race *r, int round, const int64_t *inner,
+                           vw_error *err)
+{
+    vw_status status = VW_OK;
+    for (int k = 0; k < r->n && status == VW_OK; k++) {
+        int i = round % 2 ? r->n - 1 - k : k;
+        if (!r->entries[i].note[0])
+            status = time_round(&r->entries[i], inner[i], &r->seconds[i * r->n_rounds + round],
+                                err);
+        if (status == VW_OK && interrupt_seen())
+            status = vw_fail(err, VW_E_INTERRUPTED, "interrupted");
+    }
+    r->tops[round + 1] = ceilings_look(b->o.core, &b->top);
+    return status;
+}
+
+static void race_free(race *r)
+{
+    free(r->seconds);
+    free(r->tops);
+    r->seconds = NULL;
+    r->tops = NULL;
+}
+
+static vw_status make_rounds(race *r, int64_t n_rounds, vw_error *err)
+{
+    race_free(r);
+    r->n_rounds = (int)n_rounds;
+    r->seconds = calloc((size_t)r->n * (size_t)n_rounds, sizeof *r->seconds);
+    r->tops = calloc((size_t)n_rounds + 1, sizeof *r->tops);
+    return r->seconds && r->tops ? VW_OK : vw_fail(err, VW_E_NOMEM, "no memory for the times");
+}
+
 vw_status race_run(bench_choices *b, race *r, const double *work_seconds, vw_error *err)
 {
     int64_t inner[BENCH_MAX_PLUGINS];
-    int n_rounds = (int)b->repeats;
-    double *times = malloc((size_t)r->n * (size_t)n_rounds * sizeof *times);
-    if (!times)
-        return vw_fail(err, VW_E_NOMEM, "no memory for the times");
-    vw_status status = ceilings_measure(b->o.core, &b->top, CEILINGS_EVERY, err);
+    vw_status status = make_rounds(r, b->repeats, err);
+    if (status == VW_OK)
+        status = ceilings_measure(b->o.core, &b->top, CEILINGS_EVERY, err);
     for (int i = 0; i < r->n && status == VW_OK; i++) {
         r->entries[i].seconds = 0;
         status = warm_up(b, &r->entries[i], work_seconds ? work_seconds[i] : 0, &inner[i], err);
     }
-    for (int round = 0; round < n_rounds && status == VW_OK; round++)
-        for (int k = 0; k < r->n && status == VW_OK; k++) {
-            int i = round % 2 ? r->n - 1 - k : k;
-            if (!r->entries[i].note[0])
-                status = time_runs(&r->entries[i], inner[i], &times[i * n_rounds + round], err);
-            if (status == VW_OK && interrupt_seen())
-                status = vw_fail(err, VW_E_INTERRUPTED, "interrupted");
-        }
+    if (status == VW_OK)
+        r->tops[0] = ceilings_look(b->o.core, &b->top);
+    for (int round = 0; round < r->n_rounds && status == VW_OK; round++)
+        status = run_round(b, r, round, inner, err);
     for (int i = 0; i < r->n && status == VW_OK; i++)
         if (!r->entries[i].note[0])
-            r->entries[i].seconds = median_of(times + i * n_rounds, n_rounds);
-    free(times);
+            r->entries[i].seconds = seconds_of_rounds(r, i).middle;
     return status;
 }
-
-double race_best_rival(const race *r, int i)
-{
-    double best = 0;
-    for (int k = 0; k < r->n; k++)
-        if (k != i && r->entries[k].seconds > 0 && (best == 0 || r->entries[k].seconds < best))
-            best = r->entries[k].seconds;
-    return best;
-}
-
 void race_print_entry(const race *r, int i, const char *work)
 {
     const contestant *c = &r->entries[i];
@@ -114,11 +196,11 @@ void race_print_entry(const race *r, int i, const char *work)
 void race_print_rest(const race *r, int i)
 {
     const contestant *c = &r->entries[i];
-    double rival = race_best_rival(r, i);
+    spread ratio = race_to_best_rival(r, i);
     if (!c->seconds)
         printf("  %s", c->note);
-    else if (rival > 0)
-        printf("  %5.2fx best rival", rival / c->seconds);
+    else if (ratio.middle > 0)
+        printf("  %5.2fx best rival (%.2f..%.2f)", ratio.middle, ratio.low, ratio.high);
     if (c->seconds > 0 && c->error >= 0)
         printf("  error %.1e", c->error);
     putchar('\n');
@@ -127,17 +209,37 @@ void race_print_rest(const race *r, int i)
 void race_add_entry(vw_json_writer *w, const race *r, int i)
 {
     const contestant *c = &r->entries[i];
-    double rival = race_best_rival(r, i);
+    spread ratio = race_to_best_rival(r, i);
     vw_json_add_string(w, "plugin", c->component->plugin->name);
     if (!c->seconds) {
         vw_json_add_string(w, "left_out", c->note);
         return;
     }
     vw_json_add_double(w, "seconds", c->seconds);
-    if (rival > 0)
-        vw_json_add_double(w, "ratio_to_best_rival", rival / c->seconds);
+    if (ratio.middle > 0) {
+        vw_json_add_double(w, "ratio_to_best_rival", ratio.middle);
+        vw_json_add_double(w, "ratio_low", ratio.low);
+        vw_json_add_double(w, "ratio_high", ratio.high);
+    }
     if (c->error >= 0)
         vw_json_add_double(w, "error", c->error);
+}
+
+void race_print_share(const race *r, int i, const race_work *work)
+{
+    int is_memory;
+    spread s = share_of(r, i, work, &is_memory);
+    printf(" %5.1f %% of %s (%.0f..%.0f)", s.middle, is_memory ? "read" : "peak", s.low, s.high);
+}
+
+void race_add_share(vw_json_writer *w, const race *r, int i, const race_work *work)
+{
+    int is_memory;
+    spread s = share_of(r, i, work, &is_memory);
+    vw_json_add_double(w, "percent_of_ceiling", s.middle);
+    vw_json_add_double(w, "percent_low", s.low);
+    vw_json_add_double(w, "percent_high", s.high);
+    vw_json_add_string(w, "ceiling", is_memory ? "read" : "peak");
 }
 
 /* ---- who takes part -------------------------------------------------------------------------- */
@@ -196,7 +298,7 @@ vw_status bench_begin(bench_choices *b, vw_kind kind, race *r, vw_error *err)
     return status;
 }
 
-vw_status bench_end(bench_choices *b, vw_status status, vw_error *err)
+vw_status bench_end(bench_choices *b, race *r, vw_status status, vw_error *err)
 {
     vw_json_end_array(&b->json);
     if (status == VW_OK)
@@ -209,6 +311,8 @@ vw_status bench_end(bench_choices *b, vw_status status, vw_error *err)
         ceilings_print(&b->top);
     }
     vw_json_writer_free(&b->json);
+    race_free(r);
+    ceilings_release(&b->top);
     close_opened(&b->o);
     assignments_free(&b->c.set);
     return status;

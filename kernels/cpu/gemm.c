@@ -13,9 +13,9 @@
 #include "kernels/cpu/gemm.h"
 
 enum {
-    BLOCK_ROWS = 768,  /* rows of X whose sums are held at once */
-    BLOCK_K = 256,     /* values along K of an f32 block; a multiple of 4 */
-    CHUNK = 256,       /* outputs of the row path that are finished together */
+    BLOCK_ROWS = 264, /* rows of X, at most, of which a block of K and the sums share the L2 cache */
+    BLOCK_K = 384,    /* values along K of an f32 block, of which a panel fits L1; a multiple of 4 */
+    CHUNK = 256,      /* outputs of the row path that are finished together */
     WIDTH = VW_GEMM_GROUP * VW_GEMM_PANEL
 };
 
@@ -304,10 +304,12 @@ static void block_sums(const vw_gemm_job *job, const vw_gemm_operand *w, block *
 /* Outputs [first, last) of result i. */
 static void multiply_tiles(const vw_gemm_job *job, int i, int64_t first, int64_t last, scratch s)
 {
-    int64_t tiles = n_tiles(job), a_block = BLOCK_ROWS / job->kernels->rows;
+    int64_t tiles = n_tiles(job), most = BLOCK_ROWS / job->kernels->rows;
+    int64_t blocks = (tiles + most - 1) / most; /* as even as can be, as the tiles are */
     block b;
-    for (b.first_tile = 0; b.first_tile < tiles; b.first_tile = b.last_tile) {
-        b.last_tile = tiles - b.first_tile < a_block ? tiles : b.first_tile + a_block;
+    for (int64_t at = 0; at < blocks; at++) {
+        b.first_tile = tiles * at / blocks;
+        b.last_tile = tiles * (at + 1) / blocks;
         int64_t row = tile_start(job, b.first_tile), m = tile_start(job, b.last_tile) - row;
         for (int64_t n = first; n < last; n += WIDTH) {
             int64_t len = last - n < WIDTH ? last - n : WIDTH;

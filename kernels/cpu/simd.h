@@ -25,6 +25,8 @@
 /* Before a loop of constant length: unroll it all, so that arrays of vectors become registers. */
 #define VW_PRAGMA_(x) _Pragma(#x)
 #define VW_UNROLL VW_PRAGMA_(GCC unroll 32)
+/* Before a loop of any length whose body is short: four steps at a time. */
+#define VW_UNROLL_STEPS VW_PRAGMA_(GCC unroll 4)
 
 /* Keep a vector in its register here: the compiler may neither reorder nor regroup sums across. */
 #if defined(__x86_64__) && !defined(VW_EMULATE_AVX512)
