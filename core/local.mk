@@ -131,7 +131,8 @@ libcore_la_SOURCES += \
 	%D%/trainer.h \
 	%D%/trainer_data.c \
 	%D%/trainer_save.c \
-	%D%/trainer_step.c
+	%D%/trainer_step.c \
+	%D%/trainee_tmp.c
 
 # The engine: models, sequences, text.
 libcore_la_SOURCES += \
