@@ -125,14 +125,14 @@ libcore_la_SOURCES += \
 	%D%/permutation.h \
 	%D%/profile.c \
 	%D%/profile.h \
+	%D%/tokenizer_train.c \
 	%D%/train_rules.c \
 	%D%/train_rules.h \
 	%D%/trainer.c \
 	%D%/trainer.h \
 	%D%/trainer_data.c \
 	%D%/trainer_save.c \
-	%D%/trainer_step.c \
-	%D%/trainee_tmp.c
+	%D%/trainer_step.c
 
 # The engine: models, sequences, text.
 libcore_la_SOURCES += \

@@ -12,66 +12,10 @@
 
 #include "core/checksum.h"
 
-/* ---- learning a tokenizer ------------------------------------------------------------------------ */
-
-/* An encoder that keeps the texts instead: the readers of files then need to know nothing of it. */
-typedef struct collection {
-    char *text;
-    size_t n, room;
-    size_t *bytes; /* of each text */
-    size_t n_texts, texts_room;
-} collection;
-
-static vw_status collect(void *self, const char *text, size_t bytes, int parse_special, int32_t *ids,
-                         size_t room, size_t *n, vw_error *err)
-{
-    collection *c = self;
-    (void)parse_special;
-    if (c->room - c->n < bytes) {
-        size_t wanted = c->n + bytes + c->n / 2;
-        char *grown = realloc(c->text, wanted);
-        if (!grown)
-            return vw_fail(err, VW_E_NOMEM, "no memory for %zu bytes of text", wanted);
-        c->text = grown;
-        c->room = wanted;
-    }
-    if (c->n_texts == c->texts_room) {
-        size_t wanted = 2 * c->texts_room + 64, *grown = realloc(c->bytes, wanted * sizeof *grown);
-        if (!grown)
-            return vw_fail(err, VW_E_NOMEM, "no memory for %zu texts", wanted);
-        c->bytes = grown;
-        c->texts_room = wanted;
-    }
-    if (bytes)
-        memcpy(c->text + c->n, text, bytes);
-    c->n += bytes;
-    c->bytes[c->n_texts++] = bytes;
-    if (room)
-        ids[0] = 0;
-    *n = 1;
-    return VW_OK;
-}
-
 static vw_dataset_options data_options(const vw_config_data *d)
 {
     return (vw_dataset_options){.format = (vw_data_format)d->format, .by_blank_line = d->documents == 1,
                                 .scores_prompts = d->prompt_loss, .finds_documents = d->packing == 1};
-}
-
-static vw_status train_tokenizer(vw_trainer *t, const collection *c, vw_error *err)
-{
-    const vw_tokenizer_ops *ops = t->tokenizer->ops;
-    const char **texts = malloc((c->n_texts + 1) * sizeof *texts);
-    const char *at = c->text;
-    if (!texts)
-        return vw_fail(err, VW_E_NOMEM, "no memory for %zu texts", c->n_texts);
-    for (size_t i = 0; i < c->n_texts; at += c->bytes[i], i++)
-        texts[i] = at;
-    vw_tokenizer_training x = {sizeof x, texts, c->bytes, c->n_texts, (int32_t)t->data.vocab_size,
-                               t->tokenizer_folder};
-    vw_status st = ops->train(t->tokenizer->self, &x, err);
-    free(texts);
-    return st ? vw_fail_in(err, st, "learning a tokenizer from %s", t->data.train) : VW_OK;
 }
 
 /* OUT/tokenizer, made if it is not there. */
@@ -85,30 +29,14 @@ static vw_status own_folder(const vw_trainer *t, char path[VW_CHECKPOINT_PATH], 
 
 static vw_status learn_tokenizer(vw_trainer *t, vw_error *err)
 {
-    static const vw_tokenizer_ops ops = {.size = sizeof ops, .encode = collect};
     const char *plugin = vw_settings_get(vw_core_settings(t->core), "tokenizer", "plugin");
-    vw_dataset_options o = data_options(&t->data);
-    collection c = {0};
-    vw_encoder e = {&ops, &c, {.bos = -1, .eos = -1}, 1};
-    vw_dataset unused;
     if (!plugin || !strcmp(plugin, "auto"))
         return vw_fail(err, VW_E_CONFIG, "a new model needs a tokenizer: set data.tokenizer to a folder "
                        "that holds one, or [tokenizer] plugin = chars (or sentencepiece) to learn one from "
                        "the data");
     vw_status st = own_folder(t, t->tokenizer_folder, err);
-    if (!st)
-        st = vw_dataset_open(&e, t->data.train, &o, &unused, err);
-    if (!st) {
-        vw_dataset_close(&unused);
-        st = vw_core_instance_open(t->core, VW_KIND_TOKENIZER, NULL, NULL, &t->tokenizer, err);
-    }
-    if (!st)
-        st = train_tokenizer(t, &c, err);
-    vw_core_instance_close(t->core, t->tokenizer);
-    t->tokenizer = NULL;
-    free(c.text);
-    free(c.bytes);
-    return st;
+    return st ? st : vw_tokenizer_train(t->core, t->data.train, (int32_t)t->data.vocab_size,
+                                        t->tokenizer_folder, err);
 }
 
 /* ---- opening one ---------------------------------------------------------------------------------- */

@@ -18,7 +18,8 @@ tokenizer_sentencepiece_la_SOURCES = \
 	%D%/sentencepiece_chat.c \
 	%D%/sentencepiece_encode.c \
 	%D%/sentencepiece_model.c \
-	%D%/sentencepiece_shim.cc
+	%D%/sentencepiece_shim.cc \
+	%D%/sentencepiece_train.c
 tokenizer_sentencepiece_la_CFLAGS = $(PLUGIN_CFLAGS)
 tokenizer_sentencepiece_la_CXXFLAGS = $(AM_CXXFLAGS) $(SENTENCEPIECE_CFLAGS)
 tokenizer_sentencepiece_la_LIBADD = $(SENTENCEPIECE_LIBS) $(PLUGIN_LIBS)

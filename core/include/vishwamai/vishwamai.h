@@ -294,6 +294,12 @@ vw_status vw_score(vw_engine *engine, const int32_t *tokens, size_t n, size_t fi
 
 /* ---- training ------------------------------------------------------------------------------------- */
 
+/* Learn a tokenizer from a file or a folder of files (text or JSON lines; [data] format and documents)
+ * with the plugin that [tokenizer] names, and write its files into `folder`, which exists.  vocab_size
+ * 0: as the plugin likes.  VW_E_UNSUPPORTED when the plugin does not learn. */
+vw_status vw_tokenizer_train(vw_core *core, const char *path, int32_t vocab_size, const char *folder,
+                             vw_error *err);
+
 typedef struct vw_trainer vw_trainer;
 
 typedef enum vw_train_event_type {
