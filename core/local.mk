@@ -106,6 +106,33 @@ libcore_la_SOURCES += \
 	%D%/json_write.c \
 	%D%/json_write.h
 
+# Training: data, batches, the loop, what it keeps.
+libcore_la_SOURCES += \
+	%D%/batches.c \
+	%D%/batches.h \
+	%D%/checkpoint.c \
+	%D%/checkpoint.h \
+	%D%/checksum.c \
+	%D%/checksum.h \
+	%D%/dataset.c \
+	%D%/dataset.h \
+	%D%/dataset_jsonl.c \
+	%D%/dataset_text.c \
+	%D%/dataset_tokens.c \
+	%D%/metrics.c \
+	%D%/metrics.h \
+	%D%/permutation.c \
+	%D%/permutation.h \
+	%D%/profile.c \
+	%D%/profile.h \
+	%D%/train_rules.c \
+	%D%/train_rules.h \
+	%D%/trainer.c \
+	%D%/trainer.h \
+	%D%/trainer_data.c \
+	%D%/trainer_save.c \
+	%D%/trainer_step.c
+
 # The engine: models, sequences, text.
 libcore_la_SOURCES += \
 	%D%/engine.c \

@@ -259,11 +259,17 @@ OPERATIONS(comm, "world", "split", "free", "rank", "n_ranks", "barrier", "all_re
 
 STUB(TOKENIZER, tokenizer, chat, const vw_chat_message *messages, size_t n_messages, int32_t *ids,
      size_t room, size_t *n)
+STUB(TOKENIZER, tokenizer, train, const vw_tokenizer_training *training)
+static const char *const *tokenizer_files(void *self)
+{
+    (void)self;
+    return NULL;
+}
 const vw_tokenizer_ops vw_tokenizer_stubs = {
     sizeof vw_tokenizer_stubs,
-    HAVE(tokenizer, chat),
+    HAVE(tokenizer, chat), HAVE(tokenizer, train), HAVE(tokenizer, files),
 };
-OPERATIONS(tokenizer, "load", "info", "encode", "piece", "chat");
+OPERATIONS(tokenizer, "load", "info", "encode", "piece", "chat", "train", "files");
 
 static const char *weights_metadata(void *self, vw_weights_reader *reader, const char *key)
 {
@@ -308,7 +314,7 @@ OPERATIONS(balance, "place");
 const vw_pipeline_ops vw_pipeline_stubs = {sizeof vw_pipeline_stubs, NULL, NULL, NULL};
 OPERATIONS(pipeline, "n_chunks", "stage", "schedule");
 const vw_optimizer_ops vw_optimizer_stubs = {sizeof vw_optimizer_stubs, NULL, NULL};
-OPERATIONS(optimizer, "state_floats", "update");
+OPERATIONS(optimizer, "states", "update");
 const vw_reasoning_ops vw_reasoning_stubs = {sizeof vw_reasoning_stubs, NULL};
 OPERATIONS(reasoning, "solve");
 const vw_verifier_ops vw_verifier_stubs = {sizeof vw_verifier_stubs, NULL};

@@ -16,11 +16,13 @@ GEMM_KERNELS = $(GEMM_S8_KERNELS) \
 	%D%/cpu/simd.h %D%/cpu/simd_avx2.h %D%/cpu/simd_avx512.h %D%/cpu/simd_base.h
 
 CPU_KERNELS = $(GEMM_KERNELS) \
+	%D%/cpu/adamw.c %D%/cpu/adamw.h \
 	%D%/cpu/attention-dense.c %D%/cpu/attention-dense.h \
 	%D%/cpu/attention-flash.c %D%/cpu/attention-load.c %D%/cpu/attention.h \
 	%D%/cpu/gradient.c %D%/cpu/gradient.h \
 	%D%/cpu/pointwise.c %D%/cpu/pointwise.h %D%/cpu/vmath.h
 CPU_DISPATCH = \
+	%D%/cpu/adamw-best.c \
 	%D%/cpu/gemm.c %D%/cpu/gemm-weights.c \
 	%D%/cpu/cpu.c %D%/cpu/cpu.h \
 	%D%/cpu/attention-page.c \

@@ -106,6 +106,9 @@ t_safetensors_t_LDADD = $(MOCK_LIBS) libcore.la
 check_PROGRAMS += t/kind-tokenizer.t
 t_kind_tokenizer_t_SOURCES = t/kind-tokenizer.c t/folder.c
 t_kind_tokenizer_t_LDADD = $(MOCK_LIBS) libcore.la -lpthread
+check_PROGRAMS += t/chars.t
+t_chars_t_SOURCES = t/chars.c t/folder.c
+t_chars_t_LDADD = $(MOCK_LIBS) libcore.la
 check_PROGRAMS += t/sentencepiece.t
 t_sentencepiece_t_SOURCES = t/sentencepiece.c t/spm_builder.c t/spm_builder.h t/folder.c
 t_sentencepiece_t_LDADD = $(MOCK_LIBS) libcore.la -lm
@@ -125,6 +128,15 @@ script_tests += t/cli-bench.t t/cli-chat.t t/cli-eval.t t/cli-help.t t/cli-inspe
 	t/cli-interrupt.t t/cli-logits.t t/cli-matrix.t t/cli-perplexity.t t/cli-run.t \
 	t/cli-tokenize.t
 EXTRA_DIST += t/lib/Command.pm
+check_PROGRAMS += t/svg.t
+t_svg_t_SOURCES = t/svg.c core/tools/svg.c core/tools/svg.h
+
+# ---- training ----------------------------------------------------------------------------------
+check_PROGRAMS += t/train-rules.t t/dataset.t t/trainer.t
+t_trainer_t_SOURCES = t/trainer.c t/trainee-linear.c t/trainee-linear.h t/folder.c
+t_train_rules_t_SOURCES = t/train-rules.c t/folder.c
+t_dataset_t_SOURCES = t/dataset.c t/folder.c
+t_dataset_t_LDADD = $(MOCK_LIBS) libcore.la
 
 # ---- small kinds: comm, balance, pipeline, optimizer, verifier, reasoning ----------------------
 check_PROGRAMS += t/kind-comm.t

@@ -48,7 +48,14 @@ vishwamai_SOURCES = \
 	%D%/progress.c \
 	%D%/progress.h \
 	%D%/run.c \
+	%D%/runs.c \
+	%D%/runs.h \
+	%D%/runs_plot.c \
+	%D%/runs_read.c \
+	%D%/svg.c \
+	%D%/svg.h \
 	%D%/tokenize.c \
+	%D%/train.c \
 	%D%/transcript.c \
 	%D%/transcript.h \
 	core/json_write.c \

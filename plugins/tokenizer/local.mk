@@ -5,6 +5,12 @@ noinst_HEADERS += \
 	%D%/sentencepiece_model.h \
 	%D%/sentencepiece_shim.h
 
+plugins_LTLIBRARIES += tokenizer_chars.la
+tokenizer_chars_la_SOURCES = %D%/chars.c
+tokenizer_chars_la_CFLAGS = $(PLUGIN_CFLAGS)
+tokenizer_chars_la_LIBADD = $(PLUGIN_LIBS)
+tokenizer_chars_la_LDFLAGS = -module $(PLUGIN_LDFLAGS)
+
 if WITH_SENTENCEPIECE
 plugins_LTLIBRARIES += tokenizer_sentencepiece.la
 tokenizer_sentencepiece_la_SOURCES = \

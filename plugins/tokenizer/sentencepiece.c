@@ -303,6 +303,14 @@ static vw_status piece(void *self, int32_t id, int is_first, int show_special, c
     return VW_OK;
 }
 
+static const char *const *files(void *self)
+{
+    static const char *const names[] = {"tokenizer.model", "tokenizer_config.json",
+                                        "generation_config.json", NULL};
+    (void)self;
+    return names;
+}
+
 /* ---- the description ------------------------------------------------------------------------- */
 
 static int32_t probe(const vw_probe *about, char *why, size_t why_bytes)
@@ -352,6 +360,7 @@ static const vw_tokenizer_ops ops = {
     .encode = encode,
     .piece = piece,
     .chat = sp_chat_ids,
+    .files = files,
 };
 
 static const vw_plugin description = {
