@@ -169,4 +169,5 @@ libcore_la_SOURCES += \
 	%D%/trainee_experts.c \
 	%D%/trainee_params.c \
 	%D%/trainee_run.c \
+	%D%/trainee_save.c \
 	%D%/training.h

@@ -19,7 +19,7 @@ bool vw_lora_is_on(const vw_trainee *t)
 static const char weight_suffix[] = ".weight";
 
 /* "model.layers.0.self_attn.q_proj.weight": the last word of the block's name is q_proj. */
-static void block_name(const char *name, char *block, size_t room, char *last, size_t last_room)
+void vw_lora_block(const char *name, char *block, size_t room, char *last, size_t last_room)
 {
     size_t n = strlen(name), tail = sizeof weight_suffix - 1;
     if (n > tail && strcmp(name + n - tail, weight_suffix) == 0)
@@ -64,7 +64,7 @@ static vw_status check_targets(const vw_trainee *t, vw_error *err)
         char block[192], last[64];
         size_t found = 0;
         for (size_t i = 0; i < info->n_params; i++) {
-            block_name(info->params[i].name, block, sizeof block, last, sizeof last);
+            vw_lora_block(info->params[i].name, block, sizeof block, last, sizeof last);
             found += is_adaptable(info, i) && is_target(&one, last);
         }
         if (!found)
@@ -81,7 +81,7 @@ static void describe(vw_trainee *t, size_t i, vw_param *w)
     const vw_lora *lora = &t->options.lora;
     vw_param_spec *down = &t->adapter_specs[2 * i], *up = down + 1;
     char block[160], last[64];
-    block_name(w->spec->name, block, sizeof block, last, sizeof last);
+    vw_lora_block(w->spec->name, block, sizeof block, last, sizeof last);
     for (int j = 0; j < 2; j++)
         snprintf(t->adapter_names[2 * i + (size_t)j], sizeof *t->adapter_names,
                  "base_model.model.%s.lora_%c.weight", block, "AB"[j]);
@@ -121,11 +121,49 @@ vw_status vw_lora_attach(vw_trainee *t, vw_error *err)
     memset(t->adapters, 0, 2 * most * sizeof *t->adapters);
     for (size_t i = 0; i < most; i++) {
         char block[192], last[64];
-        block_name(info->params[i].name, block, sizeof block, last, sizeof last);
+        vw_lora_block(info->params[i].name, block, sizeof block, last, sizeof last);
         if (t->engine->param_list[i] && is_adaptable(info, i) && is_target(&t->options.lora, last))
             describe(t, t->n_adapters++, t->engine->param_list[i]);
     }
     return VW_OK;
+}
+
+/* ---- merging -------------------------------------------------------------------------------------------- */
+
+static float *fetch(vw_trainee *t, const vw_param *p, int64_t first, int64_t n, vw_error *err)
+{
+    vw_engine *e = t->engine;
+    size_t bytes = (size_t)n * (size_t)p->spec->cols * sizeof(float);
+    float *host = vw_core_alloc(t->core, bytes);
+    vw_status st = host ? e->dev->download(e->device->self, e->stream, host,
+                                           p->values + first * p->spec->cols, bytes, err)
+                        : vw_fail(err, VW_E_NOMEM, "no memory to merge an adapter");
+    if (!st)
+        st = e->dev->synchronize(e->device->self, e->stream, err);
+    if (!st)
+        return host;
+    vw_core_release(t->core, host);
+    return NULL;
+}
+
+vw_status vw_lora_merge_rows(vw_trainee *t, const vw_param *w, int64_t first, int64_t n, float *rows,
+                             vw_error *err)
+{
+    const vw_adapter *a = w->adapter;
+    int64_t rank = a->down->spec->rows, cols = w->spec->cols;
+    float *down = fetch(t, a->down, 0, rank, err);
+    float *up = down ? fetch(t, a->up, first, n, err) : NULL;
+    for (int64_t i = 0; i < n && up; i++)
+        for (int64_t j = 0; j < cols; j++) {
+            double sum = 0;
+            for (int64_t r = 0; r < rank; r++)
+                sum += (double)up[i * rank + r] * (double)down[r * cols + j];
+            rows[i * cols + j] += (float)((double)a->scale * sum);
+        }
+    vw_status st = up ? VW_OK : VW_E_NOMEM;
+    vw_core_release(t->core, up);
+    vw_core_release(t->core, down);
+    return st;
 }
 
 void vw_lora_free(vw_trainee *t)

@@ -26,6 +26,7 @@ static const char *golden_folder(const char *name)
     return source_file(path);
 }
 
+/* Over the root mean square; what is zero throughout (an expert that no token took) must be it. */
 static double worst_error(const float *got, const float *want, size_t n)
 {
     double square = 0, worst = 0;
@@ -34,7 +35,7 @@ static double worst_error(const float *got, const float *want, size_t n)
         double error = fabs((double)got[i] - (double)want[i]);
         worst = error > worst || !isfinite(error) ? error : worst;
     }
-    return worst / sqrt(square / (double)n);
+    return worst > 0 ? worst / sqrt(square / (double)n) : 0;
 }
 
 static void compare_gradients(with_trainee *w, const char *folder, const char *what)
@@ -128,7 +129,7 @@ static void test_model(size_t m, const char *gemm, const char *attention)
 
 int main(void)
 {
-    static const char *const gemms[] = {"ref", "cpu", "onednn", "blas"};
+    static const char *const gemms[] = {"ref", "cpu", "blas"};
     static const char *const attentions[] = {"ref", "flash"};
     for (size_t g = 0; g < sizeof gemms / sizeof *gemms; g++) {
         if (!has_plugin(VW_KIND_GEMM, gemms[g])) {

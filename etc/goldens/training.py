@@ -279,7 +279,8 @@ def make_base(out, name, config, seed):
     ce, scored = cross_entropy(logits, labels)
     aux = auxiliary(config, routers, STARTS[-1])
     (ce / scored + aux).backward()
-    gradients = {n: w.grad.numpy() for n, w in model.w.items() if w.grad is not None}
+    gradients = {n: (torch.zeros_like(w) if w.grad is None else w.grad).numpy()     # an expert that no token took
+                 for n, w in model.w.items() if w.requires_grad}
     save(folder, ids, labels, logits.detach().numpy(), float(ce.detach()), scored, float(aux.detach()), gradients,
          [loads for _, loads in routers], {"transformers_differ": agreement, "smallest_gap": None
                                            if np.isinf(model.smallest_gap) else model.smallest_gap})
@@ -292,6 +293,7 @@ def make_gemma(out):
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(folder)
     model = gemma_goldens.load(os.path.join(out, source), torch.float64)
+    model.model.embed_tokens.padding_idx = None     # else PyTorch drops what its row learns as an input
     ids, labels = make_batch(model.config.vocab_size, np.random.default_rng(200))
     with gemma_goldens.double_throughout(model):
         logits = torch.cat([model(d[None], use_cache=False).logits[0] for d in documents_of(ids)])
