@@ -121,8 +121,12 @@ vw_status vw_trainee_measure(vw_trainee *t, vw_error *err)
     l.distil.rows = no_rows;
     l.dropout = 0.5f; /* any: its tensors are wanted */
     vw_status st = run_whole(&f);
+    l.dropout = 0; /* without it products are fused that are not with it */
+    if (!st)
+        st = run_whole(&f);
     if (!st && --b.n_wanted > 0)
         st = run_whole(&f);
+    l.dropout = 0.5f;
     b.n_wanted = n;
     if (!st && !t->options.is_frozen)
         st = vw_tape_new(&f, 0, t->engine->info->n_layers, t->options.recompute_layers, &t->tape);
