@@ -40,7 +40,8 @@ typedef struct lesson {
     vw_trainee_rows on_rows;   /* gets the logits, before the loss overwrites them */
     void *arg;
     vw_gemm_rounding rounding; /* of both operands of a product */
-    float dropout;             /* 0: none; negative: as the model says */
+    bool drops;                /* is there dropout at all? */
+    float dropout;             /* its rate; negative: as the model says */
     uint64_t seed, n_dropouts; /* each dropout of a forward draws from a stream of its own */
     bool is_replay;            /* a recomputation: what is counted was counted before */
     float router_scale;        /* of the routers' own losses in the gradient */

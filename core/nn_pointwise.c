@@ -140,9 +140,9 @@ void vw_block_rope(vw_cx *cx, vw_tensor x, const vw_nn_rope *r)
 
 float vw_dropout_rate(const forward *f, float rate)
 {
-    if (!f->lesson)
+    if (!f->lesson || !f->lesson->drops)
         return 0;
-    return f->lesson->dropout >= 0 && rate > 0 ? f->lesson->dropout : rate;
+    return f->lesson->dropout >= 0 ? f->lesson->dropout : rate;
 }
 
 /* x: the input, or none where it was changed in place; y[0]: the output; a: rate; stream. */

@@ -120,8 +120,8 @@ static void adapt(forward *f, vw_tensor x, const vw_param *w, vw_tensor y)
     vw_tensor low;
     if (!a || f->status)
         return;
-    if (vw_dropout_rate(f, a->dropout) > 0)
-        x = vw_block_dropped(f, x, vw_dropout_rate(f, a->dropout));
+    if (f->lesson && f->lesson->drops && a->dropout > 0)
+        x = vw_block_dropped(f, x, a->dropout);
     vw_block_linear(&f->cx, x, 1, &a->down, &low);
     scale(f, low, a->scale);
     vw_block_linear_add(&f->cx, low, a->up, y);

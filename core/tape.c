@@ -287,16 +287,18 @@ static void rewind_tape(vw_tape *t)
     t->n_tensors = t->n_entries = 0;
 }
 
-static vw_status run_part(vw_tape *t, forward *f, const tape_part *part, bool is_recorded,
-                          void *in, void *out)
+static vw_status run_part(vw_tape *t, forward *f, tape_part *part, bool is_recorded, void *in,
+                          void *out)
 {
     vw_engine *e = t->engine;
+    if (f->lesson->is_replay)
+        f->lesson->n_dropouts = part->n_dropouts;
+    part->n_dropouts = f->lesson->n_dropouts;
     rewind_tape(t);
     f->tape = is_recorded ? t : NULL;
     f->arena_used = 0;
     f->hidden_in = in;
     f->hidden_out = out;
-    f->lesson->n_dropouts = (uint64_t)part->first << 32;
     vw_status st = e->mdl->forward(e->model->self, &f->cx, e->param_list, part->first, part->last);
     return f->status ? f->status : st;
 }
@@ -315,6 +317,7 @@ vw_status vw_tape_forward(vw_tape *t, forward *f, void *in, void *out)
         in = t->parts[0].entered;
     }
     f->lesson->is_replay = false;
+    f->lesson->n_dropouts = (uint64_t)t->parts[0].first << 32;
     for (int32_t i = 0; i < t->n_parts && !st; i++) {
         bool is_last = i == t->n_parts - 1;
         void *to = is_last ? out : t->parts[i + 1].entered;
@@ -348,7 +351,7 @@ vw_status vw_tape_backward(vw_tape *t, forward *f, vw_backward what, const void 
         st = e->dev->alloc(e->device->self, t->queue_peak, &t->queue, f->err);
     }
     for (int32_t i = t->n_parts; i-- > 0 && what != VW_BACKWARD_WEIGHT && !st; ) {
-        const tape_part *part = &t->parts[i];
+        tape_part *part = &t->parts[i];
         f->lesson->is_replay = true;
         if (i < t->n_parts - 1)
             st = run_part(t, f, part, true, part->entered, NULL);
@@ -376,7 +379,7 @@ static vw_status divide(vw_tape *t, int32_t first, int32_t last, int32_t part_la
         return vw_fail(err, VW_E_NOMEM, "no memory for a tape of %d parts", t->n_parts);
     for (int32_t i = 0; i < t->n_parts; i++) {
         int32_t from = first + i * step;
-        t->parts[i] = (tape_part){from, from + step < last ? from + step : last, NULL};
+        t->parts[i] = (tape_part){.first = from, .last = from + step < last ? from + step : last};
     }
     return VW_OK;
 }

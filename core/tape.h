@@ -55,6 +55,7 @@ struct tape_entry {
 typedef struct tape_part {
     int32_t first, last;
     void *entered;                /* device [T, d]: what came in, for the replay; NULL at layer 0 */
+    uint64_t n_dropouts;          /* before it, so that the replay drops the same */
 } tape_part;
 
 typedef struct tape_queued {

@@ -56,7 +56,9 @@ static vw_status open_model(vw_trainee *t, vw_error *err)
         return st;
     t->engine->format = VW_GEMM_STORED; /* training knows the stored values alone */
     t->engine->max_sequences = 1;       /* of the text that is sampled along the way */
-    t->logit_rows = vw_logit_rows(t->engine, o->max_tokens);
+    t->logit_rows = o->logit_rows > 0 && o->logit_rows < o->max_tokens
+                        ? o->logit_rows
+                        : vw_logit_rows(t->engine, o->max_tokens);
     if ((st = keep_config(t, err)))
         return st;
     return t->is_fresh ? VW_OK : vw_params_load(t->engine, &engine, err);

@@ -76,6 +76,9 @@ vw_status vw_trainee_open_run(vw_trainee *t, vw_error *err);
 void vw_trainee_close_run(vw_trainee *t);
 uint64_t vw_trainee_run_bytes(const vw_trainee *t);
 vw_status vw_trainee_measure(vw_trainee *t, vw_error *err);
+/* vw_trainee_learn, whose weight gradients may wait: INPUT, then WEIGHT (whose micro may be NULL). */
+vw_status vw_trainee_learn_as(vw_trainee *t, const vw_micro_batch *m, vw_backward what,
+                              vw_losses *losses, vw_error *err);
 
 /* trainee_experts.c: take the counts of a micro-batch in. */
 vw_status vw_trainee_open_loads(vw_trainee *t, vw_error *err);

@@ -282,5 +282,7 @@ vw_status vw_trainee_fill(vw_trainee *t, vw_error *err)
     for (size_t i = 0; i < t->n_params && !st; i++)
         if (t->is_fresh || is_adapter(t, t->params[i]))
             st = fill_param(t, i, err);
+    if (!st && vw_lora_is_on(t) && t->options.lora.adapter)
+        st = vw_trainee_load(t, t->options.lora.adapter, err);
     return st ? st : t->engine->dev->synchronize(t->engine->device->self, t->engine->stream, err);
 }

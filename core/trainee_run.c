@@ -119,7 +119,6 @@ vw_status vw_trainee_measure(vw_trainee *t, vw_error *err)
     lesson l = new_lesson(t);
     forward f = new_forward(t, CX_MEASURE, &b, &l, err);
     l.distil.rows = no_rows;
-    l.dropout = 0.5f; /* any: its tensors are wanted */
     vw_status st = run_whole(&f);
     l.dropout = 0; /* without it products are fused that are not with it */
     if (!st)
@@ -128,6 +127,8 @@ vw_status vw_trainee_measure(vw_trainee *t, vw_error *err)
         st = run_whole(&f);
     l.dropout = 0.5f;
     b.n_wanted = n;
+    l.drops = true;
+    l.dropout = (float)t->options.dropout;
     if (!st && !t->options.is_frozen)
         st = vw_tape_new(&f, 0, t->engine->info->n_layers, t->options.recompute_layers, &t->tape);
     t->arena_bytes = f.arena_peak;
@@ -253,13 +254,29 @@ static vw_status clear_counts(vw_trainee *t, vw_error *err)
     return e->dev->fill(e->device->self, e->stream, t->counts.data, 0, t->counts.bytes, err);
 }
 
+static vw_status learn_weights(vw_trainee *t, vw_error *err)
+{
+    batch b = {0};
+    lesson l = new_lesson(t);
+    forward f = new_forward(t, CX_RUN, &b, &l, err);
+    return vw_tape_backward(t->tape, &f, VW_BACKWARD_WEIGHT, NULL, NULL);
+}
+
 vw_status vw_trainee_learn(vw_trainee *t, const vw_micro_batch *m, vw_losses *losses, vw_error *err)
+{
+    return vw_trainee_learn_as(t, m, VW_BACKWARD_BOTH, losses, err);
+}
+
+vw_status vw_trainee_learn_as(vw_trainee *t, const vw_micro_batch *m, vw_backward what,
+                              vw_losses *losses, vw_error *err)
 {
     batch b;
     lesson l = new_lesson(t);
     forward f = new_forward(t, CX_RUN, &b, &l, err);
     if (!t->tape || !t->n_trained)
         return vw_fail(err, VW_E_INVALID, "nothing of this model is trained");
+    if (what == VW_BACKWARD_WEIGHT)
+        return learn_weights(t, err);
     vw_status st = stage(t, m, &b, &l, err);
     if (!st)
         st = clear_counts(t, err);
@@ -273,12 +290,13 @@ vw_status vw_trainee_learn(vw_trainee *t, const vw_micro_batch *m, vw_losses *lo
     l.loss.scale = (float)(m->loss_scale / m->divisor);
     l.loss.smoothing = (float)m->label_smoothing;
     l.distil = m->distil;
-    l.dropout = (float)m->dropout;
+    l.drops = true;
+    l.dropout = (float)t->options.dropout;
     l.seed = m->seed;
     l.router_scale = (float)(m->loss_scale * (double)b.n_wanted / m->divisor);
     st = vw_tape_forward(t->tape, &f, NULL, NULL);
     if (!st)
-        st = vw_tape_backward(t->tape, &f, VW_BACKWARD_BOTH, NULL, NULL);
+        st = vw_tape_backward(t->tape, &f, what, NULL, NULL);
     return st ? st : collect(t, &b, m->distil.rows != NULL, losses, err);
 }
 

@@ -5,7 +5,6 @@
  */
 #include "core/trainee.h"
 
-#include <errno.h>
 #include <string.h>
 
 #include "core/checkpoint.h"
@@ -281,9 +280,33 @@ static vw_status read_params(vw_trainee *t, const char *path, size_t first, size
     return st;
 }
 
+/* A folder with another configuration is another model, whatever the shapes. */
+static vw_status check_config(const vw_trainee *t, const char *folder, vw_error *err)
+{
+    char path[VW_PLACE_BYTES];
+    const char *want = config_text(t);
+    size_t at = 0, n = strlen(want);
+    snprintf(path, sizeof path, "%s/config.json", folder);
+    FILE *f = fopen(path, "rb");
+    if (!f)
+        return vw_fail(err, VW_E_NOTFOUND, "%s cannot be read", path);
+    int c = fgetc(f);
+    while (at < n && c == (unsigned char)want[at]) {
+        at++;
+        c = fgetc(f);
+    }
+    fclose(f);
+    return at == n && c == EOF ? VW_OK
+                               : vw_fail(err, VW_E_FORMAT, "%s is not the configuration of the model that "
+                                         "is trained", path);
+}
+
 vw_status vw_trainee_load(vw_trainee *t, const char *folder, vw_error *err)
 {
     char path[VW_PLACE_BYTES];
+    vw_status st = t->n_adapters ? VW_OK : check_config(t, folder, err);
+    if (st)
+        return st;
     if (t->n_adapters) {
         snprintf(path, sizeof path, "%s/adapter_model.safetensors", folder);
         return read_params(t, path, n_of_model(t), t->n_params, err);

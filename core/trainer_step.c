@@ -118,7 +118,7 @@ static vw_status learn(vw_trainer *t, int64_t number, double divisor, vw_losses 
     vw_micro_batch m = {.n_tokens = t->micro.n_tokens, .ids = t->micro.ids, .labels = t->micro.labels,
                         .n_documents = t->micro.n_documents, .starts = t->micro.starts,
                         .divisor = divisor, .loss_scale = t->now.scale.scale,
-                        .label_smoothing = t->train.label_smoothing, .dropout = t->train.dropout,
+                        .label_smoothing = t->train.label_smoothing,
                         .seed = seed};
     vw_losses one;
     size_t span = vw_profile_begin(t->profile, "forward and backward");

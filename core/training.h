@@ -61,8 +61,10 @@ typedef struct vw_trainee_options {
     uint64_t seed;            /* of initial values */
     int64_t max_tokens;       /* of one micro-batch */
     int32_t max_documents;    /* of one micro-batch; 0: max_tokens */
+    int64_t logit_rows;       /* rows of logits made at once; 0: those of 64 MiB */
     int32_t recompute_layers; /* 0: keep what backward needs; n: keep the input of every n-th layer
                                * and run the others again.  The same bits either way. */
+    double dropout;           /* rate everywhere the family drops; negative: the model's own */
     vw_precision precision;
     vw_lora lora;
     bool is_frozen;           /* no gradients at all: a teacher */
@@ -146,7 +148,6 @@ typedef struct vw_micro_batch {
     double divisor;            /* scored tokens of all micro-batches of the step */
     double loss_scale;         /* 1 when there is none */
     double label_smoothing;    /* 0: none */
-    double dropout;            /* negative: the model's own rate */
     uint64_t seed;             /* of dropout: the same seed drops the same values, whatever the
                                 * thread count or recomputation */
     vw_distillation distil;

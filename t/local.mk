@@ -120,7 +120,8 @@ t_engine_t_SOURCES = t/engine.c t/with_engine.c t/with_engine.h
 t_golden_gemma_t_SOURCES = t/golden-gemma.c t/with_engine.c t/with_engine.h
 
 # ---- training ----------------------------------------------------------------------------------
-check_PROGRAMS += t/golden-training.t
+check_PROGRAMS += t/golden-training.t t/trainee.t
+t_trainee_t_SOURCES = t/trainee.c t/folder.c t/with_engine.c t/with_trainee.c t/with_trainee.h
 t_golden_training_t_SOURCES = t/golden-training.c t/with_engine.c t/with_trainee.c t/with_trainee.h
 
 # ---- the command -------------------------------------------------------------------------------
