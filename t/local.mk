@@ -53,6 +53,9 @@ t_gemm_emulated_t_CPPFLAGS = $(EMULATED_CPPFLAGS) -DVW_ISA=emulated
 t_gemm_emulated_t_CFLAGS = $(EMULATED_CFLAGS)
 t_gemm_emulated_t_LDADD = t/libemulated_vnni.la t/libemulated.la t/tap/libtap.la \
 	libkernels_cpu.la libkernels_ref.la -lm
+check_PROGRAMS += t/gemm-gradient.t
+t_gemm_gradient_t_SOURCES = t/gemm-gradient.c
+t_gemm_gradient_t_LDADD = $(MOCK_LIBS) -lm
 check_PROGRAMS += t/kind-gemm.t
 t_kind_gemm_t_SOURCES = t/kind-gemm.c t/gemm-groups.c t/gemm-case.c t/gemm-case.h
 t_kind_gemm_t_LDADD = libkernels_ref.la $(MOCK_LIBS) -lm
