@@ -163,9 +163,31 @@ static void fetch_sums(const float *c, int64_t stride, int64_t rows)
         __builtin_prefetch(c + i * stride, 1);
 }
 
-/* Columns [n, n + wide) of weight i: pack B's panels, then all tiles.  The panel that follows lies
- * elsewhere in B, a line in every row; each tile asks for some of it. */
-static void multiply_unit(const block *b, int i, int64_t n)
+/* Where B's values for output n and step k lie; NULL beyond the last output. */
+static const char *source_at(const vw_gemm_source *w, int64_t n, int64_t k)
+{
+    int64_t row = w->is_in_out ? k : n, col = w->is_in_out ? n : k;
+    if (n >= w->n || w->dtype == VW_BLOCK)
+        return NULL;
+    return (const char *)w->data + (size_t)(row * w->row_stride + col) * vw_dtype_bits(w->dtype) / 8;
+}
+
+/* Tile j asks for some of what will be packed next: stored [in, out] a line in every row, which the
+ * first tile does alone; stored [out, in] the runs of one output each. */
+static void fetch_panel(const vw_gemm_source *w, const char *next, int64_t j, vw_gemm_tile *t)
+{
+    size_t row_bytes = (size_t)w->row_stride * vw_dtype_bits(w->dtype) / 8;
+    t->fetch = 0;
+    t->fetch_step = 0;
+    if (!next || j >= (w->is_in_out ? 1 : VW_GEMM_PANEL))
+        return;
+    t->fetch = next + (w->is_in_out ? 0 : (size_t)j * row_bytes) - (const char *)t->w[0];
+    t->fetch_step = (int)(w->is_in_out ? row_bytes : vw_dtype_bits(w->dtype) / 8);
+}
+
+/* Columns [n, n + wide) of weight i: pack B's panels, then all tiles, while the panel at `next`
+ * comes from memory. */
+static void multiply_unit(const block *b, int i, int64_t n, const char *next)
 {
     const vw_product *p = b->p;
     const vw_gemm_operand *w = &p->w[i];
@@ -182,6 +204,7 @@ static void multiply_unit(const block *b, int i, int64_t n)
         int64_t start = tile_start(b, j), rows = tile_start(b, j + 1) - start;
         t.x = packed(b, b->first, b->len, start);
         t.c = p->c[i] + (b->row + start) * stride + n;
+        fetch_panel(&w->source, next, j, &t);
         if (j + 1 < n_tiles(b))
             fetch_sums(t.c + rows * stride, stride, tile_start(b, j + 2) - start - rows);
         if (width < wide)
@@ -197,14 +220,21 @@ static void multiply_columns(block *b, int64_t begin, int64_t end)
     int64_t before = 0, wide = wide_of(b->p);
     int64_t group = GROUP > b->p->kernels->panels ? GROUP / b->p->kernels->panels : 1;
     for (int i = 0; i < b->p->n_weights; i++) {
-        int64_t here = ceil_div(b->p->w[i].source.n, wide);
+        const vw_gemm_source *w = &b->p->w[i].source;
+        int64_t here = ceil_div(w->n, wide);
         int64_t first = begin > before ? begin - before : 0, last = min(end - before, here);
         before += here;
         for (int64_t unit = first; unit < last; unit += group)
             for (b->first = 0; b->first < b->k; b->first += b->len) {
+                int64_t to = min(unit + group, last), k = b->from + b->first;
                 b->len = min(b->k - b->first, BLOCK_K);
-                for (int64_t u = unit; u < min(unit + group, last); u++)
-                    multiply_unit(b, i, u * wide);
+                for (int64_t u = unit; u < to; u++) {
+                    const char *next = u + 1 < to ? source_at(w, (u + 1) * wide, k)
+                                       : b->first + b->len < b->k
+                                           ? source_at(w, unit * wide, k + b->len)
+                                           : source_at(w, to * wide, b->from);
+                    multiply_unit(b, i, u * wide, next);
+                }
             }
     }
 }
