@@ -123,7 +123,8 @@ t_engine_t_SOURCES = t/engine.c t/with_engine.c t/with_engine.h
 t_golden_gemma_t_SOURCES = t/golden-gemma.c t/with_engine.c t/with_engine.h
 
 # ---- training ----------------------------------------------------------------------------------
-check_PROGRAMS += t/golden-training.t t/trainee.t
+check_PROGRAMS += t/golden-training.t t/tape.t t/trainee.t
+t_tape_t_SOURCES = t/tape.c t/with_engine.c t/with_trainee.c t/with_trainee.h
 t_trainee_t_SOURCES = t/trainee.c t/folder.c t/with_engine.c t/with_trainee.c t/with_trainee.h
 t_golden_training_t_SOURCES = t/golden-training.c t/with_engine.c t/with_trainee.c t/with_trainee.h
 
