@@ -777,6 +777,37 @@ static void test_bad_open(void)
     trainee_close(&w);
 }
 
+/* ---- adapters from outside --------------------------------------------------------------------------------------- */
+
+static void refuse_adapter(const char *folder, const char *why)
+{
+    char settings[512];
+    with_engine w;
+    snprintf(settings, sizeof settings, "engine.ctx_size=64 model.adapter=%s", folder);
+    ok(!engine_open(&w, model_folder("train-dense"), settings), "refused: %s", why);
+    like(w.err.text, why, "and it says why");
+    engine_close(&w);
+}
+
+static void test_bad_adapters(void)
+{
+    static const char config[] = "{\"peft_type\": \"LORA\", \"lora_alpha\": 4, \"r\": 2}";
+    static const char other[] = "{\"peft_type\": \"IA3\"}";
+    /* one tensor, f32 [1, 1], as safetensors has it */
+    static const char file[] = "\x60\0\0\0\0\0\0\0{\"base_model.model.lm_head.lora_A.weight\":{\"dtype\":\"F32\","
+                               "\"shape\":[1,1],\"data_offsets\":[0,4]}}   \0\0\0\0";
+    char folder[300];
+    refuse_adapter(folder_path("no-adapter"), "adapter_config.json");
+    snprintf(folder, sizeof folder, "%s", folder_path("bad-adapter"));
+    mkdir(folder, 0700);
+    folder_text("bad-adapter/adapter_config.json", other);
+    refuse_adapter(folder, "peft_type is \"IA3\"; plain \"LORA\" can be run");
+    folder_text("bad-adapter/adapter_config.json", config);
+    refuse_adapter(folder, "adapter_model.safetensors");
+    folder_write("bad-adapter/adapter_model.safetensors", file, sizeof file - 1);
+    refuse_adapter(folder, "tensor \"base_model.model.lm_head.lora_A.weight\" adapts no matrix of this model");
+}
+
 int main(void)
 {
     folder_make();
@@ -806,5 +837,6 @@ int main(void)
     test_engine();
     test_bad_micro();
     test_bad_open();
+    test_bad_adapters();
     return done_testing();
 }
