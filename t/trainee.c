@@ -786,6 +786,103 @@ static void test_bad_open(void)
     trainee_close(&w);
 }
 
+/* ---- a teacher --------------------------------------------------------------------------------------------------- */
+
+typedef struct lecture { /* a teacher's rows of logits, of the scored positions */
+    float *rows;
+    int64_t vocab;
+} lecture;
+
+static vw_status note_rows(void *arg, int64_t first, vw_tensor logits, vw_error *err)
+{
+    lecture *l = arg;
+    (void)err;
+    memcpy(l->rows + first * l->vocab, logits.data, vw_tensor_bytes(&logits));
+    return VW_OK;
+}
+
+static vw_status read_rows(void *arg, int64_t first, vw_tensor logits, vw_error *err)
+{
+    const lecture *l = arg;
+    (void)err;
+    memcpy(logits.data, l->rows + first * l->vocab, vw_tensor_bytes(&logits));
+    return VW_OK;
+}
+
+static double objective(with_trainee *w, const vw_micro_batch *m)
+{
+    vw_losses l;
+    double a = m->distil.alpha, t = m->distil.temperature;
+    if (vw_trainee_evaluate(w->trainee, m, &l, &w->err))
+        bail_out("%s", w->err.text);
+    return (a * t * t * l.divergence + (1 - a) * l.cross_entropy) / (double)l.n_scored;
+}
+
+static void test_teacher(void)
+{
+    const vw_trainee_options o = {.has_teacher = true, .logit_rows = 5};
+    with_trainee w;
+    open_or_die(&w, "train-dense", &o, "");
+    golden_batch g = golden_batch_read(w.core, model_folder("train-dense"));
+    vw_micro_batch micro = golden_micro(&g);
+    size_t n = (size_t)w.info.n_trained;
+    lecture l = {malloc((size_t)g.n_scored * 97 * sizeof(float)), 97};
+    if (!l.rows || vw_trainee_logits(w.trainee, &micro, note_rows, &l, &w.err))
+        bail_out("%s", w.err.text);
+    trainee_learn(&w, &micro);
+    float *plain = trainee_gradients(&w);
+
+    micro.distil = (vw_distillation){1, 2, read_rows, &l};
+    vw_losses losses = trainee_learn(&w, &micro);
+    double left = 0, square = 0;
+    for (size_t i = 0; i < n; i++) {
+        left += (double)w.info.gradients[i] * w.info.gradients[i];
+        square += (double)plain[i] * plain[i];
+    }
+    ok(fabs(losses.divergence) < 1e-4 && left < 1e-8 * square,
+       "a teacher that is the student has nothing to teach: KL %.1e, gradient %.1e", losses.divergence,
+       sqrt(left / square));
+    micro.distil.alpha = 0;
+    trainee_learn(&w, &micro);
+    is_mem(w.info.gradients, plain, n * sizeof *plain, "a weight of 0 is plain training");
+
+    /* A teacher that shouts: the slope of the whole objective along its gradient is its square. */
+    for (int64_t i = 0; i < g.n_scored * 97; i++)
+        l.rows[i] *= 1.5f;
+    micro.distil.alpha = 0.5;
+    trainee_learn(&w, &micro);
+    float *d = trainee_gradients(&w);
+    for (size_t i = 0, first = 1; i < n; i++, first = 0)
+        square = (first ? 0 : square) + (double)d[i] * d[i];
+    double step = 1e-3 / sqrt(square), side[2];
+    for (int s = 0; s < 2; s++) {
+        for (size_t i = 0; i < n; i++)
+            w.info.values[i] += (float)((s ? -2 : 1) * step * (double)d[i]);
+        side[s] = objective(&w, &micro);
+    }
+    double slope = (side[0] - side[1]) / (2 * step);
+    ok(fabs(slope - square) < 0.02 * square, "distillation: slope %.5g along a gradient of square %.5g",
+       slope, square);
+    free(d);
+    free(plain);
+    free(l.rows);
+    golden_batch_free(&g);
+    trainee_close(&w);
+}
+
+static void test_no_teacher(void)
+{
+    const vw_trainee_options o = {0};
+    with_trainee w;
+    open_or_die(&w, "train-dense", &o, "");
+    golden_batch g = golden_batch_read(w.core, model_folder("train-dense"));
+    vw_micro_batch micro = golden_micro(&g);
+    micro.distil = (vw_distillation){0.5, 2, read_rows, NULL};
+    refuse_micro(&w, &micro, "a teacher, which was not said to come");
+    golden_batch_free(&g);
+    trainee_close(&w);
+}
+
 /* ---- adapters from outside --------------------------------------------------------------------------------------- */
 
 static void refuse_adapter(const char *folder, const char *why)
@@ -847,5 +944,7 @@ int main(void)
     test_bad_micro();
     test_bad_open();
     test_bad_adapters();
+    test_teacher();
+    test_no_teacher();
     return done_testing();
 }
