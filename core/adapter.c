@@ -1,8 +1,9 @@
 /* adapter.c - low-rank adapters beside a model's matrices (Hu et al. 2021, equation 3).
  *
- * y = W x + (alpha / rank) B A x.  A and B are parameters of their own, under the names that PEFT gives
- * them; what they compute is made of the ordinary blocks (nn_product.c).  In inference they come from a
- * folder that holds adapter_config.json and adapter_model.safetensors; in training from lora.c.
+ * y = W x + (alpha / rank) B A x.  A and B are parameters of their own, under the names that PEFT
+ * gives them; what they compute is made of the ordinary blocks (nn_product.c).  In inference they
+ * come from a folder that holds adapter_config.json and adapter_model.safetensors; in training from
+ * lora.c.
  */
 #include "core/engine.h"
 
@@ -65,12 +66,19 @@ void vw_adapters_attach(vw_engine *e, vw_param *w, int64_t rank, double alpha, d
     char block[160], last[64];
     vw_adapter_block(w->spec->name, block, sizeof block, last, sizeof last);
     for (size_t j = 0; j < 2; j++)
-        snprintf(a->names[2 * i + j], sizeof *a->names, "%s%s.lora_%c.weight", prefix, block, "AB"[j]);
-    *down = (vw_param_spec){.name = a->names[2 * i], .rows = rank, .cols = w->spec->cols,
-                            .init = VW_INIT_NORMAL, .init_std = 1 / sqrt((double)w->spec->cols),
+        snprintf(a->names[2 * i + j], sizeof *a->names, "%s%s.lora_%c.weight", prefix, block,
+                 "AB"[j]);
+    *down = (vw_param_spec){.name = a->names[2 * i],
+                            .rows = rank,
+                            .cols = w->spec->cols,
+                            .init = VW_INIT_NORMAL,
+                            .init_std = 1 / sqrt((double)w->spec->cols),
                             .decay_group = 1};
-    *up = (vw_param_spec){.name = a->names[2 * i + 1], .rows = w->spec->rows, .cols = rank,
-                          .init = VW_INIT_ZEROS, .decay_group = 1};
+    *up = (vw_param_spec){.name = a->names[2 * i + 1],
+                          .rows = w->spec->rows,
+                          .cols = rank,
+                          .init = VW_INIT_ZEROS,
+                          .decay_group = 1};
     a->params[2 * i].spec = down;
     a->params[2 * i + 1].spec = up;
     a->of[i] = (vw_adapter){&a->params[2 * i], &a->params[2 * i + 1], (float)(alpha / (double)rank),
@@ -91,7 +99,7 @@ void vw_adapters_close(vw_engine *e)
     memset(a, 0, sizeof *a);
 }
 
-/* ---- from a folder -------------------------------------------------------------------------------------- */
+/* ---- from a folder --------------------------------------------------------------------------- */
 
 typedef struct adapter_file {
     const char *folder;
@@ -116,8 +124,8 @@ static vw_status read_config(const char *folder, double *alpha, vw_error *err)
         !(st = json->get_real(doc, root, "lora_alpha", 8, alpha, err)))
         st = json->get_bool(doc, root, "use_rslora", 0, &is_rank_scaled, err);
     if (!st && (strcmp(type, "LORA") != 0 || is_rank_scaled))
-        st = vw_fail(err, VW_E_UNSUPPORTED, "%s: peft_type is \"%s\"%s; plain \"LORA\" can be run", path,
-                     type, is_rank_scaled ? " with use_rslora" : "");
+        st = vw_fail(err, VW_E_UNSUPPORTED, "%s: peft_type is \"%s\"%s; plain \"LORA\" can be run",
+                     path, type, is_rank_scaled ? " with use_rslora" : "");
     json->close(doc);
     return st;
 }
@@ -150,10 +158,12 @@ static vw_status attach_all(vw_engine *e, const adapter_file *f, vw_error *err)
             continue; /* looked for beside its A */
         vw_param *w = matrix_of(e, t.name);
         if (!w)
-            return vw_fail(err, VW_E_FORMAT, "%s: tensor \"%s\" adapts no matrix of this model (%s)",
-                           t.file, t.name, e->info->description);
+            return vw_fail(err, VW_E_FORMAT,
+                           "%s: tensor \"%s\" adapts no matrix of this model (%s)", t.file, t.name,
+                           e->info->description);
         if (t.n_dims != 2 || t.shape[0] < 1 || t.shape[0] > 65536)
-            return vw_fail(err, VW_E_FORMAT, "%s: tensor \"%s\" is no A of an adapter", t.file, t.name);
+            return vw_fail(err, VW_E_FORMAT, "%s: tensor \"%s\" is no A of an adapter", t.file,
+                           t.name);
         vw_adapters_attach(e, w, t.shape[0], f->alpha, 0);
     }
     if (2 * e->adapters.n != n)
@@ -162,8 +172,8 @@ static vw_status attach_all(vw_engine *e, const adapter_file *f, vw_error *err)
     return VW_OK;
 }
 
-static vw_status load_one(vw_engine *e, const adapter_file *f, vw_param *p, float *values, float *host,
-                          vw_error *err)
+static vw_status load_one(vw_engine *e, const adapter_file *f, vw_param *p, float *values,
+                          float *host, vw_error *err)
 {
     const vw_param_spec *s = p->spec;
     size_t n = (size_t)s->rows * (size_t)s->cols;
@@ -177,8 +187,11 @@ static vw_status load_one(vw_engine *e, const adapter_file *f, vw_param *p, floa
     for (size_t i = 0; i < n; i++)
         host[i] = (float)vw_dtype_get(t.dtype, t.data, i);
     p->bytes = n * sizeof *host;
-    p->weight = (vw_gemm_weight){.stored = {.data = values, .dtype = VW_F32, .layout = VW_OUT_IN,
-                                            .rows = s->rows, .cols = s->cols,
+    p->weight = (vw_gemm_weight){.stored = {.data = values,
+                                            .dtype = VW_F32,
+                                            .layout = VW_OUT_IN,
+                                            .rows = s->rows,
+                                            .cols = s->cols,
                                             .row_stride = s->cols}};
     st = e->dev->upload(e->device->self, e->stream, values, host, n * sizeof *host, err);
     return st ? st : e->dev->synchronize(e->device->self, e->stream, err);

@@ -1,7 +1,7 @@
 /* experts.c - the experts of each layer as one handle.
  *
- * A model lists every expert's matrices as parameters, because its files do; a block works on all of
- * a layer's at once.  The handle holds what a grouped product takes, made once.
+ * A model lists every expert's matrices as parameters, because its files do; a block works on all
+ * of a layer's at once.  The handle holds what a grouped product takes, made once.
  */
 #include "core/engine.h"
 
@@ -24,12 +24,16 @@ static vw_status check_list(const vw_engine *e, const vw_experts_spec *s, vw_err
 {
     size_t end = s->first_param + 3 * (size_t)(s->n_experts > 0 ? s->n_experts : 0);
     if (s->n_experts < 1 || end > e->info->n_params || s->bias > e->info->n_params)
-        return vw_fail(err, VW_E_INVALID, "the model lists %d experts from parameter %zu on, but has "
-                       "%zu parameters", s->n_experts, s->first_param, e->info->n_params);
+        return vw_fail(err, VW_E_INVALID,
+                       "the model lists %d experts from parameter %zu on, but has "
+                       "%zu parameters",
+                       s->n_experts, s->first_param, e->info->n_params);
     for (size_t i = s->first_param; i < end; i++)
         if (!e->param_list[i])
-            return vw_fail(err, VW_E_FORMAT, "the checkpoint lacks \"%s\", which is part of a layer's "
-                           "experts", e->info->params[i].name);
+            return vw_fail(err, VW_E_FORMAT,
+                           "the checkpoint lacks \"%s\", which is part of a layer's "
+                           "experts",
+                           e->info->params[i].name);
     return VW_OK;
 }
 
@@ -49,8 +53,10 @@ vw_status vw_experts_open(vw_engine *e, vw_error *err)
         size_t n = (size_t)s->n_experts;
         const vw_gemm_weight **pointers = vw_core_alloc(e->core, 5 * n * sizeof *pointers);
         vw_tensor *tensors = vw_core_alloc(e->core, 3 * n * sizeof *tensors);
-        *x = (vw_experts){.n = s->n_experts, .params = e->param_list + s->first_param,
-                          .gate_up = pointers, .d_gate = tensors};
+        *x = (vw_experts){.n = s->n_experts,
+                          .params = e->param_list + s->first_param,
+                          .gate_up = pointers,
+                          .d_gate = tensors};
         if (!pointers || !tensors)
             return vw_fail(err, VW_E_NOMEM, "no memory for %d experts", s->n_experts);
         x->gate = pointers + 2 * n;

@@ -33,11 +33,11 @@ typedef struct batch { /* of one forward; device arrays are parts of one staging
 
 /* What a forward of training knows besides.  Device memory unless said. */
 typedef struct lesson {
-    const int32_t *labels;     /* [n_wanted] */
-    vw_loss_desc loss;         /* its teacher is filled in by the head, chunk by chunk */
-    float *ce, *kl;            /* [n_wanted], of each scored row */
+    const int32_t *labels; /* [n_wanted] */
+    vw_loss_desc loss;     /* its teacher is filled in by the head, chunk by chunk */
+    float *ce, *kl;        /* [n_wanted], of each scored row */
     vw_distillation distil;
-    vw_trainee_rows on_rows;   /* gets the logits, before the loss overwrites them */
+    vw_trainee_rows on_rows; /* gets the logits, before the loss overwrites them */
     void *arg;
     vw_gemm_rounding rounding; /* of both operands of a product */
     bool drops;                /* is there dropout at all? */
@@ -60,22 +60,28 @@ typedef struct forward {
     vw_status status;
     vw_error *err;
     const batch *batch;
-    int64_t max_tokens;       /* that plans are for */
+    int64_t max_tokens; /* that plans are for */
     int32_t max_sequences;
-    int64_t logit_rows;       /* of one chunk of the head */
+    int64_t logit_rows; /* of one chunk of the head */
     const vw_buffer *arena;
     size_t arena_used, arena_peak;
     void *hidden_in, *hidden_out; /* where a range of layers begins and leaves off; device [T, d] */
     logits_fn on_logits;
     void *arg;
-    lesson *lesson;           /* NULL: inference */
-    vw_tape *tape;            /* NULL: nothing is recorded */
+    lesson *lesson; /* NULL: inference */
+    vw_tape *tape;  /* NULL: nothing is recorded */
 } forward;
 
-static inline forward *vw_forward_of(vw_cx *cx) { return (forward *)cx; }
+static inline forward *vw_forward_of(vw_cx *cx)
+{
+    return (forward *)cx;
+}
 
 /* Is work to be queued? */
-static inline bool vw_runs(const forward *f) { return f->mode == CX_RUN && !f->status; }
+static inline bool vw_runs(const forward *f)
+{
+    return f->mode == CX_RUN && !f->status;
+}
 
 static const vw_tensor vw_nothing;
 
@@ -100,25 +106,25 @@ static inline vw_tensor vw_scratch(forward *f, int64_t rows, int64_t cols)
 /* While measuring: some operation will want that much workspace. */
 void vw_want_workspace(forward *f, size_t bytes);
 
-/* ---- plans.c: find or make; in run mode a plan that was not made while measuring is an error ------ */
+/* ---- plans.c: find or make; in run mode a plan that was not made while measuring is an error - */
 
 typedef struct product { /* what a block asks for */
     vw_gemm_op op;
     int32_t n;
     const vw_gemm_weight *w[VW_GEMM_MAX_WEIGHTS];
-    const char *name;    /* for messages */
+    const char *name; /* for messages */
     vw_gemm_epilogue epilogue;
     vw_activation activation;
     float cap;
-    int64_t max_m;       /* 0: max_tokens */
-    bool is_exact;       /* in f32 whatever the lesson's rounding */
+    int64_t max_m; /* 0: max_tokens */
+    bool is_exact; /* in f32 whatever the lesson's rounding */
 } product;
 
 const gemm_plan *vw_plan_gemm(forward *f, const product *p);
 const vw_attention_plan *vw_plan_attention(forward *f, const vw_nn_attention *desc);
 const float *vw_plan_rope(forward *f, const float *inv_freq, int32_t n);
 
-/* ---- nn*.c: the blocks that others are made of ------------------------------------------------------ */
+/* ---- nn*.c: the blocks that others are made of ----------------------------------------------- */
 
 bool vw_fits(forward *f, const vw_tensor *x, const vw_param *w);
 void vw_multiply(forward *f, const gemm_plan *p, vw_tensor x, vw_param *const *w,
@@ -142,7 +148,7 @@ void vw_block_head(vw_cx *cx, vw_tensor x, vw_param *table, float multiplier, fl
 /* The rate that a dropout block of the model's rate uses in this forward. */
 float vw_dropout_rate(const forward *f, float rate);
 
-/* ---- forward.c: inference ----------------------------------------------------------------------------- */
+/* ---- forward.c: inference -------------------------------------------------------------------- */
 
 /* The workspace that measuring asked for. */
 vw_status vw_workspace_open(vw_engine *e, vw_error *err);

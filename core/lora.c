@@ -9,7 +9,7 @@ bool vw_lora_is_on(const vw_trainee *t)
     return t->options.lora.rank > 0;
 }
 
-/* ---- attaching ------------------------------------------------------------------------------------------ */
+/* ---- attaching ------------------------------------------------------------------------------- */
 
 static bool is_target(const vw_engine *e, size_t param, const char *const *targets)
 {
@@ -33,8 +33,10 @@ static vw_status check_targets(const vw_trainee *t, vw_error *err)
         for (size_t i = 0; i < e->info->n_params; i++)
             found += is_target(e, i, one);
         if (!found)
-            return vw_fail(err, VW_E_CONFIG, "an adapter for \"%s\": this model has no block of that "
-                           "name that can have one", *target);
+            return vw_fail(err, VW_E_CONFIG,
+                           "an adapter for \"%s\": this model has no block of that "
+                           "name that can have one",
+                           *target);
     }
     return VW_OK;
 }
@@ -59,7 +61,7 @@ vw_status vw_lora_attach(vw_trainee *t, vw_error *err)
     return VW_OK;
 }
 
-/* ---- merging -------------------------------------------------------------------------------------------- */
+/* ---- merging --------------------------------------------------------------------------------- */
 
 static float *fetch(vw_trainee *t, const vw_param *p, int64_t first, int64_t n, vw_error *err)
 {
@@ -77,8 +79,8 @@ static float *fetch(vw_trainee *t, const vw_param *p, int64_t first, int64_t n, 
     return NULL;
 }
 
-vw_status vw_lora_merge_rows(vw_trainee *t, const vw_param *w, int64_t first, int64_t n, float *rows,
-                             vw_error *err)
+vw_status vw_lora_merge_rows(vw_trainee *t, const vw_param *w, int64_t first, int64_t n,
+                             float *rows, vw_error *err)
 {
     const vw_adapter *a = w->adapter;
     int64_t rank = a->down->spec->rows, cols = w->spec->cols;

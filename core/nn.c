@@ -12,11 +12,17 @@
 
 enum { ARENA_ALIGNMENT = 256 };
 
-/* ---- scratch -------------------------------------------------------------------------------------- */
+/* ---- scratch --------------------------------------------------------------------------------- */
 
-static size_t begin(vw_cx *cx) { return vw_forward_of(cx)->arena_used; }
+static size_t begin(vw_cx *cx)
+{
+    return vw_forward_of(cx)->arena_used;
+}
 
-static void end(vw_cx *cx, size_t mark) { vw_forward_of(cx)->arena_used = mark; }
+static void end(vw_cx *cx, size_t mark)
+{
+    vw_forward_of(cx)->arena_used = mark;
+}
 
 /* The next place in the arena. */
 static size_t advance(forward *f, size_t bytes)
@@ -34,7 +40,8 @@ static void *arena_address(forward *f, size_t at)
         return (char *)ARENA_ALIGNMENT + at;
     if (f->arena_used <= f->arena->bytes)
         return (char *)f->arena->data + at;
-    vw_forward_fail(f, VW_E_INVALID, "a forward used more scratch than it did while measuring; it "
+    vw_forward_fail(f, VW_E_INVALID,
+                    "a forward used more scratch than it did while measuring; it "
                     "must depend on shapes alone");
     return NULL;
 }
@@ -57,9 +64,12 @@ void vw_want_workspace(forward *f, size_t bytes)
         f->engine->workspace_bytes = bytes;
 }
 
-/* ---- errors ---------------------------------------------------------------------------------------- */
+/* ---- errors ---------------------------------------------------------------------------------- */
 
-static vw_status status(vw_cx *cx) { return vw_forward_of(cx)->status; }
+static vw_status status(vw_cx *cx)
+{
+    return vw_forward_of(cx)->status;
+}
 
 VW_PRINTF(3, 0)
 static void fail_args(forward *f, vw_status code, const char *format, va_list args)
@@ -99,13 +109,15 @@ bool vw_fits(forward *f, const vw_tensor *x, const vw_param *w)
     }
     if (x->n_dims == 2 && x->shape[1] == w->spec->cols && w->spec->rows > 0)
         return true;
-    vw_forward_fail(f, VW_E_INVALID, "%s is [%lld, %lld], but it is multiplied with rows of %lld "
-                    "values", w->spec->name, (long long)w->spec->rows, (long long)w->spec->cols,
+    vw_forward_fail(f, VW_E_INVALID,
+                    "%s is [%lld, %lld], but it is multiplied with rows of %lld "
+                    "values",
+                    w->spec->name, (long long)w->spec->rows, (long long)w->spec->cols,
                     (long long)x->shape[1]);
     return false;
 }
 
-/* ---- the embedding ----------------------------------------------------------------------------------- */
+/* ---- the embedding --------------------------------------------------------------------------- */
 
 /* x: nothing; y[0]: the rows; a: scale. */
 static void embed_backward(forward *f, const tape_entry *e)
@@ -142,7 +154,7 @@ static vw_tensor embed(vw_cx *cx, vw_param *table, float scale)
     return x;
 }
 
-/* ---- the ends of a range of layers -------------------------------------------------------------------- */
+/* ---- the ends of a range of layers ----------------------------------------------------------- */
 
 static vw_tensor hidden_in(vw_cx *cx)
 {
@@ -179,8 +191,8 @@ static void wanted_backward(forward *f, const tape_entry *e)
         return;
     vw_tensor dx = vw_gradient_sum(f, &e->x);
     if (vw_runs(f) && dy.shape[0])
-        vw_check(f, en->dev->scatter_add(en->device->self, en->stream, dy, f->batch->wanted, NULL, dx,
-                                         f->err));
+        vw_check(f, en->dev->scatter_add(en->device->self, en->stream, dy, f->batch->wanted, NULL,
+                                         dx, f->err));
 }
 
 static vw_tensor wanted_rows(vw_cx *cx, vw_tensor x)
@@ -202,10 +214,24 @@ static vw_tensor wanted_rows(vw_cx *cx, vw_tensor x)
 }
 
 const vw_nn vw_nn_table = {
-    .size = sizeof vw_nn_table, .status = status, .fail = fail, .begin = begin, .end = end,
-    .hidden_in = hidden_in, .hidden_out = hidden_out, .embed = embed,
-    .rms_norm = vw_block_rms_norm, .linear = vw_block_linear, .linear_add = vw_block_linear_add,
-    .add = vw_block_add, .rope = vw_block_rope, .attention = vw_block_attention,
-    .gated = vw_block_gated, .head = vw_block_head, .wanted_rows = wanted_rows,
-    .dropout = vw_block_dropout, .linear_drop_add = vw_block_linear_drop_add, .moe = vw_block_moe,
+    .size = sizeof vw_nn_table,
+    .status = status,
+    .fail = fail,
+    .begin = begin,
+    .end = end,
+    .hidden_in = hidden_in,
+    .hidden_out = hidden_out,
+    .embed = embed,
+    .rms_norm = vw_block_rms_norm,
+    .linear = vw_block_linear,
+    .linear_add = vw_block_linear_add,
+    .add = vw_block_add,
+    .rope = vw_block_rope,
+    .attention = vw_block_attention,
+    .gated = vw_block_gated,
+    .head = vw_block_head,
+    .wanted_rows = wanted_rows,
+    .dropout = vw_block_dropout,
+    .linear_drop_add = vw_block_linear_drop_add,
+    .moe = vw_block_moe,
 };

@@ -12,10 +12,11 @@ static bool attention_fits(forward *f, const vw_nn_attention *desc, const vw_ten
     if (q->shape[1] == (int64_t)desc->q_heads * c->dk &&
         k->shape[1] == (int64_t)c->k_heads * c->dk && v->shape[1] == kv_v)
         return true;
-    vw_forward_fail(f, VW_E_INVALID, "attention of layer %d: q, k, v have %lld, %lld, %lld values a "
-                    "token; its cache is for %d heads of %d and %d", desc->layer,
-                    (long long)q->shape[1], (long long)k->shape[1], (long long)v->shape[1],
-                    c->k_heads, c->dk, c->dv);
+    vw_forward_fail(f, VW_E_INVALID,
+                    "attention of layer %d: q, k, v have %lld, %lld, %lld values a "
+                    "token; its cache is for %d heads of %d and %d",
+                    desc->layer, (long long)q->shape[1], (long long)k->shape[1],
+                    (long long)v->shape[1], c->k_heads, c->dk, c->dv);
     return false;
 }
 
@@ -26,14 +27,18 @@ static void attend_cached(forward *f, const vw_attention_plan *p, int32_t layer_
     const kv_layer *layer = &e->kv_layers[layer_index];
     const batch *b = f->batch;
     vw_attention_batch ab = {
-        .n_sequences = b->n_sequences, .n_queries = b->n_tokens, .query_start = b->query_start,
-        .n_keys = b->n_keys, .block_table = b->tables[layer->group],
-        .table_stride = e->groups[layer->group].table_width, .max_keys = b->max_keys,
+        .n_sequences = b->n_sequences,
+        .n_queries = b->n_tokens,
+        .query_start = b->query_start,
+        .n_keys = b->n_keys,
+        .block_table = b->tables[layer->group],
+        .table_stride = e->groups[layer->group].table_width,
+        .max_keys = b->max_keys,
         .max_queries_one = b->max_queries_one,
     };
     void *self = e->attention->self;
-    vw_status st = e->att->append(self, p, e->stream, &ab, k, v, layer->pages.data,
-                                  e->workspace.data, f->err);
+    vw_status st =
+        e->att->append(self, p, e->stream, &ab, k, v, layer->pages.data, e->workspace.data, f->err);
     if (!st)
         st = e->att->run(self, p, e->stream, &ab, q, layer->pages.data, out, NULL,
                          e->workspace.data, f->err);
@@ -42,9 +47,12 @@ static void attend_cached(forward *f, const vw_attention_plan *p, int32_t layer_
 
 static vw_attention_batch dense_batch(const batch *b)
 {
-    return (vw_attention_batch){.n_sequences = b->n_sequences, .n_queries = b->n_tokens,
-                                .query_start = b->query_start, .n_keys = b->n_keys,
-                                .max_keys = b->max_keys, .max_queries_one = b->max_queries_one};
+    return (vw_attention_batch){.n_sequences = b->n_sequences,
+                                .n_queries = b->n_tokens,
+                                .query_start = b->query_start,
+                                .n_keys = b->n_keys,
+                                .max_keys = b->max_keys,
+                                .max_queries_one = b->max_queries_one};
 }
 
 /* The gradient of one of q, k, v: backward only writes, so a second one goes through scratch. */
@@ -110,8 +118,8 @@ vw_tensor vw_block_attention(vw_cx *cx, const vw_nn_attention *desc, vw_tensor q
     const vw_attention_plan *p = vw_plan_attention(f, desc);
     if (!p)
         return vw_nothing;
-    vw_tensor out = vw_take(f, q.shape[0],
-                            (int64_t)desc->q_heads * f->engine->info->caches[desc->layer].dv);
+    vw_tensor out =
+        vw_take(f, q.shape[0], (int64_t)desc->q_heads * f->engine->info->caches[desc->layer].dv);
     if (f->lesson)
         attend_dense(f, desc, p, q, k, v, out);
     else if (vw_runs(f))

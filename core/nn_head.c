@@ -1,9 +1,9 @@
 /* nn_head.c - the end of a forward: rows of logits, or the loss of them.
  *
  * A vocabulary is wide: logits are made a few rows at a time and are gone before the next are made.
- * In training the loss of a chunk, its gradient, and that gradient's products with the table and with
- * the rows follow at once, so that neither logits nor their gradients are ever kept and no product
- * is done twice; a backward of the head has nothing left to do.
+ * In training the loss of a chunk, its gradient, and that gradient's products with the table and
+ * with the rows follow at once, so that neither logits nor their gradients are ever kept and no
+ * product is done twice; a backward of the head has nothing left to do.
  *
  * Letters: R rows that are wanted or scored, V vocabulary.
  */
@@ -23,7 +23,7 @@ static void softcap(forward *f, float cap, vw_tensor logits)
         vw_check(f, e->dev->softcap(e->device->self, e->stream, cap, logits, f->err));
 }
 
-/* ---- inference ---------------------------------------------------------------------------------------- */
+/* ---- inference ------------------------------------------------------------------------------- */
 
 static void show_chunk(forward *f, const head_work *h, vw_tensor logits, int64_t first)
 {
@@ -33,7 +33,7 @@ static void show_chunk(forward *f, const head_work *h, vw_tensor logits, int64_t
         vw_check(f, f->on_logits(f->arg, first, logits, f->err));
 }
 
-/* ---- training ------------------------------------------------------------------------------------------ */
+/* ---- training -------------------------------------------------------------------------------- */
 
 /* The logits as they will be seen by whoever asked for them. */
 static void show_rows(forward *f, const head_work *h, vw_tensor logits, int64_t first)
@@ -78,13 +78,18 @@ static void learn_chunk(forward *f, const head_work *h, vw_tensor d_logits, int6
                                      e->workspace.data, f->err));
 }
 
-/* ---- both ------------------------------------------------------------------------------------------------ */
+/* ---- both ------------------------------------------------------------------------------------ */
 
 static const gemm_plan *plan_head(forward *f, vw_param *table, vw_gemm_op op,
                                   vw_gemm_epilogue epilogue, float cap)
 {
-    product p = {.op = op, .n = 1, .w = {&table->weight}, .name = table->spec->name,
-                 .epilogue = epilogue, .cap = cap, .max_m = f->logit_rows};
+    product p = {.op = op,
+                 .n = 1,
+                 .w = {&table->weight},
+                 .name = table->spec->name,
+                 .epilogue = epilogue,
+                 .cap = cap,
+                 .max_m = f->logit_rows};
     return vw_plan_gemm(f, &p);
 }
 

@@ -1,10 +1,11 @@
 /* nn_moe.c - the mixture of experts: route, line up by expert, multiply, combine; and back.
  *
  * Counts stay on the device: a grouped product is told where each expert's rows are by an array
- * there.  Backward makes anew what is cheap to make, the gathered rows and the activated middle, and
- * keeps the two halves of the middle and what the experts gave.
+ * there.  Backward makes anew what is cheap to make, the gathered rows and the activated middle,
+ * and keeps the two halves of the middle and what the experts gave.
  *
- * Letters: T tokens, D their width, E experts, K of them a token, S = T K slots, F width of an expert.
+ * Letters: T tokens, D their width, E experts, K of them a token, S = T K slots, F width of an
+ * expert.
  */
 #include "core/tape.h"
 
@@ -19,12 +20,15 @@ typedef struct moe_work {
     int32_t *offsets, *token, *place;
 } moe_work;
 
-/* ---- grouped products ------------------------------------------------------------------------------ */
+/* ---- grouped products ------------------------------------------------------------------------ */
 
 static const gemm_plan *plan_group(forward *f, const moe_work *m, vw_gemm_op op, int32_t n,
                                    const vw_gemm_weight *const *w, vw_gemm_epilogue epilogue)
 {
-    product p = {.op = op, .n = n, .name = "the experts", .epilogue = epilogue,
+    product p = {.op = op,
+                 .n = n,
+                 .name = "the experts",
+                 .epilogue = epilogue,
                  .activation = epilogue == VW_GEMM_GATED ? m->desc->activation : VW_ACT_NONE,
                  .max_m = f->max_tokens * m->desc->top_k};
     for (int32_t i = 0; i < n; i++)
@@ -87,8 +91,8 @@ static vw_status learn_one_by_one(forward *f, const moe_work *m, const gemm_plan
     return st;
 }
 
-static void learn_groups(forward *f, const moe_work *m, const vw_gemm_weight *const *w, vw_tensor dy,
-                         vw_tensor x, const vw_tensor *dw)
+static void learn_groups(forward *f, const moe_work *m, const vw_gemm_weight *const *w,
+                         vw_tensor dy, vw_tensor x, const vw_tensor *dw)
 {
     vw_engine *e = f->engine;
     const gemm_plan *p = dw[0].data ? plan_group(f, m, VW_GEMM_WGRAD, 1, w, VW_GEMM_ADD) : NULL;
@@ -102,7 +106,7 @@ static void learn_groups(forward *f, const moe_work *m, const vw_gemm_weight *co
     vw_check(f, st);
 }
 
-/* ---- forward ------------------------------------------------------------------------------------------ */
+/* ---- forward --------------------------------------------------------------------------------- */
 
 static void *keep_bytes(forward *f, size_t bytes)
 {
@@ -127,10 +131,15 @@ static void set_up(forward *f, moe_work *m, const vw_param *bias)
     m->slots = m->tokens * k;
     m->width = m->x.shape[1];
     m->inner = m->experts->gate[0]->stored.rows;
-    m->route = (vw_route_desc){
-        .size = sizeof m->route, .top_k = k, .is_sigmoid = d->is_sigmoid,
-        .is_normalised = d->is_normalised, .n_groups = d->n_groups, .top_groups = d->top_groups,
-        .group_best = d->group_best, .scale = d->scale, .bias = bias ? bias->vector : NULL};
+    m->route = (vw_route_desc){.size = sizeof m->route,
+                               .top_k = k,
+                               .is_sigmoid = d->is_sigmoid,
+                               .is_normalised = d->is_normalised,
+                               .n_groups = d->n_groups,
+                               .top_groups = d->top_groups,
+                               .group_best = d->group_best,
+                               .scale = d->scale,
+                               .bias = bias ? bias->vector : NULL};
     m->ids = keep(f, m->tokens, k, VW_I32);
     m->weights = keep(f, m->tokens, k, VW_F32);
     m->offsets = keep_ints(f, m->experts->n + 1);
@@ -168,9 +177,9 @@ static void route(forward *f, const moe_work *m)
                                      m->token, m->place, is_counted ? l->loads + row : NULL,
                                      e->workspace.data, f->err));
     if (is_shared && vw_runs(f))
-        vw_check(f, e->dev->sum_rows(dev, e->stream, shares,
-                                     vw_tensor_1d(l->shares + row, VW_F32, n), e->workspace.data,
-                                     f->err));
+        vw_check(f,
+                 e->dev->sum_rows(dev, e->stream, shares, vw_tensor_1d(l->shares + row, VW_F32, n),
+                                  e->workspace.data, f->err));
     f->arena_used = mark;
 }
 
@@ -185,11 +194,12 @@ static void activate(forward *f, const moe_work *m, vw_tensor to)
 {
     vw_engine *e = f->engine;
     if (vw_runs(f))
-        vw_check(f, e->dev->gate(e->device->self, e->stream, m->desc->activation, m->gate, m->up, to,
-                                 f->err));
+        vw_check(f, e->dev->gate(e->device->self, e->stream, m->desc->activation, m->gate, m->up,
+                                 to, f->err));
 }
 
-/* In training the two halves are kept apart, whether recorded or not: the bits are then the same. */
+/* In training the two halves are kept apart, whether recorded or not: the bits are then the
+ * same. */
 static void run_experts(forward *f, moe_work *m)
 {
     const vw_experts *x = m->experts;
@@ -208,26 +218,38 @@ static void run_experts(forward *f, moe_work *m)
     f->arena_used = mark;
 }
 
-/* ---- backward ------------------------------------------------------------------------------------------- */
+/* ---- backward -------------------------------------------------------------------------------- */
 
 static moe_work recall(forward *f, const tape_entry *t)
 {
     const vw_nn_moe *desc = t->desc;
     const vw_param *bias = t->w[1];
-    moe_work m = {.desc = desc, .experts = &f->engine->experts[desc->experts], .x = t->x,
-                  .y = t->y[0], .rows = t->y[1], .logits = t->kept[0], .weights = t->kept[1],
-                  .gate = t->kept[2], .up = t->kept[3], .offsets = t->rows[1],
-                  .token = t->rows[2], .place = t->rows[3]};
+    moe_work m = {.desc = desc,
+                  .experts = &f->engine->experts[desc->experts],
+                  .x = t->x,
+                  .y = t->y[0],
+                  .rows = t->y[1],
+                  .logits = t->kept[0],
+                  .weights = t->kept[1],
+                  .gate = t->kept[2],
+                  .up = t->kept[3],
+                  .offsets = t->rows[1],
+                  .token = t->rows[2],
+                  .place = t->rows[3]};
     m.tokens = m.x.shape[0];
     m.slots = m.tokens * desc->top_k;
     m.width = m.x.shape[1];
     m.inner = m.gate.shape[1];
     m.ids = vw_tensor_2d(t->rows[0], VW_I32, m.tokens, desc->top_k);
-    m.route = (vw_route_desc){
-        .size = sizeof m.route, .top_k = desc->top_k, .is_sigmoid = desc->is_sigmoid,
-        .is_normalised = desc->is_normalised, .n_groups = desc->n_groups,
-        .top_groups = desc->top_groups, .group_best = desc->group_best, .scale = desc->scale,
-        .bias = bias ? bias->vector : NULL};
+    m.route = (vw_route_desc){.size = sizeof m.route,
+                              .top_k = desc->top_k,
+                              .is_sigmoid = desc->is_sigmoid,
+                              .is_normalised = desc->is_normalised,
+                              .n_groups = desc->n_groups,
+                              .top_groups = desc->top_groups,
+                              .group_best = desc->group_best,
+                              .scale = desc->scale,
+                              .bias = bias ? bias->vector : NULL};
     return m;
 }
 
@@ -236,9 +258,9 @@ static void route_backward(forward *f, const moe_work *m, vw_tensor d_weights)
     vw_engine *e = f->engine;
     const lesson *l = f->lesson;
     bool is_added;
-    vw_route_losses losses = {
-        .balance = l->router_scale * m->desc->balance * (float)m->experts->n / (float)m->tokens,
-        .load = l->loads + (size_t)m->desc->experts * (size_t)l->n_experts};
+    vw_route_losses losses = {.balance = l->router_scale * m->desc->balance * (float)m->experts->n /
+                                         (float)m->tokens,
+                              .load = l->loads + (size_t)m->desc->experts * (size_t)l->n_experts};
     if (!vw_tape_needs(f, &m->logits))
         return;
     vw_tensor d_logits = vw_gradient_for(f, &m->logits, &is_added);
@@ -248,13 +270,14 @@ static void route_backward(forward *f, const moe_work *m, vw_tensor d_weights)
                                                m->ids, d_weights, d_logits, is_added, f->err));
 }
 
-/* Gradients by the experts' weights and, if wanted, by what they were given: `slot` [S, D] holds the
- * gradients of what they gave and is then used for that. */
+/* Gradients by the experts' weights and, if wanted, by what they were given: `slot` [S, D] holds
+ * the gradients of what they gave and is then used for that. */
 static void experts_backward(forward *f, const moe_work *m, vw_tensor slot)
 {
     vw_engine *e = f->engine;
     const vw_experts *x = m->experts;
-    vw_tensor middle = vw_scratch(f, m->slots, m->inner), d_middle = vw_scratch(f, m->slots, m->inner);
+    vw_tensor middle = vw_scratch(f, m->slots, m->inner),
+              d_middle = vw_scratch(f, m->slots, m->inner);
     activate(f, m, middle);
     learn_groups(f, m, x->down, slot, middle, x->d_down);
     multiply_groups(f, m, VW_GEMM_DGRAD, 1, x->down, VW_GEMM_STORE, slot, &d_middle);
@@ -286,16 +309,16 @@ static void moe_backward(forward *f, const tape_entry *t)
     vw_tensor slot = vw_scratch(f, m.slots, m.width);
     vw_tensor d_weights = vw_scratch(f, m.tokens, m.desc->top_k);
     if (vw_runs(f))
-        vw_check(f, e->dev->moe_combine_backward(dev, e->stream, m.rows, m.place, m.weights, dy, slot,
-                                                 d_weights, f->err));
+        vw_check(f, e->dev->moe_combine_backward(dev, e->stream, m.rows, m.place, m.weights, dy,
+                                                 slot, d_weights, f->err));
     route_backward(f, &m, d_weights);
     experts_backward(f, &m, slot);
     if (!vw_tape_needs(f, &m.x))
         return;
     vw_tensor dx = vw_gradient_for(f, &m.x, &is_added);
     if (vw_runs(f))
-        vw_check(f, e->dev->moe_combine(dev, e->stream, slot, m.place, m.desc->top_k, vw_nothing, dx,
-                                        is_added, f->err));
+        vw_check(f, e->dev->moe_combine(dev, e->stream, slot, m.place, m.desc->top_k, vw_nothing,
+                                        dx, is_added, f->err));
 }
 
 static void record(forward *f, const moe_work *m, vw_param *router, vw_param *bias)
@@ -304,13 +327,18 @@ static void record(forward *f, const moe_work *m, vw_param *router, vw_param *bi
     tape_entry *t = is_needed ? vw_tape_record(f, moe_backward) : NULL;
     if (!t)
         return;
-    *t = (tape_entry){.run = t->run, .top = t->top, .desc = m->desc, .x = m->x,
-                      .y = {m->y, m->rows}, .kept = {m->logits, m->weights, m->gate, m->up},
-                      .w = {router, bias}, .rows = {m->ids.data, m->offsets, m->token, m->place}};
+    *t = (tape_entry){.run = t->run,
+                      .top = t->top,
+                      .desc = m->desc,
+                      .x = m->x,
+                      .y = {m->y, m->rows},
+                      .kept = {m->logits, m->weights, m->gate, m->up},
+                      .w = {router, bias},
+                      .rows = {m->ids.data, m->offsets, m->token, m->place}};
     vw_tape_need(f, &m->y, true);
 }
 
-/* ---- the block --------------------------------------------------------------------------------------------- */
+/* ---- the block ------------------------------------------------------------------------------- */
 
 static bool moe_fits(forward *f, const moe_work *m, const vw_param *router, const vw_param *bias)
 {
@@ -319,7 +347,8 @@ static bool moe_fits(forward *f, const moe_work *m, const vw_param *router, cons
     if (router->spec->rows == m->experts->n && (!bias || bias->spec->cols == m->experts->n) &&
         m->experts->gate[0]->stored.cols == m->x.shape[1])
         return true;
-    vw_forward_fail(f, VW_E_INVALID, "%s is [%lld, %lld]; there are %d experts for rows of %lld values",
+    vw_forward_fail(f, VW_E_INVALID,
+                    "%s is [%lld, %lld]; there are %d experts for rows of %lld values",
                     router->spec->name, (long long)router->spec->rows,
                     (long long)router->spec->cols, m->experts->n, (long long)m->x.shape[1]);
     return false;

@@ -2,7 +2,7 @@
  */
 #include "core/tape.h"
 
-/* ---- norm ------------------------------------------------------------------------------------------- */
+/* ---- norm ------------------------------------------------------------------------------------ */
 
 /* A norm over parts of a row (each head) sees the row as several. */
 static vw_tensor as_parts(vw_tensor x, int64_t cols)
@@ -31,10 +31,10 @@ static void norm_backward(forward *f, const tape_entry *e)
     if (f->mode == CX_MEASURE)
         vw_want_workspace(f, en->dev->reduce_bytes(en->device->self, x.shape[0], cols));
     if (vw_runs(f))
-        vw_check(f, en->dev->rms_norm_backward(
-                        en->device->self, en->stream, x, vw_tensor_1d(w->vector, VW_F32, cols), e->a,
-                        e->b, as_parts(dy, cols), as_parts(dx, cols), is_added, dw,
-                        en->workspace.data, f->err));
+        vw_check(f, en->dev->rms_norm_backward(en->device->self, en->stream, x,
+                                               vw_tensor_1d(w->vector, VW_F32, cols), e->a, e->b,
+                                               as_parts(dy, cols), as_parts(dx, cols), is_added, dw,
+                                               en->workspace.data, f->err));
 }
 
 vw_tensor vw_block_rms_norm(vw_cx *cx, vw_tensor x, vw_param *w, float offset, float eps)
@@ -68,7 +68,7 @@ vw_tensor vw_block_rms_norm(vw_cx *cx, vw_tensor x, vw_param *w, float offset, f
     return y;
 }
 
-/* ---- y += x ------------------------------------------------------------------------------------------- */
+/* ---- y += x ---------------------------------------------------------------------------------- */
 
 static void add_backward(forward *f, const tape_entry *e)
 {
@@ -91,12 +91,13 @@ void vw_block_add(vw_cx *cx, vw_tensor x, vw_tensor y)
     }
 }
 
-/* ---- rotation ------------------------------------------------------------------------------------------ */
+/* ---- rotation -------------------------------------------------------------------------------- */
 
 static vw_rope_desc rope_desc(const vw_tensor *x, const vw_nn_rope *r, const float *inv_freq)
 {
-    return (vw_rope_desc){r->pairing, (int32_t)(x->shape[1] / r->head_dim), r->head_dim, r->first,
-                          r->dims, inv_freq, r->scale};
+    return (vw_rope_desc){
+        r->pairing, (int32_t)(x->shape[1] / r->head_dim), r->head_dim, r->first, r->dims, inv_freq,
+        r->scale};
 }
 
 /* y[0]: the rotated tensor; desc: vw_nn_rope. */
@@ -121,14 +122,17 @@ void vw_block_rope(vw_cx *cx, vw_tensor x, const vw_nn_rope *r)
     if (f->status)
         return;
     if (x.shape[1] % r->head_dim || r->first + r->dims > r->head_dim) {
-        vw_forward_fail(f, VW_E_INVALID, "a rotation of %d of %d values cannot be applied to rows "
-                        "of %lld", r->dims, r->head_dim, (long long)x.shape[1]);
+        vw_forward_fail(f, VW_E_INVALID,
+                        "a rotation of %d of %d values cannot be applied to rows "
+                        "of %lld",
+                        r->dims, r->head_dim, (long long)x.shape[1]);
         return;
     }
     const float *inv_freq = vw_plan_rope(f, r->inv_freq, r->dims / 2);
     vw_rope_desc desc = rope_desc(&x, r, inv_freq);
     if (vw_runs(f))
-        vw_check(f, e->dev->rope(e->device->self, e->stream, x, f->batch->positions, &desc, f->err));
+        vw_check(f,
+                 e->dev->rope(e->device->self, e->stream, x, f->batch->positions, &desc, f->err));
     tape_entry *t = vw_tape_needs(f, &x) ? vw_tape_record(f, rope_backward) : NULL;
     if (t) {
         t->y[0] = x;
@@ -136,7 +140,7 @@ void vw_block_rope(vw_cx *cx, vw_tensor x, const vw_nn_rope *r)
     }
 }
 
-/* ---- dropout --------------------------------------------------------------------------------------------- */
+/* ---- dropout --------------------------------------------------------------------------------- */
 
 float vw_dropout_rate(const forward *f, float rate)
 {

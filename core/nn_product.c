@@ -9,7 +9,10 @@
 
 static product product_of(vw_gemm_op op, vw_param *const *w, int32_t n, vw_gemm_epilogue epilogue)
 {
-    product p = {.op = op, .n = n, .name = w[0]->spec->name, .epilogue = epilogue,
+    product p = {.op = op,
+                 .n = n,
+                 .name = w[0]->spec->name,
+                 .epilogue = epilogue,
                  .is_exact = w[0]->spec->is_exact};
     for (int32_t i = 0; i < n; i++)
         p.w[i] = &w[i]->weight;
@@ -27,7 +30,7 @@ void vw_multiply(forward *f, const gemm_plan *p, vw_tensor x, vw_param *const *w
                            f->err));
 }
 
-/* ---- gradients of a product ----------------------------------------------------------------------------- */
+/* ---- gradients of a product ------------------------------------------------------------------ */
 
 void vw_input_gradient(forward *f, vw_param *w, vw_tensor dy, const vw_tensor *x)
 {
@@ -52,7 +55,7 @@ void vw_weight_gradient_now(forward *f, vw_param *w, vw_tensor x, vw_tensor dy)
                                      e->workspace.data, f->err));
 }
 
-/* ---- y = x W^T, several W ---------------------------------------------------------------------------------- */
+/* ---- y = x W^T, several W -------------------------------------------------------------------- */
 
 static void product_backward(forward *f, const tape_entry *e)
 {
@@ -90,7 +93,7 @@ static void record_product(forward *f, vw_tensor x, int32_t n, vw_param *const *
     }
 }
 
-/* ---- adapters ----------------------------------------------------------------------------------------------- */
+/* ---- adapters -------------------------------------------------------------------------------- */
 
 /* y[0] was multiplied by a. */
 static void scale_backward(forward *f, const tape_entry *e)
@@ -127,7 +130,7 @@ static void adapt(forward *f, vw_tensor x, const vw_param *w, vw_tensor y)
     vw_block_linear_add(&f->cx, low, a->up, y);
 }
 
-/* ---- blocks -------------------------------------------------------------------------------------------------- */
+/* ---- blocks ---------------------------------------------------------------------------------- */
 
 void vw_block_linear(vw_cx *cx, vw_tensor x, int32_t n, vw_param *const *w, vw_tensor *y)
 {
@@ -185,7 +188,7 @@ void vw_block_linear_drop_add(vw_cx *cx, vw_tensor x, vw_param *w, float rate, v
     vw_block_add(cx, out, y);
 }
 
-/* ---- the gated MLP's first half -------------------------------------------------------------------------------- */
+/* ---- the gated MLP's first half -------------------------------------------------------------- */
 
 /* x: act's side; kept[0]: the other; y[0]: the product. */
 static void gate_backward(forward *f, const tape_entry *e)
@@ -202,7 +205,8 @@ static void gate_backward(forward *f, const tape_entry *e)
                                            e->kept[0], dy, d_gate, d_up, f->err));
 }
 
-/* Both halves are kept, for backward; what is computed does not depend on whether it is recorded. */
+/* Both halves are kept, for backward; what is computed does not depend on whether it is
+ * recorded. */
 static vw_tensor gated_in_steps(forward *f, vw_tensor x, vw_param *const *w, vw_activation act)
 {
     vw_engine *e = f->engine;

@@ -11,7 +11,7 @@ static size_t aligned(size_t bytes)
     return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
-/* ---- lists that grow while measuring and are long enough ever after -------------------------------- */
+/* ---- lists that grow while measuring and are long enough ever after -------------------------- */
 
 static bool has_room(forward *f, void **list, size_t n, size_t *room, size_t size)
 {
@@ -35,8 +35,8 @@ static bool has_room(forward *f, void **list, size_t n, size_t *room, size_t siz
 tape_entry *vw_tape_record(forward *f, tape_backward_fn run)
 {
     vw_tape *t = f->tape;
-    if (!t || f->status || !has_room(f, (void **)&t->entries, t->n_entries, &t->room_entries,
-                                     sizeof *t->entries))
+    if (!t || f->status ||
+        !has_room(f, (void **)&t->entries, t->n_entries, &t->room_entries, sizeof *t->entries))
         return NULL;
     tape_entry *e = &t->entries[t->n_entries++];
     memset(e, 0, sizeof *e);
@@ -45,7 +45,7 @@ tape_entry *vw_tape_record(forward *f, tape_backward_fn run)
     return e;
 }
 
-/* ---- memory ------------------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 void *vw_tape_keep_bytes(forward *f, size_t bytes)
 {
@@ -58,7 +58,8 @@ void *vw_tape_keep_bytes(forward *f, size_t bytes)
         return (char *)ALIGNMENT + at;
     if (t->used <= t->saved.bytes)
         return (char *)t->saved.data + at;
-    vw_forward_fail(f, VW_E_INVALID, "a forward kept more than it did while measuring; it must "
+    vw_forward_fail(f, VW_E_INVALID,
+                    "a forward kept more than it did while measuring; it must "
                     "depend on shapes alone");
     return NULL;
 }
@@ -83,8 +84,8 @@ void *vw_tape_take(forward *f, size_t bytes, size_t at)
 {
     vw_tape *t = f->tape;
     void *data = vw_tape_keep_bytes(f, bytes ? bytes : 1);
-    if (!data || !has_room(f, (void **)&t->tensors, t->n_tensors, &t->room_tensors,
-                           sizeof *t->tensors))
+    if (!data ||
+        !has_room(f, (void **)&t->tensors, t->n_tensors, &t->room_tensors, sizeof *t->tensors))
         return NULL;
     t->tensors[t->n_tensors++] = (tape_tensor){.data = data, .bytes = bytes, .at = at};
     return data;
@@ -121,14 +122,14 @@ void vw_tape_need(forward *f, const vw_tensor *x, bool is_needed)
         t->is_needed = true;
 }
 
-/* ---- gradients ------------------------------------------------------------------------------------------ */
+/* ---- gradients ------------------------------------------------------------------------------- */
 
 static vw_tensor gradient_view(forward *f, const tape_tensor *t, const vw_tensor *x)
 {
     vw_tensor g = *x;
-    char *base = t->own                   ? t->own
+    char *base = t->own                  ? t->own
                  : f->mode == CX_MEASURE ? (char *)ALIGNMENT + t->at
-                                          : (char *)f->arena->data + t->at;
+                                         : (char *)f->arena->data + t->at;
     g.data = base + ((const char *)x->data - t->data);
     return g;
 }
@@ -202,7 +203,7 @@ void vw_gradient_pass(forward *f, vw_tensor dy, const vw_tensor *x)
                                  f->err));
 }
 
-/* ---- queued weight gradients ------------------------------------------------------------------------------ */
+/* ---- queued weight gradients ----------------------------------------------------------------- */
 
 static void queue_weight(forward *f, vw_param *w, vw_tensor x, vw_tensor dy)
 {
@@ -242,7 +243,7 @@ void vw_tape_run_queue(forward *f)
     t->n_queued = t->queue_used = 0;
 }
 
-/* ---- the ends of a range -------------------------------------------------------------------------------------- */
+/* ---- the ends of a range --------------------------------------------------------------------- */
 
 static void enter_backward(forward *f, const tape_entry *e)
 {

@@ -11,7 +11,7 @@ static size_t aligned(size_t bytes)
     return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
-/* ---- forward ------------------------------------------------------------------------------------------------------ */
+/* ---- forward --------------------------------------------------------------------------------- */
 
 /* Forget what was recorded. */
 static void rewind_tape(vw_tape *t)
@@ -41,7 +41,8 @@ vw_status vw_tape_forward(vw_tape *t, forward *f, void *in, void *out)
     vw_engine *e = t->engine;
     vw_status st = VW_OK;
     if (t->n_queued)
-        return vw_fail(f->err, VW_E_INVALID, "a tape is recorded anew while weight gradients of its "
+        return vw_fail(f->err, VW_E_INVALID,
+                       "a tape is recorded anew while weight gradients of its "
                        "last backward are still queued");
     t->n_tokens = f->batch->n_tokens;
     if (t->n_parts > 1 && t->parts[0].entered && vw_runs(f)) {
@@ -60,11 +61,11 @@ vw_status vw_tape_forward(vw_tape *t, forward *f, void *in, void *out)
     return st;
 }
 
-/* ---- backward ------------------------------------------------------------------------------------------------------ */
+/* ---- backward -------------------------------------------------------------------------------- */
 
 static vw_status run_entries(vw_tape *t, forward *f)
 {
-    for (size_t i = t->n_entries; i-- > 0 && !f->status; ) {
+    for (size_t i = t->n_entries; i-- > 0 && !f->status;) {
         const tape_entry *e = &t->entries[i];
         f->arena_used = e->top;
         e->run(f, e);
@@ -83,7 +84,7 @@ vw_status vw_tape_backward(vw_tape *t, forward *f, vw_backward what, const void 
         e->dev->free(e->device->self, &t->queue);
         st = e->dev->alloc(e->device->self, t->queue_peak, &t->queue, f->err);
     }
-    for (int32_t i = t->n_parts; i-- > 0 && what != VW_BACKWARD_WEIGHT && !st; ) {
+    for (int32_t i = t->n_parts; i-- > 0 && what != VW_BACKWARD_WEIGHT && !st;) {
         tape_part *part = &t->parts[i];
         f->lesson->is_replay = true;
         if (i < t->n_parts - 1)
@@ -101,7 +102,7 @@ vw_status vw_tape_backward(vw_tape *t, forward *f, vw_backward what, const void 
     return f->status ? f->status : st;
 }
 
-/* ---- making one ------------------------------------------------------------------------------------------------------ */
+/* ---- making one ------------------------------------------------------------------------------ */
 
 static vw_status divide(vw_tape *t, int32_t first, int32_t last, int32_t part_layers, vw_error *err)
 {
@@ -139,8 +140,7 @@ static vw_status measure(vw_tape *t, forward *f, const batch *b)
     f->batch = b;
     vw_status st = vw_tape_forward(t, f, has_in ? some : NULL, has_out ? some : NULL);
     if (!st)
-        st = vw_tape_backward(t, f, VW_BACKWARD_INPUT, has_out ? some : NULL,
-                              has_in ? some : NULL);
+        st = vw_tape_backward(t, f, VW_BACKWARD_INPUT, has_out ? some : NULL, has_in ? some : NULL);
     return st;
 }
 
@@ -173,7 +173,8 @@ vw_status vw_tape_new(forward *f, int32_t first, int32_t last, int32_t part_laye
 uint64_t vw_tape_bytes(const vw_tape *t)
 {
     size_t one = aligned((size_t)t->max_tokens * (size_t)t->engine->info->width * sizeof(float));
-    size_t n = t->n_parts > 1 ? (size_t)t->n_parts + (t->parts[0].first > 0) : 0; /* + the boundary */
+    size_t n =
+        t->n_parts > 1 ? (size_t)t->n_parts + (t->parts[0].first > 0) : 0; /* + the boundary */
     return t->peak + one * n;
 }
 

@@ -10,7 +10,7 @@
 
 enum { SLACK = 256 };
 
-/* ---- opening ---------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static vw_status check_options(const vw_trainee_options *o, vw_error *err)
 {
@@ -46,11 +46,18 @@ static vw_status keep_config(vw_trainee *t, vw_error *err)
 static vw_status open_model(vw_trainee *t, vw_error *err)
 {
     const vw_trainee_options *o = &t->options;
-    vw_new_model fresh = {.size = sizeof fresh, .vocab_size = o->vocab_size, .bos = -1, .eos = -1,
-                          .pad = -1, .max_positions = o->max_positions};
-    vw_engine_options engine = {.size = sizeof engine, .label = o->label,
-                                .path = t->is_fresh ? o->tokenizer : o->path, .no_tokenizer = 1,
-                                .progress = o->progress, .progress_arg = o->progress_arg};
+    vw_new_model fresh = {.size = sizeof fresh,
+                          .vocab_size = o->vocab_size,
+                          .bos = -1,
+                          .eos = -1,
+                          .pad = -1,
+                          .max_positions = o->max_positions};
+    vw_engine_options engine = {.size = sizeof engine,
+                                .label = o->label,
+                                .path = t->is_fresh ? o->tokenizer : o->path,
+                                .no_tokenizer = 1,
+                                .progress = o->progress,
+                                .progress_arg = o->progress_arg};
     vw_status st = vw_engine_begin(t->core, &engine, t->is_fresh ? &fresh : NULL, &t->engine, err);
     if (st)
         return st;
@@ -162,7 +169,7 @@ void vw_trainee_close(vw_trainee *t)
     vw_core_release(core, t);
 }
 
-/* ---- what it is ----------------------------------------------------------------------------------------- */
+/* ---- what it is ------------------------------------------------------------------------------ */
 
 /* The weights that a token passes: matrices, of a layer's experts only as many as it takes; of the
  * tables one, as the head, since the embedding is looked up. */
@@ -191,10 +198,17 @@ static double passed_weights(const vw_trainee *t)
 void vw_trainee_get_info(const vw_trainee *t, vw_trainee_info *info)
 {
     *info = (vw_trainee_info){
-        .model = t->engine->info, .path = t->is_fresh ? NULL : t->engine->path,
-        .n_params = t->n_params, .parameters = t->parameters, .n_values = t->n_values,
-        .n_trained = t->n_trained, .values = t->values.data, .gradients = t->gradients.data,
-        .memory = t->memory, .flops_per_token = 6 * passed_weights(t), .n_routers = t->n_routers,
+        .model = t->engine->info,
+        .path = t->is_fresh ? NULL : t->engine->path,
+        .n_params = t->n_params,
+        .parameters = t->parameters,
+        .n_values = t->n_values,
+        .n_trained = t->n_trained,
+        .values = t->values.data,
+        .gradients = t->gradients.data,
+        .memory = t->memory,
+        .flops_per_token = 6 * passed_weights(t),
+        .n_routers = t->n_routers,
         .n_experts = t->n_experts,
     };
 }
@@ -204,8 +218,13 @@ void vw_trainee_get_param(const vw_trainee *t, size_t i, vw_trainee_param *param
     const vw_param *p = t->params[i];
     const vw_param_spec *s = p->spec;
     *param = (vw_trainee_param){
-        .name = s->name, .rows = s->rows, .cols = s->cols, .n = (s->rows ? s->rows : 1) * s->cols,
-        .values = p->values, .gradient = p->gradient, .decay_group = s->decay_group,
+        .name = s->name,
+        .rows = s->rows,
+        .cols = s->cols,
+        .n = (s->rows ? s->rows : 1) * s->cols,
+        .values = p->values,
+        .gradient = p->gradient,
+        .decay_group = s->decay_group,
         .is_trained = p->gradient != NULL,
     };
 }

@@ -22,9 +22,9 @@ struct vw_trainee {
     vw_engine *engine;
     vw_trainee_options options;
     bool is_fresh, is_estimate, is_serving;
-    char *config_text;         /* config.json, whole */
+    char *config_text; /* config.json, whole */
 
-    vw_param **params;         /* [n_params]: the model's that there are, then adapters' */
+    vw_param **params; /* [n_params]: the model's that there are, then adapters' */
     size_t n_params;
     vw_buffer values, gradients;
     uint64_t parameters, n_values, n_trained;
@@ -35,12 +35,12 @@ struct vw_trainee {
     int64_t logit_rows;
 
     trainee_staging staging;
-    vw_buffer losses;          /* device: ce, kl [max_tokens] */
+    vw_buffer losses; /* device: ce, kl [max_tokens] */
     float *losses_host;
-    vw_buffer counts;          /* device: loads i64, shares f32, [routers][experts] each */
+    vw_buffer counts; /* device: loads i64, shares f32, [routers][experts] each */
     int64_t *counts_host;
     int32_t n_routers, n_experts; /* experts of the widest */
-    uint64_t *loads;           /* [routers][experts], since the last reset */
+    uint64_t *loads;              /* [routers][experts], since the last reset */
     uint64_t n_dropped;
     vw_training_memory memory;
 };
@@ -58,15 +58,16 @@ void vw_normal_values(uint64_t seed, uint64_t stream, double std, float *to, siz
 vw_status vw_lora_attach(vw_trainee *t, vw_error *err);
 bool vw_lora_is_on(const vw_trainee *t);
 /* W + scale B A of a matrix that has an adapter, added to its f32 rows [first, first + n). */
-vw_status vw_lora_merge_rows(vw_trainee *t, const vw_param *w, int64_t first, int64_t n, float *rows,
-                             vw_error *err);
+vw_status vw_lora_merge_rows(vw_trainee *t, const vw_param *w, int64_t first, int64_t n,
+                             float *rows, vw_error *err);
 
 /* trainee_run.c: buffers of a micro-batch, and a forward for measuring. */
 vw_status vw_trainee_open_run(vw_trainee *t, vw_error *err);
 void vw_trainee_close_run(vw_trainee *t);
 uint64_t vw_trainee_run_bytes(const vw_trainee *t);
 vw_status vw_trainee_measure(vw_trainee *t, vw_error *err);
-/* vw_trainee_learn, whose weight gradients may wait: INPUT, then WEIGHT (whose micro may be NULL). */
+/* vw_trainee_learn, whose weight gradients may wait: INPUT, then WEIGHT (whose micro may be
+ * NULL). */
 vw_status vw_trainee_learn_as(vw_trainee *t, const vw_micro_batch *m, vw_backward what,
                               vw_losses *losses, vw_error *err);
 

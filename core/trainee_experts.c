@@ -76,16 +76,17 @@ vw_status vw_trainee_count(vw_trainee *t, int64_t n_tokens, int64_t n_scored, vw
         for (int32_t i = 0; i < s->n_experts; i++)
             t->loads[at + (size_t)i] += (uint64_t)t->counts_host[at + (size_t)i];
         if (s->balance > 0)
-            losses->balance += s->balance * (double)n_scored *
-                               balance_loss(t->counts_host + at, shares + at, s->n_experts, n_tokens);
+            losses->balance +=
+                s->balance * (double)n_scored *
+                balance_loss(t->counts_host + at, shares + at, s->n_experts, n_tokens);
         if (s->capacity > 0)
             t->n_dropped += dropped(t->counts_host + at, s->n_experts, s->capacity);
     }
     return VW_OK;
 }
 
-vw_status vw_trainee_loads(vw_trainee *t, int32_t router, uint64_t *counts, int32_t room, int32_t *n,
-                           vw_error *err)
+vw_status vw_trainee_loads(vw_trainee *t, int32_t router, uint64_t *counts, int32_t room,
+                           int32_t *n, vw_error *err)
 {
     if (router < 0 || router >= t->n_routers)
         return vw_fail(err, VW_E_INVALID, "router %d of %d", router, t->n_routers);

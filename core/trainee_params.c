@@ -2,8 +2,8 @@
  *
  * Values are one stretch of memory and gradients another: first what is trained, in one order in
  * both, then masters that no gradient moves.  Each parameter begins at a multiple of 64 bytes.  A
- * matrix that an adapter freezes stays as the file stores it, unless the products round their inputs
- * and so want f32.
+ * matrix that an adapter freezes stays as the file stores it, unless the products round their
+ * inputs and so want f32.
  */
 #include "core/trainee.h"
 
@@ -22,7 +22,7 @@ static size_t padded(const vw_param_spec *s)
     return (values_of(s) + UNIT - 1) / UNIT * UNIT;
 }
 
-/* ---- the list ------------------------------------------------------------------------------------------ */
+/* ---- the list -------------------------------------------------------------------------------- */
 
 static vw_status describe_fresh(vw_engine *e, vw_error *err)
 {
@@ -58,7 +58,7 @@ vw_status vw_trainee_list_params(vw_trainee *t, vw_error *err)
     return VW_OK;
 }
 
-/* ---- where they lie -------------------------------------------------------------------------------------- */
+/* ---- where they lie -------------------------------------------------------------------------- */
 
 static bool is_adapter(const vw_trainee *t, const vw_param *p)
 {
@@ -88,7 +88,8 @@ static vw_status check_in_place(vw_trainee *t, vw_error *err)
     uint32_t layout;
     vw_status st = e->mm->pack_size(e->gemm->self, &m, VW_GEMM_STORED, &bytes, &layout, err);
     if (!st && bytes)
-        st = vw_fail(err, VW_E_CONFIG, "gemm/%s packs its weights, which a model that changes cannot "
+        st = vw_fail(err, VW_E_CONFIG,
+                     "gemm/%s packs its weights, which a model that changes cannot "
                      "have; take another [gemm] plugin, or its option that packs off",
                      e->gemm->plugin->name);
     return st;
@@ -105,8 +106,11 @@ static void point(const vw_trainee *t, vw_param *p, float *values, float *gradie
         p->vector = values;
         return;
     }
-    p->weight = (vw_gemm_weight){.stored = {.data = values, .dtype = VW_F32, .layout = VW_OUT_IN,
-                                            .rows = s->rows, .cols = s->cols,
+    p->weight = (vw_gemm_weight){.stored = {.data = values,
+                                            .dtype = VW_F32,
+                                            .layout = VW_OUT_IN,
+                                            .rows = s->rows,
+                                            .cols = s->cols,
                                             .row_stride = s->cols}};
 }
 
@@ -125,7 +129,8 @@ static vw_status take_memory(vw_trainee *t, vw_error *err)
     if (!st)
         st = e->dev->alloc(dev, (t->n_trained + UNIT) * sizeof(float), &t->gradients, err);
     return st ? vw_fail_in(err, st, "masters and gradients of %llu values",
-                           (unsigned long long)t->n_values) : VW_OK;
+                           (unsigned long long)t->n_values)
+              : VW_OK;
 }
 
 /* A stored matrix that gets a master is copied row by row, dequantised, and its bytes let go. */
@@ -207,7 +212,7 @@ void vw_trainee_free_params(vw_trainee *t)
     vw_core_release(t->core, t->params);
 }
 
-/* ---- first values ---------------------------------------------------------------------------------------- */
+/* ---- first values ---------------------------------------------------------------------------- */
 
 /* splitmix64's finaliser: a number for each place. */
 static uint64_t mix(uint64_t x)

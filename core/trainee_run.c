@@ -6,8 +6,10 @@
 #include <string.h>
 
 static const vw_gemm_rounding roundings[] = {
-    [VW_PRECISION_F32] = VW_GEMM_ROUND_NONE, [VW_PRECISION_BF16] = VW_GEMM_ROUND_BF16,
-    [VW_PRECISION_F16] = VW_GEMM_ROUND_F16, [VW_PRECISION_FP8] = VW_GEMM_ROUND_E4M3,
+    [VW_PRECISION_F32] = VW_GEMM_ROUND_NONE,
+    [VW_PRECISION_BF16] = VW_GEMM_ROUND_BF16,
+    [VW_PRECISION_F16] = VW_GEMM_ROUND_F16,
+    [VW_PRECISION_FP8] = VW_GEMM_ROUND_E4M3,
 };
 
 static int32_t max_documents(const vw_trainee *t)
@@ -18,7 +20,7 @@ static int32_t max_documents(const vw_trainee *t)
                : (int32_t)most;
 }
 
-/* ---- buffers ------------------------------------------------------------------------------------------- */
+/* ---- buffers --------------------------------------------------------------------------------- */
 
 static size_t staging_words(const vw_trainee *t)
 {
@@ -76,13 +78,15 @@ void vw_trainee_close_run(vw_trainee *t)
     vw_core_release(t->core, t->staging.host);
 }
 
-/* ---- a forward --------------------------------------------------------------------------------------------- */
+/* ---- a forward ------------------------------------------------------------------------------- */
 
 static lesson new_lesson(const vw_trainee *t)
 {
     size_t counts = (size_t)t->n_routers * (size_t)t->n_experts;
-    lesson l = {.rounding = roundings[t->options.precision], .ce = t->losses.data,
-                .loads = t->counts.data, .n_experts = t->n_experts};
+    lesson l = {.rounding = roundings[t->options.precision],
+                .ce = t->losses.data,
+                .loads = t->counts.data,
+                .n_experts = t->n_experts};
     if (l.ce)
         l.kl = l.ce + t->options.max_tokens;
     if (l.loads)
@@ -92,9 +96,16 @@ static lesson new_lesson(const vw_trainee *t)
 
 static forward new_forward(vw_trainee *t, cx_mode mode, const batch *b, lesson *l, vw_error *err)
 {
-    return (forward){.cx = {&vw_nn_table}, .engine = t->engine, .mode = mode, .err = err, .batch = b,
-                     .max_tokens = t->options.max_tokens, .max_sequences = max_documents(t),
-                     .logit_rows = t->logit_rows, .arena = &t->arena, .lesson = l};
+    return (forward){.cx = {&vw_nn_table},
+                     .engine = t->engine,
+                     .mode = mode,
+                     .err = err,
+                     .batch = b,
+                     .max_tokens = t->options.max_tokens,
+                     .max_sequences = max_documents(t),
+                     .logit_rows = t->logit_rows,
+                     .arena = &t->arena,
+                     .lesson = l};
 }
 
 static vw_status run_whole(forward *f)
@@ -131,19 +142,21 @@ vw_status vw_trainee_measure(vw_trainee *t, vw_error *err)
     return st;
 }
 
-/* ---- a micro-batch onto the device ------------------------------------------------------------------------------ */
+/* ---- a micro-batch onto the device ----------------------------------------------------------- */
 
 static vw_status check_documents(const vw_trainee *t, const vw_micro_batch *m, vw_error *err)
 {
     if (m->n_documents < 1 || m->n_documents > max_documents(t))
-        return vw_fail(err, VW_E_INVALID, "a micro-batch of %d documents; 1 to %d were said to come",
-                       m->n_documents, max_documents(t));
+        return vw_fail(err, VW_E_INVALID,
+                       "a micro-batch of %d documents; 1 to %d were said to come", m->n_documents,
+                       max_documents(t));
     for (int32_t d = 0; d < m->n_documents; d++)
         if (m->starts[0] != 0 || m->starts[d + 1] <= m->starts[d] ||
             m->starts[m->n_documents] != m->n_tokens)
-            return vw_fail(err, VW_E_INVALID, "document %d of a micro-batch begins at %d and ends at %d "
-                           "of %lld tokens", d, m->starts[d], m->starts[d + 1],
-                           (long long)m->n_tokens);
+            return vw_fail(err, VW_E_INVALID,
+                           "document %d of a micro-batch begins at %d and ends at %d "
+                           "of %lld tokens",
+                           d, m->starts[d], m->starts[d + 1], (long long)m->n_tokens);
     return VW_OK;
 }
 
@@ -153,15 +166,20 @@ static vw_status check_micro(const vw_trainee *t, const vw_micro_batch *m, vw_er
     if (m->distil.rows && !t->options.has_teacher)
         return vw_fail(err, VW_E_INVALID, "a teacher, which was not said to come");
     if (m->n_tokens < 1 || m->n_tokens > t->options.max_tokens)
-        return vw_fail(err, VW_E_INVALID, "a micro-batch of %lld tokens; 1 to %lld were said to come",
+        return vw_fail(err, VW_E_INVALID,
+                       "a micro-batch of %lld tokens; 1 to %lld were said to come",
                        (long long)m->n_tokens, (long long)t->options.max_tokens);
     for (int64_t i = 0; i < m->n_tokens; i++) {
         if (m->ids[i] < 0 || m->ids[i] >= vocab)
-            return vw_fail(err, VW_E_INVALID, "token %d at %lld of a micro-batch is not in the "
-                           "vocabulary of %d", m->ids[i], (long long)i, vocab);
+            return vw_fail(err, VW_E_INVALID,
+                           "token %d at %lld of a micro-batch is not in the "
+                           "vocabulary of %d",
+                           m->ids[i], (long long)i, vocab);
         if (m->labels[i] < -1 || m->labels[i] >= vocab)
-            return vw_fail(err, VW_E_INVALID, "label %d at %lld of a micro-batch is not in the "
-                           "vocabulary of %d, nor -1", m->labels[i], (long long)i, vocab);
+            return vw_fail(err, VW_E_INVALID,
+                           "label %d at %lld of a micro-batch is not in the "
+                           "vocabulary of %d, nor -1",
+                           m->labels[i], (long long)i, vocab);
     }
     return check_documents(t, m, err);
 }
@@ -200,7 +218,7 @@ static vw_status stage(vw_trainee *t, const vw_micro_batch *m, batch *b, lesson 
                           s->words * sizeof *s->host, err);
 }
 
-/* ---- its losses ------------------------------------------------------------------------------------------------ */
+/* ---- its losses ------------------------------------------------------------------------------ */
 
 static vw_status collect(vw_trainee *t, const batch *b, bool has_teacher, vw_losses *losses,
                          vw_error *err)
@@ -238,7 +256,7 @@ void vw_losses_add(vw_losses *sum, const vw_losses *one)
     sum->is_finite = is_finite;
 }
 
-/* ---- learning and evaluating -------------------------------------------------------------------------------------- */
+/* ---- learning and evaluating ----------------------------------------------------------------- */
 
 vw_status vw_trainee_zero(vw_trainee *t, vw_error *err)
 {
@@ -283,7 +301,8 @@ vw_status vw_trainee_learn_as(vw_trainee *t, const vw_micro_batch *m, vw_backwar
     if (!b.n_wanted || !(m->divisor > 0)) {
         *losses = (vw_losses){.is_finite = true};
         return b.n_wanted ? vw_fail(err, VW_E_INVALID, "gradients cannot be divided by %g tokens",
-                                    m->divisor) : VW_OK;
+                                    m->divisor)
+                          : VW_OK;
     }
     l.loss.scale = (float)(m->loss_scale / m->divisor);
     l.loss.smoothing = (float)m->label_smoothing;

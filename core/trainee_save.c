@@ -58,7 +58,7 @@ static void stretch_close(vw_trainee *t, stretch *s)
     vw_core_release(t->core, s->values);
 }
 
-/* ---- values onto the host ------------------------------------------------------------------------------ */
+/* ---- values onto the host -------------------------------------------------------------------- */
 
 /* Rows of a matrix that stays as the file stores it. */
 static vw_status gather_rows(vw_trainee *t, stretch *s, const vw_param *p, int64_t first, int64_t n,
@@ -68,10 +68,11 @@ static vw_status gather_rows(vw_trainee *t, stretch *s, const vw_param *p, int64
     void *dev = e->device->self;
     for (int64_t i = 0; i < n; i++)
         s->ids[i] = (int32_t)(first + i);
-    vw_status st = e->dev->upload(dev, e->stream, s->rows.data, s->ids,
-                                  (size_t)n * sizeof *s->ids, err);
-    return st ? st : e->mm->gather(e->gemm->self, e->stream, &p->weight, s->rows.data, 1,
-                                   vw_tensor_2d(s->gathered.data, VW_F32, n, p->spec->cols), err);
+    vw_status st =
+        e->dev->upload(dev, e->stream, s->rows.data, s->ids, (size_t)n * sizeof *s->ids, err);
+    return st ? st
+              : e->mm->gather(e->gemm->self, e->stream, &p->weight, s->rows.data, 1,
+                              vw_tensor_2d(s->gathered.data, VW_F32, n, p->spec->cols), err);
 }
 
 static vw_status fetch(vw_trainee *t, stretch *s, const vw_param *p, int64_t first, int64_t n,
@@ -89,11 +90,12 @@ static vw_status fetch(vw_trainee *t, stretch *s, const vw_param *p, int64_t fir
         from += (size_t)first * cols;
     }
     if (!st)
-        st = e->dev->download(dev, e->stream, s->values, from, (size_t)n * cols * sizeof(float), err);
+        st = e->dev->download(dev, e->stream, s->values, from, (size_t)n * cols * sizeof(float),
+                              err);
     return st ? st : e->dev->synchronize(dev, e->stream, err);
 }
 
-/* ---- writing ---------------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 static const void *encode(const stretch *s, vw_dtype dtype, size_t n)
 {
@@ -105,8 +107,8 @@ static const void *encode(const stretch *s, vw_dtype dtype, size_t n)
     return half;
 }
 
-static vw_status write_param(vw_trainee *t, vw_weights_writer *writer, stretch *s, const vw_param *p,
-                             vw_dtype dtype, vw_error *err)
+static vw_status write_param(vw_trainee *t, vw_weights_writer *writer, stretch *s,
+                             const vw_param *p, vw_dtype dtype, vw_error *err)
 {
     vw_engine *e = t->engine;
     size_t cols = (size_t)p->spec->cols;
@@ -126,8 +128,8 @@ static vw_status write_param(vw_trainee *t, vw_weights_writer *writer, stretch *
 }
 
 /* Write parameters [first, last) of the list as one file. */
-static vw_status write_file(vw_trainee *t, const char *path, size_t first, size_t last, vw_dtype dtype,
-                            vw_error *err)
+static vw_status write_file(vw_trainee *t, const char *path, size_t first, size_t last,
+                            vw_dtype dtype, vw_error *err)
 {
     static const char *const metadata[] = {"format", "pt", NULL};
     vw_engine *e = t->engine;
@@ -141,7 +143,9 @@ static vw_status write_file(vw_trainee *t, const char *path, size_t first, size_
     for (size_t i = first; i < last; i++) {
         const vw_param_spec *spec = t->params[i]->spec;
         list[i - first] = (vw_weights_tensor){
-            .name = spec->name, .dtype = dtype, .n_dims = spec->rows ? 2 : 1,
+            .name = spec->name,
+            .dtype = dtype,
+            .n_dims = spec->rows ? 2 : 1,
             .shape = {spec->rows ? spec->rows : spec->cols, spec->rows ? spec->cols : 0},
             .bytes = count_of(spec) * vw_dtype_bits(dtype) / 8};
     }
@@ -183,7 +187,7 @@ vw_status vw_trainee_save(vw_trainee *t, const char *folder, vw_dtype dtype, vw_
     return st ? st : vw_file_write(path, config, strlen(config), err);
 }
 
-/* ---- the adapter alone ---------------------------------------------------------------------------------------- */
+/* ---- the adapter alone ----------------------------------------------------------------------- */
 
 static void put_targets(const vw_trainee *t, vw_json_writer *w)
 {
@@ -191,10 +195,12 @@ static void put_targets(const vw_trainee *t, vw_json_writer *w)
     vw_json_begin_array(w, "target_modules");
     for (size_t i = 0; i < t->engine->adapters.n; i++) {
         bool is_new = true;
-        vw_adapter_block(t->engine->adapters.adapted[i]->spec->name, block, sizeof block, last, sizeof last);
+        vw_adapter_block(t->engine->adapters.adapted[i]->spec->name, block, sizeof block, last,
+                         sizeof last);
         for (size_t j = 0; j < i && is_new; j++) {
             char other[64];
-            vw_adapter_block(t->engine->adapters.adapted[j]->spec->name, block, sizeof block, other, sizeof other);
+            vw_adapter_block(t->engine->adapters.adapted[j]->spec->name, block, sizeof block, other,
+                             sizeof other);
             is_new = strcmp(last, other) != 0;
         }
         if (is_new)
@@ -234,7 +240,7 @@ vw_status vw_trainee_save_adapter(vw_trainee *t, const char *folder, vw_error *e
     return st;
 }
 
-/* ---- back ---------------------------------------------------------------------------------------------------------- */
+/* ---- back ------------------------------------------------------------------------------------ */
 
 static vw_status read_param(vw_trainee *t, vw_weights_reader *reader, stretch *s, vw_param *p,
                             vw_error *err)
@@ -249,8 +255,10 @@ static vw_status read_param(vw_trainee *t, vw_weights_reader *reader, stretch *s
         return st;
     if (f.n_dims != (spec->rows ? 2 : 1) || f.shape[0] != (spec->rows ? spec->rows : spec->cols) ||
         (spec->rows && f.shape[1] != spec->cols) || !vw_dtype_bits(f.dtype))
-        return vw_fail(err, VW_E_FORMAT, "%s: tensor \"%s\" is not the [%lld, %lld] of the model that is "
-                       "trained", f.file, f.name, (long long)rows_of(spec), (long long)spec->cols);
+        return vw_fail(err, VW_E_FORMAT,
+                       "%s: tensor \"%s\" is not the [%lld, %lld] of the model that is "
+                       "trained",
+                       f.file, f.name, (long long)rows_of(spec), (long long)spec->cols);
     for (size_t first = 0; first < count && !st; first += s->room) {
         size_t n = count - first < s->room ? count - first : s->room;
         for (size_t i = 0; i < n; i++)
@@ -263,7 +271,8 @@ static vw_status read_param(vw_trainee *t, vw_weights_reader *reader, stretch *s
 }
 
 /* Parameters [first, last) that have masters, from a folder's or a file's tensors. */
-static vw_status read_params(vw_trainee *t, const char *path, size_t first, size_t last, vw_error *err)
+static vw_status read_params(vw_trainee *t, const char *path, size_t first, size_t last,
+                             vw_error *err)
 {
     vw_engine *e = t->engine;
     vw_weights_reader *reader;
@@ -297,8 +306,10 @@ static vw_status check_config(const vw_trainee *t, const char *folder, vw_error 
     }
     fclose(f);
     return at == n && c == EOF ? VW_OK
-                               : vw_fail(err, VW_E_FORMAT, "%s is not the configuration of the model that "
-                                         "is trained", path);
+                               : vw_fail(err, VW_E_FORMAT,
+                                         "%s is not the configuration of the model that "
+                                         "is trained",
+                                         path);
 }
 
 vw_status vw_trainee_load(vw_trainee *t, const char *folder, vw_error *err)

@@ -1,8 +1,8 @@
 /* golden-training.c - losses and gradients of whole models against PyTorch's autograd.
  *
- * t/data/goldens/train-* hold what etc/goldens/training.py found in float64.  For every parameter the
- * largest error of its gradient must stay below 1e-4 of that gradient's root mean square; losses,
- * auxiliary losses and logits must agree too.
+ * t/data/goldens/train-* hold what etc/goldens/training.py found in float64.  For every parameter
+ * the largest error of its gradient must stay below 1e-4 of that gradient's root mean square;
+ * losses, auxiliary losses and logits must agree too.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -85,7 +85,8 @@ static vw_status keep_rows(void *arg, int64_t first, vw_tensor logits, vw_error 
 }
 
 /* Rows of logits, wanted of every position. */
-static void compare_logits(with_trainee *w, const golden_batch *g, const char *folder, const char *what)
+static void compare_logits(with_trainee *w, const golden_batch *g, const char *folder,
+                           const char *what)
 {
     vw_micro_batch micro = golden_micro(g);
     size_t n;
@@ -121,8 +122,8 @@ static void test_model(size_t m, const char *gemm, const char *attention)
     compare_gradients(&w, folder, what);
     compare_logits(&w, &g, folder, what);
     vw_status st = vw_trainee_evaluate(w.trainee, &micro, &plain, &w.err);
-    ok(!st && plain.cross_entropy == losses.cross_entropy, "%s: the loss without gradients is the same",
-       what);
+    ok(!st && plain.cross_entropy == losses.cross_entropy,
+       "%s: the loss without gradients is the same", what);
     golden_batch_free(&g);
     trainee_close(&w);
 }

@@ -1,8 +1,9 @@
 /* tape.c - tapes of parts of a model, many alive at once, as a pipeline uses them.
  *
- * A model of two layers as two stages, two micro-batches in flight: both forward through both stages,
- * then backward in the order of a pipeline, input gradients first and weight gradients when all else is
- * done.  What comes out is what one tape of the whole model gives, micro-batch after micro-batch.
+ * A model of two layers as two stages, two micro-batches in flight: both forward through both
+ * stages, then backward in the order of a pipeline, input gradients first and weight gradients when
+ * all else is done.  What comes out is what one tape of the whole model gives, micro-batch after
+ * micro-batch.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -30,8 +31,12 @@ static void stage_micro(staged *s, const golden_batch *g, int64_t first, int64_t
                         double divisor, int32_t n_experts)
 {
     int32_t *own = s->starts, from = g->starts[first], n = g->starts[first + documents] - from;
-    s->b = (batch){.n_tokens = n, .n_sequences = (int32_t)documents, .ids = g->ids + from,
-                   .positions = s->positions, .wanted = s->wanted, .query_start = own};
+    s->b = (batch){.n_tokens = n,
+                   .n_sequences = (int32_t)documents,
+                   .ids = g->ids + from,
+                   .positions = s->positions,
+                   .wanted = s->wanted,
+                   .query_start = own};
     for (int64_t d = 0; d < documents; d++) {
         int32_t length = g->starts[first + d + 1] - g->starts[first + d];
         own[d] = g->starts[first + d] - from;
@@ -45,17 +50,28 @@ static void stage_micro(staged *s, const golden_batch *g, int64_t first, int64_t
             s->wanted[s->b.n_wanted] = i;
             s->labels[s->b.n_wanted++] = g->labels[from + i];
         }
-    s->l = (lesson){.labels = s->labels, .ce = s->ce, .kl = s->kl, .loads = s->loads,
-                    .shares = s->shares, .n_experts = n_experts,
+    s->l = (lesson){.labels = s->labels,
+                    .ce = s->ce,
+                    .kl = s->kl,
+                    .loads = s->loads,
+                    .shares = s->shares,
+                    .n_experts = n_experts,
                     .loss = {.scale = (float)(1 / divisor)},
                     .router_scale = (float)((double)s->b.n_wanted / divisor)};
 }
 
 static forward forward_of(vw_trainee *t, staged *s, vw_error *err)
 {
-    return (forward){.cx = {&vw_nn_table}, .engine = t->engine, .mode = CX_RUN, .err = err,
-                     .batch = &s->b, .max_tokens = MAX_TOKENS, .max_sequences = 4,
-                     .logit_rows = t->logit_rows, .arena = &t->arena, .lesson = &s->l};
+    return (forward){.cx = {&vw_nn_table},
+                     .engine = t->engine,
+                     .mode = CX_RUN,
+                     .err = err,
+                     .batch = &s->b,
+                     .max_tokens = MAX_TOKENS,
+                     .max_sequences = 4,
+                     .logit_rows = t->logit_rows,
+                     .arena = &t->arena,
+                     .lesson = &s->l};
 }
 
 static void die_if(vw_status st, const vw_error *err)
@@ -90,7 +106,8 @@ static void run_backward(vw_trainee *t, staged *s, int stage, vw_backward what, 
 {
     forward f = forward_of(t, s, err);
     die_if(vw_tape_backward(s->tape[stage], &f, what, stage ? NULL : s->d_hidden,
-                            stage ? s->d_hidden : NULL), err);
+                            stage ? s->d_hidden : NULL),
+           err);
 }
 
 /* One tape of the whole model, document groups one after another. */
@@ -120,7 +137,8 @@ static void test_pipeline(const char *model)
     static staged s[MICROS];
     char folder[4096];
     snprintf(folder, sizeof folder, "t/data/goldens/%s", model);
-    vw_trainee_options o = {.path = source_file(folder), .max_tokens = MAX_TOKENS, .max_documents = 4};
+    vw_trainee_options o = {
+        .path = source_file(folder), .max_tokens = MAX_TOKENS, .max_documents = 4};
     with_trainee w;
     if (!trainee_open(&w, &o, ""))
         bail_out("%s", w.err.text);
@@ -136,17 +154,18 @@ static void test_pipeline(const char *model)
         for (int stage = 0; stage < STAGES; stage++)
             run_forward(t, &s[m], stage, &w.err);
     for (int m = 0; m < MICROS; m++)
-        for (int stage = STAGES; stage-- > 0; )
+        for (int stage = STAGES; stage-- > 0;)
             run_backward(t, &s[m], stage, VW_BACKWARD_INPUT, &w.err);
     for (int m = 0; m < MICROS; m++)
-        for (int stage = STAGES; stage-- > 0; )
+        for (int stage = STAGES; stage-- > 0;)
             run_backward(t, &s[m], stage, VW_BACKWARD_WEIGHT, &w.err);
     double worst = 0;
     for (uint64_t i = 0; i < w.info.n_trained; i++) {
         double d = w.info.gradients[i] - want[i];
         worst = d * d > worst * worst ? d : worst;
     }
-    ok(worst * worst < 1e-12, "%s: two stages, two micro-batches in flight: %.1e apart", model, worst);
+    ok(worst * worst < 1e-12, "%s: two stages, two micro-batches in flight: %.1e apart", model,
+       worst);
     for (int m = 0; m < MICROS; m++) {
         for (int stage = 0; stage < STAGES; stage++)
             vw_tape_free(s[m].tape[stage]);

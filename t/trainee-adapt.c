@@ -1,7 +1,7 @@
 /* trainee-adapt.c - adapters and teachers.
  *
- * An adapter begins as nothing, is all that learns, and is the same beside the model, merged into it, and
- * loaded again; a teacher that is the student teaches nothing.
+ * An adapter begins as nothing, is all that learns, and is the same beside the model, merged into
+ * it, and loaded again; a teacher that is the student teaches nothing.
  */
 #include "core/trainee.h"
 
@@ -18,7 +18,7 @@
 static const char *const models[] = {"train-dense", "train-softmax", "train-sigmoid"};
 enum { N_MODELS = sizeof models / sizeof *models };
 
-/* ---- adapters ------------------------------------------------------------------------------------------------ */
+/* ---- adapters -------------------------------------------------------------------------------- */
 
 static const char *const q_and_o[] = {"q_proj", "o_proj", NULL};
 
@@ -92,20 +92,22 @@ static void test_adapter(const char *model)
     vw_losses again;
     vw_trainee_evaluate(base.trainee, &micro, &again, NULL);
     ok(fabs(again.cross_entropy - after.cross_entropy) < 1e-5 * after.cross_entropy,
-       "%s: merged, the loss is %.6f and was %.6f", model, again.cross_entropy, after.cross_entropy);
+       "%s: merged, the loss is %.6f and was %.6f", model, again.cross_entropy,
+       after.cross_entropy);
     trainee_close(&base);
     o = (vw_trainee_options){.lora = {.rank = 3, .alpha = 6, .targets = q_and_o, .adapter = kept}};
     trainee_open_or_die(&base, model, &o, "");
     vw_trainee_evaluate(base.trainee, &micro, &again, NULL);
-    ok(again.cross_entropy == after.cross_entropy, "%s: loaded again, the adapter is the same", model);
+    ok(again.cross_entropy == after.cross_entropy, "%s: loaded again, the adapter is the same",
+       model);
     trainee_close(&base);
     compare_adapted(model, merged, kept, &g);
     golden_batch_free(&g);
     trainee_close(&w);
 }
 
-/* An adapter's gradient is the full matrix's, seen through the other factor: with y = W x + s B A x,
- * dA = s B^T dW and dB = s dW A^T. */
+/* An adapter's gradient is the full matrix's, seen through the other factor: with y = W x + s B
+ * A x, dA = s B^T dW and dB = s dW A^T. */
 static void test_adapter_gradient(void)
 {
     static const char *const q[] = {"q_proj", NULL};
@@ -120,8 +122,10 @@ static void test_adapter_gradient(void)
     vw_micro_batch micro = golden_micro(&g);
     trainee_learn(&w, &micro);
     trainee_learn(&full, &micro); /* B is zero, so the two models are one */
-    vw_trainee_param a = trainee_param(&w, "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight");
-    vw_trainee_param b = trainee_param(&w, "base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight");
+    vw_trainee_param a =
+        trainee_param(&w, "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight");
+    vw_trainee_param b =
+        trainee_param(&w, "base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight");
     vw_trainee_param d = trainee_param(&full, name);
     float want[N * RANK];
     for (int i = 0; i < N; i++)
@@ -133,13 +137,14 @@ static void test_adapter_gradient(void)
         }
     ok(b.n == N * RANK && gradient_difference(b.gradient, want, N * RANK) < 1e-4, "dB = s dW A^T");
     float zero[RANK * K] = {0};
-    ok(a.n == RANK * K && memcmp(a.gradient, zero, sizeof zero) == 0, "dA = s B^T dW, and B is zero");
+    ok(a.n == RANK * K && memcmp(a.gradient, zero, sizeof zero) == 0,
+       "dA = s B^T dW, and B is zero");
     golden_batch_free(&g);
     trainee_close(&w);
     trainee_close(&full);
 }
 
-/* ---- adapters from outside --------------------------------------------------------------------------------------- */
+/* ---- adapters from outside ------------------------------------------------------------------- */
 
 static void refuse_adapter(const char *folder, const char *why)
 {
@@ -156,8 +161,9 @@ static void test_bad_adapters(void)
     static const char config[] = "{\"peft_type\": \"LORA\", \"lora_alpha\": 4, \"r\": 2}";
     static const char other[] = "{\"peft_type\": \"IA3\"}";
     /* one tensor, f32 [1, 1], as safetensors has it */
-    static const char file[] = "\x60\0\0\0\0\0\0\0{\"base_model.model.lm_head.lora_A.weight\":{\"dtype\":\"F32\","
-                               "\"shape\":[1,1],\"data_offsets\":[0,4]}}   \0\0\0\0";
+    static const char file[] =
+        "\x60\0\0\0\0\0\0\0{\"base_model.model.lm_head.lora_A.weight\":{\"dtype\":\"F32\","
+        "\"shape\":[1,1],\"data_offsets\":[0,4]}}   \0\0\0\0";
     char folder[300];
     refuse_adapter(folder_path("no-adapter"), "adapter_config.json");
     snprintf(folder, sizeof folder, "%s", folder_path("bad-adapter"));
@@ -167,10 +173,11 @@ static void test_bad_adapters(void)
     folder_text("bad-adapter/adapter_config.json", config);
     refuse_adapter(folder, "adapter_model.safetensors");
     folder_write("bad-adapter/adapter_model.safetensors", file, sizeof file - 1);
-    refuse_adapter(folder, "tensor \"base_model.model.lm_head.lora_A.weight\" adapts no matrix of this model");
+    refuse_adapter(
+        folder, "tensor \"base_model.model.lm_head.lora_A.weight\" adapts no matrix of this model");
 }
 
-/* ---- a teacher --------------------------------------------------------------------------------------------------- */
+/* ---- a teacher ------------------------------------------------------------------------------- */
 
 typedef struct lecture { /* a teacher's rows of logits, of the scored positions */
     float *rows;
@@ -224,8 +231,8 @@ static void test_teacher(void)
         square += (double)plain[i] * plain[i];
     }
     ok(fabs(losses.divergence) < 1e-4 && left < 1e-8 * square,
-       "a teacher that is the student has nothing to teach: KL %.1e, gradient %.1e", losses.divergence,
-       sqrt(left / square));
+       "a teacher that is the student has nothing to teach: KL %.1e, gradient %.1e",
+       losses.divergence, sqrt(left / square));
     micro.distil.alpha = 0;
     trainee_learn(&w, &micro);
     is_mem(w.info.gradients, plain, n * sizeof *plain, "a weight of 0 is plain training");
@@ -245,8 +252,8 @@ static void test_teacher(void)
         side[s] = objective(&w, &micro);
     }
     double slope = (side[0] - side[1]) / (2 * step);
-    ok(fabs(slope - square) < 0.02 * square, "distillation: slope %.5g along a gradient of square %.5g",
-       slope, square);
+    ok(fabs(slope - square) < 0.02 * square,
+       "distillation: slope %.5g along a gradient of square %.5g", slope, square);
     free(d);
     free(plain);
     free(l.rows);

@@ -1,7 +1,7 @@
 /* trainee-model.c - models in training from their first values to their files.
  *
- * A new model begins as it should and can learn by heart, experts are counted and steered, what is saved
- * runs in the engine, and what is wrong is said.
+ * A new model begins as it should and can learn by heart, experts are counted and steered, what is
+ * saved runs in the engine, and what is wrong is said.
  */
 #include "core/trainee.h"
 
@@ -18,7 +18,7 @@
 static const char *const models[] = {"train-dense", "train-softmax", "train-sigmoid"};
 enum { N_MODELS = sizeof models / sizeof *models };
 
-/* ---- new models ------------------------------------------------------------------------------------------ */
+/* ---- new models ------------------------------------------------------------------------------ */
 
 static const char fresh_settings[] =
     "model.plugin=vishwamai model.vishwamai.vocab_size=211 model.vishwamai.hidden_dim=32 "
@@ -33,13 +33,18 @@ static void test_fresh(void)
     with_trainee w;
     trainee_open_or_die(&w, NULL, &o, fresh_settings);
     trainee_fill(ids, labels, 64, 211);
-    vw_micro_batch micro = {.n_tokens = 64, .ids = ids, .labels = labels, .n_documents = 4,
-                            .starts = starts, .divisor = 64, .loss_scale = 1};
+    vw_micro_batch micro = {.n_tokens = 64,
+                            .ids = ids,
+                            .labels = labels,
+                            .n_documents = 4,
+                            .starts = starts,
+                            .divisor = 64,
+                            .loss_scale = 1};
     vw_losses losses = trainee_learn(&w, &micro);
     double first = losses.cross_entropy / 64;
     /* Logits of a new model have a deviation of about 0.02 sqrt(width) = 0.1. */
-    ok(fabs(first - log(211)) < 0.05 * log(211), "a new model's loss is about ln V: %.3f, %.3f", first,
-       log(211));
+    ok(fabs(first - log(211)) < 0.05 * log(211), "a new model's loss is about ln V: %.3f, %.3f",
+       first, log(211));
     for (int i = 0; i < 400; i++) {
         trainee_descend(&w, 0.5f);
         losses = trainee_learn(&w, &micro);
@@ -49,7 +54,8 @@ static void test_fresh(void)
     trainee_close(&w);
 }
 
-/* Two models of one seed are the same, of two seeds are not, and values have the deviation asked for. */
+/* Two models of one seed are the same, of two seeds are not, and values have the deviation asked
+ * for. */
 static void test_first_values(void)
 {
     vw_trainee_options o = {.max_tokens = 16, .seed = 3};
@@ -68,14 +74,15 @@ static void test_first_values(void)
         mean += (double)p.values[i] / n;
         square += (double)p.values[i] * p.values[i] / n;
     }
-    /* 6752 values: the mean is off by 0.02 / 82, the deviation by a 116th of itself; five of each. */
+    /* 6752 values: the mean is off by 0.02 / 82, the deviation by a 116th of itself; five of
+     * each. */
     ok(fabs(mean) < 5 * 0.02 / sqrt(n) && fabs(sqrt(square) - 0.02) < 5 * 0.02 / sqrt(2 * n),
        "first values: mean %.1e, deviation %.5f", mean, sqrt(square));
     trainee_close(&a);
     trainee_close(&b);
 }
 
-/* ---- experts ----------------------------------------------------------------------------------------------- */
+/* ---- experts --------------------------------------------------------------------------------- */
 
 static void test_balance(void)
 {
@@ -102,7 +109,8 @@ static void test_balance(void)
     for (int32_t e = 0; e < 7; e++) {
         double off = mean - (double)loads[e];
         float want = before[e] + (float)(off > 0 ? 0.25 : off < 0 ? -0.25 : 0);
-        ok(!st && bias.values[e] == want, "expert %d had %llu of a mean of %.2f: its bias moves by %g", e,
+        ok(!st && bias.values[e] == want,
+           "expert %d had %llu of a mean of %.2f: its bias moves by %g", e,
            (unsigned long long)loads[e], mean, (double)(want - before[e]));
     }
     vw_trainee_loads(w.trainee, 0, loads, 7, &n, NULL);
@@ -123,8 +131,13 @@ static void test_capacity(void)
     snprintf(settings, sizeof settings, "%s model.vishwamai.capacity=0.5", fresh_settings);
     trainee_open_or_die(&w, NULL, &o, settings);
     trainee_fill(ids, labels, 64, 211);
-    vw_micro_batch micro = {.n_tokens = 64, .ids = ids, .labels = labels, .n_documents = 1,
-                            .starts = starts, .divisor = 64, .loss_scale = 1};
+    vw_micro_batch micro = {.n_tokens = 64,
+                            .ids = ids,
+                            .labels = labels,
+                            .n_documents = 1,
+                            .starts = starts,
+                            .divisor = 64,
+                            .loss_scale = 1};
     vw_losses losses = trainee_learn(&w, &micro);
     for (int32_t r = 0; r < 2; r++) {
         vw_trainee_loads(w.trainee, r, loads, 4, &n, NULL);
@@ -136,9 +149,10 @@ static void test_capacity(void)
     trainee_close(&w);
 }
 
-/* ---- files ------------------------------------------------------------------------------------------------------ */
+/* ---- files ----------------------------------------------------------------------------------- */
 
-/* What is saved runs in the engine, all at once and token by token, and gives the trainee's logits. */
+/* What is saved runs in the engine, all at once and token by token, and gives the trainee's
+ * logits. */
 static void test_saved_runs(const char *model)
 {
     const vw_trainee_options o = {0};
@@ -154,7 +168,8 @@ static void test_saved_runs(const char *model)
     ok(st == VW_OK, "%s is written: %s", model, st ? w.err.text : "ok");
     float *want = golden_tensor(w.core, trainee_model(model), "logits", &n);
     double std = golden_number(trainee_model(model), "logits_std");
-    ok(engine_open(&e, folder, "engine.ctx_size=64"), "%s: the engine opens it: %s", model, e.err.text);
+    ok(engine_open(&e, folder, "engine.ctx_size=64"), "%s: the engine opens it: %s", model,
+       e.err.text);
     for (size_t chunk = 0; chunk < 2 && e.engine; chunk++)
         for (int64_t d = 0; d < g.n_documents; d++) {
             size_t first = (size_t)g.starts[d], count = (size_t)g.starts[d + 1] - first;
@@ -225,7 +240,7 @@ static void test_engine(void)
     trainee_close(&w);
 }
 
-/* ---- what is wrong ------------------------------------------------------------------------------------------------- */
+/* ---- what is wrong --------------------------------------------------------------------------- */
 
 static void test_bad_micro(void)
 {
@@ -234,8 +249,13 @@ static void test_bad_micro(void)
     int32_t outside[3] = {1, 97, 3}, backwards[3] = {0, 3, 3};
     with_trainee w;
     trainee_open_or_die(&w, "train-dense", &o, "");
-    const vw_micro_batch good = {.n_tokens = 3, .ids = ids, .labels = labels, .n_documents = 1,
-                                 .starts = starts, .divisor = 2, .loss_scale = 1};
+    const vw_micro_batch good = {.n_tokens = 3,
+                                 .ids = ids,
+                                 .labels = labels,
+                                 .n_documents = 1,
+                                 .starts = starts,
+                                 .divisor = 2,
+                                 .loss_scale = 1};
     vw_micro_batch bad = good;
     bad.n_tokens = 9;
     trainee_refuses(&w, &bad, "a micro-batch of 9 tokens; 1 to 8 were said to come");
@@ -244,7 +264,8 @@ static void test_bad_micro(void)
     trainee_refuses(&w, &bad, "token 97 at 1 of a micro-batch is not in the vocabulary of 97");
     bad = good;
     bad.labels = outside;
-    trainee_refuses(&w, &bad, "label 97 at 1 of a micro-batch is not in the vocabulary of 97, nor -1");
+    trainee_refuses(&w, &bad,
+                    "label 97 at 1 of a micro-batch is not in the vocabulary of 97, nor -1");
     bad = good;
     bad.n_documents = 3;
     bad.starts = three;
@@ -279,13 +300,19 @@ static void test_bad_open(void)
     o.lora = (vw_lora){.rank = 2, .alpha = 1, .targets = targets};
     refuse_open(&o, "", "an adapter for \"qq_proj\": this model has no block of that name");
     o.lora.rank = 0;
-    refuse_open(&o, "gemm.plugin=cpu gemm.cpu.pack=yes", "gemm/cpu packs its weights, which a model that "
+    refuse_open(&o, "gemm.plugin=cpu gemm.cpu.pack=yes",
+                "gemm/cpu packs its weights, which a model that "
                 "changes cannot have");
     o.is_frozen = true;
     with_trainee w;
     int32_t ids[3] = {1, 2, 3}, starts[2] = {0, 3};
-    vw_micro_batch m = {.n_tokens = 3, .ids = ids, .labels = ids, .n_documents = 1, .starts = starts,
-                        .divisor = 3, .loss_scale = 1};
+    vw_micro_batch m = {.n_tokens = 3,
+                        .ids = ids,
+                        .labels = ids,
+                        .n_documents = 1,
+                        .starts = starts,
+                        .divisor = 3,
+                        .loss_scale = 1};
     trainee_open_or_die(&w, NULL, &o, "");
     trainee_refuses(&w, &m, "nothing of this model is trained");
     vw_losses losses;

@@ -1,8 +1,8 @@
 /* trainee.c - what a step of training must do whatever the model's sizes, as properties.
  *
  * On the goldens' small models, dense and with both routers: how a step is cut into micro-batches,
- * parts that are recomputed, chunks, threads or documents changes nothing but rounding, and mostly not
- * even that.
+ * parts that are recomputed, chunks, threads or documents changes nothing but rounding, and mostly
+ * not even that.
  */
 #include "core/trainee.h"
 
@@ -19,14 +19,16 @@
 static const char *const models[] = {"train-dense", "train-softmax", "train-sigmoid"};
 enum { N_MODELS = sizeof models / sizeof *models };
 
-/* ---- the same bits ---------------------------------------------------------------------------------- */
+/* ---- the same bits --------------------------------------------------------------------------- */
 
 static void test_bits(const char *model)
 {
     static const struct {
         int32_t recompute;
         const char *settings;
-    } ways[] = {{1, "vishwamai.threads=1"}, {2, "vishwamai.threads=1"}, {0, "vishwamai.threads=2"},
+    } ways[] = {{1, "vishwamai.threads=1"},
+                {2, "vishwamai.threads=1"},
+                {0, "vishwamai.threads=2"},
                 {1, "vishwamai.threads=3"}};
     size_t n = trainee_trained(model);
     for (int dropped = 0; dropped < 2; dropped++) {
@@ -90,8 +92,8 @@ static void test_dropout_gradient(const char *model)
         loss[side] = l.cross_entropy / (double)l.n_scored;
     }
     double slope = (loss[0] - loss[1]) / (2 * step);
-    ok(fabs(slope - square) < 0.02 * square, "%s, dropout: slope %.5g along a gradient of square %.5g",
-       model, slope, square);
+    ok(fabs(slope - square) < 0.02 * square,
+       "%s, dropout: slope %.5g along a gradient of square %.5g", model, slope, square);
     free(d);
     golden_batch_free(&g);
     trainee_close(&w);
@@ -125,7 +127,7 @@ static void test_queue(const char *model)
     trainee_close(&w);
 }
 
-/* ---- the same but for rounding ----------------------------------------------------------------------- */
+/* ---- the same but for rounding --------------------------------------------------------------- */
 
 /* Document by document, divided by the tokens of all. */
 static void test_accumulation(const char *model)
@@ -210,12 +212,12 @@ static void test_chunks(void)
     free(first);
 }
 
-/* How far gradients in a precision are from those in f32; negative, with a skip, where the gemm has no
- * such products. */
+/* How far gradients in a precision are from those in f32; negative, with a skip, where the gemm
+ * has no such products. */
 static double precision_error(vw_precision precision, const char *name, const float *want, size_t n)
 {
-    vw_trainee_options o = {.path = trainee_model("train-dense"), .max_tokens = 64,
-                            .precision = precision};
+    vw_trainee_options o = {
+        .path = trainee_model("train-dense"), .max_tokens = 64, .precision = precision};
     with_trainee w;
     vw_losses losses;
     bool is_open = trainee_open(&w, &o, "");
@@ -230,8 +232,8 @@ static double precision_error(vw_precision precision, const char *name, const fl
     return apart;
 }
 
-/* f16 rounds to 11 bits and bf16 to 8, so its errors are eight times as large, give or take a factor of
- * three; e4m3 has 4. */
+/* f16 rounds to 11 bits and bf16 to 8, so its errors are eight times as large, give or take a
+ * factor of three; e4m3 has 4. */
 static void test_precision(void)
 {
     vw_losses losses;
@@ -269,7 +271,7 @@ static void test_loss_scale(void)
     trainee_close(&w);
 }
 
-/* ---- steady state ------------------------------------------------------------------------------------- */
+/* ---- steady state ---------------------------------------------------------------------------- */
 
 static void test_allocations(const char *model, int32_t recompute)
 {

@@ -66,7 +66,7 @@ vw_losses trainee_learn(with_trainee *w, const vw_micro_batch *micro)
     return losses;
 }
 
-/* ---- goldens ---------------------------------------------------------------------------------------- */
+/* ---- goldens --------------------------------------------------------------------------------- */
 
 float *golden_tensor(vw_core *core, const char *folder, const char *name, size_t *n)
 {
@@ -145,12 +145,16 @@ double golden_number(const char *folder, const char *key)
 
 vw_micro_batch golden_micro(const golden_batch *g)
 {
-    return (vw_micro_batch){.n_tokens = g->n_tokens, .ids = g->ids, .labels = g->labels,
-                            .n_documents = (int32_t)g->n_documents, .starts = g->starts,
-                            .divisor = (double)g->n_scored, .loss_scale = 1};
+    return (vw_micro_batch){.n_tokens = g->n_tokens,
+                            .ids = g->ids,
+                            .labels = g->labels,
+                            .n_documents = (int32_t)g->n_documents,
+                            .starts = g->starts,
+                            .divisor = (double)g->n_scored,
+                            .loss_scale = 1};
 }
 
-/* ---- what several tests do ----------------------------------------------------------------------- */
+/* ---- what several tests do ------------------------------------------------------------------- */
 
 const char *trainee_model(const char *name)
 {
@@ -160,7 +164,7 @@ const char *trainee_model(const char *name)
 }
 
 void trainee_open_or_die(with_trainee *w, const char *model, const vw_trainee_options *changes,
-                        const char *settings)
+                         const char *settings)
 {
     vw_trainee_options o = *changes;
     if (!o.path && model)
@@ -183,7 +187,7 @@ double gradient_difference(const float *a, const float *b, size_t n)
 }
 
 float *trainee_learn_once(const char *model, const vw_trainee_options *o, const char *settings,
-                         vw_losses *losses)
+                          vw_losses *losses)
 {
     with_trainee w;
     trainee_open_or_die(&w, model, o, settings);

@@ -45,8 +45,9 @@ const char *trainee_model(const char *name);
 void trainee_open_or_die(with_trainee *w, const char *model, const vw_trainee_options *changes,
                          const char *settings);
 
-/* Gradients of a golden's batch with these options and settings, freed by the caller; how many there
- * are; and the largest difference of two such lists over the second one's root mean square. */
+/* Gradients of a golden's batch with these options and settings, freed by the caller; how many
+ * there are; and the largest difference of two such lists over the second one's root mean
+ * square. */
 float *trainee_learn_once(const char *model, const vw_trainee_options *o, const char *settings,
                           vw_losses *losses);
 size_t trainee_trained(const char *model);

@@ -1,7 +1,8 @@
 /* config.c - the sizes of a base model: read from a checkpoint's config.json, or written for a new
  * one from the options of [model.vishwamai].
  *
- * The file's keys are those that published models of this shape use, so that their tools can read it.
+ * The file's keys are those that published models of this shape use, so that their tools can read
+ * it.
  */
 #include "vishwamai.h"
 
@@ -9,10 +10,16 @@
 
 static const char *const routers[] = {"softmax", "sigmoid", NULL};
 
-#define INT(key, def, min, max, help)                                                             \
-    {#key, VW_OPTION_INT, def, min, max, NULL, offsetof(base_options, key), VW_OPTION_RANGE, help}
-#define REAL(key, def, min, max, help)                                                            \
-    {#key, VW_OPTION_REAL, def, min, max, NULL, offsetof(base_options, key), VW_OPTION_RANGE, help}
+#define INT(key, def, min, max, help)                                                           \
+    {                                                                                           \
+#key, VW_OPTION_INT, def, min, max, NULL, offsetof(base_options, key), VW_OPTION_RANGE, \
+            help                                                                                \
+    }
+#define REAL(key, def, min, max, help)                                                           \
+    {                                                                                            \
+#key, VW_OPTION_REAL, def, min, max, NULL, offsetof(base_options, key), VW_OPTION_RANGE, \
+            help                                                                                 \
+    }
 
 const vw_option base_option_table[] = {
     INT(vocab_size, "131072", 1, 1 << 24, "of a new model: words; a tokenizer's count wins"),
@@ -31,8 +38,10 @@ const vw_option base_option_table[] = {
     INT(num_dense_layers, "0", 0, 1000, "of a new model: first layers that have no experts"),
     {"router", VW_OPTION_ENUM, "softmax", 0, 0, routers, offsetof(base_options, router), 0,
      "of a new model: softmax with an auxiliary loss, or sigmoid with a balancing bias"},
-    REAL(capacity, "0", 0, 1000, "of a new model: slots of an expert, 1 for even load; 0: no limit"),
-    REAL(aux_weight, "0.01", 0, 100, "of a new model: weight of the softmax router's auxiliary loss"),
+    REAL(capacity, "0", 0, 1000,
+         "of a new model: slots of an expert, 1 for even load; 0: no limit"),
+    REAL(aux_weight, "0.01", 0, 100,
+         "of a new model: weight of the softmax router's auxiliary loss"),
     REAL(dropout_rate, "0.1", 0, 0.99, "of a new model: of embedding and residuals, in training"),
     REAL(init_scale, "1", 0, 100, "of a new model: multiplies the first values, 0.02"),
     REAL(rope_theta, "10000", 1, 1e9, "of a new model: base of the rotations"),
@@ -42,7 +51,7 @@ const vw_option base_option_table[] = {
     VW_OPTION_END,
 };
 
-/* ---- reading --------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static vw_status check_family(const vw_json *json, const vw_json_doc *doc,
                               const vw_json_value *root, vw_error *err)
@@ -53,11 +62,15 @@ static vw_status check_family(const vw_json *json, const vw_json_doc *doc,
         (st = json->get_string(doc, root, "hidden_act", "silu", &act, err)))
         return st;
     if (strcmp(type, "vishwamai") != 0)
-        return vw_fail(err, VW_E_UNSUPPORTED, "config.json: model_type is \"%s\"; this plugin runs "
-                       "\"vishwamai\"", type);
+        return vw_fail(err, VW_E_UNSUPPORTED,
+                       "config.json: model_type is \"%s\"; this plugin runs "
+                       "\"vishwamai\"",
+                       type);
     if (strcmp(act, "silu") != 0)
-        return vw_fail(err, VW_E_UNSUPPORTED, "config.json: hidden_act is \"%s\"; this family has "
-                       "\"silu\"", act);
+        return vw_fail(err, VW_E_UNSUPPORTED,
+                       "config.json: hidden_act is \"%s\"; this family has "
+                       "\"silu\"",
+                       act);
     return VW_OK;
 }
 
@@ -98,14 +111,18 @@ static vw_status read_sizes(base_model *m, const vw_json *json, const vw_json_do
 static vw_status check_sizes(const base_model *m, vw_error *err)
 {
     if (m->heads % m->kv_heads)
-        return vw_fail(err, VW_E_FORMAT, "config.json: num_attention_heads %d is no multiple of "
-                       "num_key_value_heads %d", m->heads, m->kv_heads);
+        return vw_fail(err, VW_E_FORMAT,
+                       "config.json: num_attention_heads %d is no multiple of "
+                       "num_key_value_heads %d",
+                       m->heads, m->kv_heads);
     if (m->head_dim % 2)
         return vw_fail(err, VW_E_FORMAT, "config.json: head_dim %d is odd; rotation needs pairs",
                        m->head_dim);
     if (m->n_experts > 1 && m->top_k > m->n_experts)
-        return vw_fail(err, VW_E_FORMAT, "config.json: num_experts_per_tok is %d, but there are %d "
-                       "experts", m->top_k, m->n_experts);
+        return vw_fail(err, VW_E_FORMAT,
+                       "config.json: num_experts_per_tok is %d, but there are %d "
+                       "experts",
+                       m->top_k, m->n_experts);
     if ((int64_t)m->n_shared * m->expert_ffn > 1 << 22)
         return vw_fail(err, VW_E_FORMAT, "config.json: n_shared_experts %d of %d are too wide",
                        m->n_shared, m->expert_ffn);
@@ -125,11 +142,14 @@ static vw_status read_router(base_model *m, const vw_json *json, const vw_json_d
         return st;
     m->is_sigmoid = strcmp(router, "sigmoid") == 0;
     if (!m->is_sigmoid && strcmp(router, "softmax") != 0)
-        return vw_fail(err, VW_E_UNSUPPORTED, "config.json: scoring_func is \"%s\"; \"softmax\" or "
-                       "\"sigmoid\" would be right", router);
+        return vw_fail(err, VW_E_UNSUPPORTED,
+                       "config.json: scoring_func is \"%s\"; \"softmax\" or "
+                       "\"sigmoid\" would be right",
+                       router);
     if (!(m->balance >= 0) || !(m->capacity >= 0) || !isfinite(m->balance) ||
         !isfinite(m->capacity) || !isfinite(m->route_scale))
-        return vw_fail(err, VW_E_FORMAT, "config.json: router_aux_loss_coef %g, capacity_factor %g and "
+        return vw_fail(err, VW_E_FORMAT,
+                       "config.json: router_aux_loss_coef %g, capacity_factor %g and "
                        "routed_scaling_factor %g must be numbers, the first two not below 0",
                        m->balance, m->capacity, m->route_scale);
     return VW_OK;
@@ -145,17 +165,19 @@ static vw_status read_reals(base_model *m, const vw_json *json, const vw_json_do
         (st = json->get_real(doc, root, "initializer_range", 0.02, &m->init_std, err)))
         return st;
     if (!(m->eps > 0) || m->eps > 1)
-        return vw_fail(err, VW_E_FORMAT, "config.json: rms_norm_eps is %g; expected a small positive "
-                       "number such as 1e-6", m->eps);
+        return vw_fail(err, VW_E_FORMAT,
+                       "config.json: rms_norm_eps is %g; expected a small positive "
+                       "number such as 1e-6",
+                       m->eps);
     if (!(m->rope_theta >= 1) || !isfinite(m->rope_theta))
         return vw_fail(err, VW_E_FORMAT, "config.json: rope_theta is %g; it must be at least 1",
                        m->rope_theta);
     if (!(m->dropout >= 0) || m->dropout >= 1)
-        return vw_fail(err, VW_E_FORMAT, "config.json: dropout is %g; from 0 to below 1 would be right",
-                       m->dropout);
+        return vw_fail(err, VW_E_FORMAT,
+                       "config.json: dropout is %g; from 0 to below 1 would be right", m->dropout);
     if (!(m->init_std >= 0) || !isfinite(m->init_std))
-        return vw_fail(err, VW_E_FORMAT, "config.json: initializer_range is %g; it must not be below 0",
-                       m->init_std);
+        return vw_fail(err, VW_E_FORMAT,
+                       "config.json: initializer_range is %g; it must not be below 0", m->init_std);
     return VW_OK;
 }
 
@@ -169,7 +191,8 @@ static vw_status read_token(const vw_json *json, const vw_json_doc *doc, const v
     return st;
 }
 
-vw_status base_configure(base_model *m, const vw_json *json, const vw_json_doc *config, vw_error *err)
+vw_status base_configure(base_model *m, const vw_json *json, const vw_json_doc *config,
+                         vw_error *err)
 {
     const vw_json_value *root = json->root(config);
     vw_status st;
@@ -187,7 +210,7 @@ vw_status base_configure(base_model *m, const vw_json *json, const vw_json_doc *
     return VW_OK;
 }
 
-/* ---- writing ---------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 typedef struct text {
     char *to;
@@ -233,12 +256,14 @@ static void put_experts(text *t, const base_options *o)
     put_real(t, "capacity_factor", o->capacity);
 }
 
-vw_status base_new_config(void *self, const vw_new_model *about, char *to, size_t room, vw_error *err)
+vw_status base_new_config(void *self, const vw_new_model *about, char *to, size_t room,
+                          vw_error *err)
 {
     const base_options *o = ((const base_model *)self)->options;
     text t = {to, room, 0};
-    put(&t, "{\n  \"architectures\": [\"VishwamaiForCausalLM\"],\n  \"model_type\": \"vishwamai\",\n"
-            "  \"hidden_act\": \"silu\",\n");
+    put(&t,
+        "{\n  \"architectures\": [\"VishwamaiForCausalLM\"],\n  \"model_type\": \"vishwamai\",\n"
+        "  \"hidden_act\": \"silu\",\n");
     put_int(&t, "vocab_size", about->vocab_size ? about->vocab_size : o->vocab_size);
     put_int(&t, "hidden_size", o->hidden_dim);
     put_int(&t, "num_hidden_layers", o->num_layers);
@@ -258,6 +283,9 @@ vw_status base_new_config(void *self, const vw_new_model *about, char *to, size_
     put_token(&t, "eos_token_id", about->vocab_size ? about->eos : -1);
     put_token(&t, "pad_token_id", about->vocab_size ? about->pad : -1);
     put(&t, "  \"tie_word_embeddings\": %s\n}\n", o->tie_embeddings ? "true" : "false");
-    return t.n < room ? VW_OK : vw_fail(err, VW_E_INVALID, "a configuration of %zu characters does "
-                                        "not fit into %zu", t.n, room);
+    return t.n < room ? VW_OK
+                      : vw_fail(err, VW_E_INVALID,
+                                "a configuration of %zu characters does "
+                                "not fit into %zu",
+                                t.n, room);
 }

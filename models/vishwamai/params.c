@@ -21,9 +21,12 @@ static vw_param_spec *add(listing *l, int64_t rows, int64_t cols, vw_split split
     base_model *m = l->model;
     if (!m->specs)
         return &counted;
-    m->specs[i] = (vw_param_spec){.name = m->names[i], .rows = rows, .cols = cols,
+    m->specs[i] = (vw_param_spec){.name = m->names[i],
+                                  .rows = rows,
+                                  .cols = cols,
                                   .init = rows ? VW_INIT_NORMAL : VW_INIT_ONES,
-                                  .init_std = m->init_std, .split = split,
+                                  .init_std = m->init_std,
+                                  .split = split,
                                   .decay_group = rows ? 1 : 0};
     return &m->specs[i];
 }
@@ -130,13 +133,19 @@ static void list_experts(base_model *m)
         base_layer *l = &m->layers[i];
         if (!l->has_experts)
             continue;
-        m->experts[n] = (vw_experts_spec){
-            .first_param = l->first + l->experts, .n_experts = m->n_experts, .top_k = m->top_k,
-            .bias = l->bias ? l->first + l->bias + 1 : 0, .balance = m->balance,
-            .capacity = m->capacity};
-        l->moe = (vw_nn_moe){.experts = n++, .top_k = m->top_k, .is_sigmoid = m->is_sigmoid,
-                             .is_normalised = m->is_normalised, .scale = (float)m->route_scale,
-                             .capacity = (float)m->capacity, .balance = (float)m->balance,
+        m->experts[n] = (vw_experts_spec){.first_param = l->first + l->experts,
+                                          .n_experts = m->n_experts,
+                                          .top_k = m->top_k,
+                                          .bias = l->bias ? l->first + l->bias + 1 : 0,
+                                          .balance = m->balance,
+                                          .capacity = m->capacity};
+        l->moe = (vw_nn_moe){.experts = n++,
+                             .top_k = m->top_k,
+                             .is_sigmoid = m->is_sigmoid,
+                             .is_normalised = m->is_normalised,
+                             .scale = (float)m->route_scale,
+                             .capacity = (float)m->capacity,
+                             .balance = (float)m->balance,
                              .dropout = (float)m->dropout,
                              .activation = VW_ACT_SILU};
     }
@@ -152,8 +161,10 @@ vw_status base_list_params(base_model *m, vw_error *err)
     const vw_host *host = m->host;
     size_t n, layers = (size_t)m->n_layers;
     if (m->n_experts > 1 && (int64_t)m->n_layers * m->n_experts * 3 > MOST_PARAMS)
-        return vw_fail(err, VW_E_FORMAT, "config.json: %d layers of %d experts are more tensors than the "
-                       "%d that a checkpoint may have", m->n_layers, m->n_experts, MOST_PARAMS);
+        return vw_fail(err, VW_E_FORMAT,
+                       "config.json: %d layers of %d experts are more tensors than the "
+                       "%d that a checkpoint may have",
+                       m->n_layers, m->n_experts, MOST_PARAMS);
     n = list(m);
     m->experts = host->alloc(host->core, layers * sizeof *m->experts);
     m->names = host->alloc(host->core, n * sizeof *m->names);

@@ -108,8 +108,8 @@ static void describe(base_model *m)
     i->caches = m->caches;
     for (size_t p = 0; p < i->n_params; p++)
         n += (double)(m->specs[p].rows ? m->specs[p].rows : 1) * (double)m->specs[p].cols;
-    int at = snprintf(i->description, sizeof i->description, "VishwamAI base, %d layers, ",
-                      m->n_layers);
+    int at =
+        snprintf(i->description, sizeof i->description, "VishwamAI base, %d layers, ", m->n_layers);
     if (i->n_experts)
         at += snprintf(i->description + at, sizeof i->description - (size_t)at, "%d experts, ",
                        m->n_experts);
@@ -189,7 +189,10 @@ static int32_t probe(const vw_probe *about, char *why, size_t why_bytes)
 }
 
 static const vw_model_ops ops = {
-    .size = sizeof ops, .load = load, .info = info, .forward = forward,
+    .size = sizeof ops,
+    .load = load,
+    .info = info,
+    .forward = forward,
     .new_config = base_new_config,
 };
 
@@ -197,12 +200,26 @@ static const char *const needs[] = {"device", "gemm", "attention", NULL};
 
 static const vw_plugin plugin = {
     VW_PLUGIN_HEADER,
-    .kind = VW_KIND_MODEL, .ops_major = VW_MODEL_OPS_MAJOR, .ops_minor = VW_MODEL_OPS_MINOR,
-    .name = "vishwamai", .summary = "the VishwamAI base family, dense or with experts; new or trained",
-    .version = "0.1.0", .license = "Apache-2.0", .author = "The VishwamAI authors",
-    .url = "https://github.com/VishwamAI", .rank = VW_RANK_PREFERRED, .needs = needs,
-    .config_size = sizeof(base_options), .options = base_option_table,
-    .probe = probe, .open = base_open, .close = base_close, .ops = &ops,
+    .kind = VW_KIND_MODEL,
+    .ops_major = VW_MODEL_OPS_MAJOR,
+    .ops_minor = VW_MODEL_OPS_MINOR,
+    .name = "vishwamai",
+    .summary = "the VishwamAI base family, dense or with experts; new or trained",
+    .version = "0.1.0",
+    .license = "Apache-2.0",
+    .author = "The VishwamAI authors",
+    .url = "https://github.com/VishwamAI",
+    .rank = VW_RANK_PREFERRED,
+    .needs = needs,
+    .config_size = sizeof(base_options),
+    .options = base_option_table,
+    .probe = probe,
+    .open = base_open,
+    .close = base_close,
+    .ops = &ops,
 };
 
-VW_PLUGIN_DEFINE(model, vishwamai) { return &plugin; }
+VW_PLUGIN_DEFINE(model, vishwamai)
+{
+    return &plugin;
+}

@@ -1,4 +1,5 @@
-/* vishwamai.h - one model of the VishwamAI base family, as its config.json or its options describe it.
+/* vishwamai.h - one model of the VishwamAI base family, as its config.json or its options describe
+ * it.
  */
 #ifndef VISHWAMAI_BASE_H
 #define VISHWAMAI_BASE_H
@@ -16,9 +17,9 @@ typedef struct base_options {
 
 extern const vw_option base_option_table[];
 
-/* Parameters of a layer, in the order of the parameter list.  A dense layer ends after DOWN_PROJ; one
- * with experts has ROUTER in the place of GATE_PROJ, then a bias if its router has one, the shared
- * expert's three if there is one, and each expert's three. */
+/* Parameters of a layer, in the order of the parameter list.  A dense layer ends after
+ * DOWN_PROJ; one with experts has ROUTER in the place of GATE_PROJ, then a bias if its router
+ * has one, the shared expert's three if there is one, and each expert's three. */
 enum { INPUT_NORM, Q_PROJ, K_PROJ, V_PROJ, O_PROJ, MLP_NORM, GATE_PROJ, UP_PROJ, DOWN_PROJ };
 enum { ROUTER = GATE_PROJ };
 enum { EMBED_TOKENS, FINAL_NORM, LM_HEAD }; /* the model's own come first; LM_HEAD if untied */
@@ -26,8 +27,8 @@ enum { EMBED_TOKENS, FINAL_NORM, LM_HEAD }; /* the model's own come first; LM_HE
 typedef struct base_layer {
     vw_nn_attention attention;
     vw_nn_moe moe;
-    size_t first;                   /* parameter */
-    size_t bias, shared, experts;   /* parameters from `first` on; bias and shared 0: none */
+    size_t first;                 /* parameter */
+    size_t bias, shared, experts; /* parameters from `first` on; bias and shared 0: none */
     int32_t has_experts;
 } base_layer;
 
@@ -40,12 +41,12 @@ typedef struct base_model {
     int64_t max_positions;
     double eps, rope_theta, dropout, capacity, balance, route_scale, init_std;
     vw_nn_rope rope;
-    float *inv_freq;         /* [head_dim / 2] */
-    base_layer *layers;      /* [n_layers] */
-    vw_cache_spec *caches;   /* [n_layers] */
+    float *inv_freq;          /* [head_dim / 2] */
+    base_layer *layers;       /* [n_layers] */
+    vw_cache_spec *caches;    /* [n_layers] */
     vw_experts_spec *experts; /* [layers with experts] */
     vw_param_spec *specs;
-    char (*names)[96];       /* the specs' names */
+    char (*names)[96]; /* the specs' names */
     vw_model_info info;
 } base_model;
 
