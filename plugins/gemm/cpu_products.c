@@ -28,12 +28,13 @@ static int is_by_rows(const vw_gemm_problem *p)
     return is_in_place(p);
 }
 
+/* Sums that are added to something start from it, which is right for gradients; a residual is often
+ * much larger than what is added and would cost them digits, so forward goes this way to store. */
 int cpu_is_product(const vw_gemm_problem *p, int64_t m)
 {
     if (p->op != VW_GEMM_FORWARD || p->rounding != VW_GEMM_ROUND_NONE)
         return 1;
-    return m > VW_GEMM_FEW_ROWS && p->epilogue <= VW_GEMM_ADD && is_in_place(p) &&
-           !(p->is_batch_invariant && p->epilogue == VW_GEMM_ADD);
+    return m > VW_GEMM_FEW_ROWS && p->epilogue == VW_GEMM_STORE && is_in_place(p);
 }
 
 int cpu_is_task(const vw_gemm_problem *p, int64_t m)
