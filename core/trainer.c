@@ -48,11 +48,16 @@ static vw_status read_settings(vw_trainer *t, vw_error *err)
     vw_status st;
     if ((st = vw_settings_bind(s, "train", vw_train_options, &t->train, err)) ||
         (st = vw_settings_bind(s, "data", vw_data_options, &t->data, err)) ||
+        (st = vw_settings_bind(s, "lora", vw_lora_options, &t->lora, err)) ||
+        (st = vw_settings_bind(s, "distill", vw_distill_options, &t->distill, err)) ||
         (st = vw_settings_bind(s, "model", vw_model_options, &model, err)))
         return st;
     t->model_path = *model.path ? model.path : NULL;
     const vw_config_train *c = &t->train;
     int64_t end = c->decay_steps ? c->decay_steps : c->max_steps;
+    if (t->lora.rank && !t->model_path)
+        return vw_fail(err, VW_E_CONFIG, "lora.rank = %lld adapts a model that there is: [model] path is "
+                       "needed", (long long)t->lora.rank);
     if (!*c->out)
         return vw_fail(err, VW_E_CONFIG, "train.out is needed: the folder of the run");
     if (c->schedule != VW_DECAY_CONSTANT && c->warmup_steps >= end)
@@ -170,7 +175,9 @@ static vw_status open_trainee(vw_trainer *t, vw_error *err)
         .path = t->model_path, .tokenizer = t->tokenizer ? t->tokenizer_folder : NULL,
         .vocab_size = t->encoder.vocab_size, .max_positions = t->data.max_length,
         .seed = (uint64_t)t->train.seed, .recompute_layers = (int32_t)t->train.recompute_layers,
-        .precision = (vw_precision)t->train.precision, .progress = t->options.progress,
+        .precision = (vw_precision)t->train.precision,
+        .lora = {(int32_t)t->lora.rank, t->lora.alpha, t->lora.dropout,
+                 t->lora.targets && *t->lora.targets ? t->lora.targets : NULL, NULL}, .progress = t->options.progress,
         .progress_arg = t->options.progress_arg};
     vw_status st = choose_batch(t, err);
     if (st)
@@ -217,7 +224,8 @@ static vw_status open_all(vw_trainer *t, vw_error *err)
         return st;
     begin_state(t);
     if ((st = find_checkpoint(t, err)) || (st = vw_trainer_open_tokenizer(t, err)) ||
-        (st = open_trainee(t, err)) || (st = vw_trainer_open_data(t, err)) ||
+        (st = open_trainee(t, err)) || (st = vw_trainer_open_teacher(t, err)) ||
+        (st = vw_trainer_open_data(t, err)) ||
         (st = vw_trainer_open_optimizer(t, err)))
         return st;
     begin_state(t);
@@ -257,6 +265,7 @@ void vw_trainer_close(vw_trainer *t)
     vw_metrics_close(&t->metrics);
     vw_profile_free(t->profile);
     vw_trainer_close_optimizer(t);
+    vw_trainer_close_teacher(t);
     vw_trainee_close(t->trainee);
     vw_trainer_close_data(t);
     if (t->lock >= 0)
@@ -278,7 +287,12 @@ static uint64_t trained_values(const vw_trainer *t)
 void vw_trainer_get_info(const vw_trainer *t, vw_trainer_info *info)
 {
     const vw_training_memory *m = &t->info.memory;
-    uint64_t data = t->everything.narrow ? 0 : 5 * (uint64_t)(t->everything.n + t->validation_set.n);
+    uint64_t teacher = 0, data = t->everything.narrow ? 0 : 5 * (uint64_t)(t->everything.n + t->validation_set.n);
+    if (t->teacher) {
+        vw_trainee_info its;
+        vw_trainee_get_info(t->teacher, &its);
+        teacher = its.memory.total + t->teacher_rows.bytes;
+    }
     *info = (vw_trainer_info){
         .size = sizeof *info, .out = t->out, .model = t->info.model->description,
         .optimizer = t->optimizer->plugin->name,
@@ -291,7 +305,8 @@ void vw_trainer_get_info(const vw_trainer *t, vw_trainer_info *info)
         .train_tokens = t->train_set.n, .validation_tokens = t->validation_set.n,
         .weights = m->weights, .compute_copies = m->compute_copies, .gradients = m->gradients,
         .moments = t->moments_buffer.bytes, .activations = m->activations, .scratch = m->scratch,
-        .data = data, .total = m->total + t->moments_buffer.bytes + data};
+        .data = data, .teacher = teacher,
+        .total = m->total + t->moments_buffer.bytes + data + teacher};
 }
 
 void vw_trainer_interrupt(vw_trainer *t)
@@ -438,7 +453,7 @@ static vw_status run(vw_trainer *t, vw_error *err)
         if (!st && !is_over(t))
             st = vw_trainer_check(t, err);
     }
-    return st;
+    return st ? st : vw_trainer_save_merged(t, err);
 }
 
 vw_status vw_trainer_run(vw_trainer *t, vw_error *err)

@@ -2,6 +2,7 @@
  *
  *     trainer.c         opening in order, closing, the loop
  *     trainer_data.c    the tokenizer, the data, its two halves
+ *     trainer_distil.c  the teacher, if there is one
  *     trainer_step.c    one optimizer step; validation; a sample of text
  *     trainer_save.c    what a checkpoint holds, written and read
  *     metrics.c         metrics.jsonl
@@ -54,6 +55,8 @@ struct vw_trainer {
     vw_trainer_options options;
     vw_config_train train;
     vw_config_data data;
+    vw_config_lora lora;
+    vw_config_distill distill;
     const char *model_path;   /* [model] path, or NULL for a new model */
     char out[VW_CHECKPOINT_PATH], tokenizer_folder[VW_CHECKPOINT_PATH],
         resumed_from[VW_CHECKPOINT_PATH];
@@ -69,6 +72,8 @@ struct vw_trainer {
     vw_trainee *trainee;
     vw_trainee_options trainee_options;
     vw_trainee_info info;
+    vw_trainee *teacher;      /* NULL: none */
+    vw_buffer teacher_rows;   /* its logits of a micro-batch */
     const vw_device_ops *dev;
     void *device;
     vw_device_info device_info;
@@ -97,6 +102,11 @@ vw_status vw_trainer_open_tokenizer(vw_trainer *t, vw_error *err);
 vw_status vw_trainer_open_data(vw_trainer *t, vw_error *err);
 void vw_trainer_close_data(vw_trainer *t);
 
+/* trainer_distil.c.  Nothing happens without a teacher. */
+vw_status vw_trainer_open_teacher(vw_trainer *t, vw_error *err);
+void vw_trainer_close_teacher(vw_trainer *t);
+vw_status vw_trainer_ask_teacher(vw_trainer *t, vw_micro_batch *micro, vw_error *err);
+
 /* trainer_step.c */
 vw_status vw_trainer_open_optimizer(vw_trainer *t, vw_error *err);
 void vw_trainer_close_optimizer(vw_trainer *t);
@@ -108,6 +118,8 @@ vw_status vw_trainer_check(vw_trainer *t, vw_error *err);
 
 /* trainer_save.c */
 vw_status vw_trainer_save(vw_trainer *t, vw_error *err);
+/* With an adapter: the model that it makes of its base, in OUT/merged. */
+vw_status vw_trainer_save_merged(vw_trainer *t, vw_error *err);
 vw_status vw_trainer_resume(vw_trainer *t, const char *folder, vw_error *err);
 /* The settings in force as FOLDER/config.ini; the tokenizer's files. */
 vw_status vw_trainer_write_settings(const vw_trainer *t, const char *folder, vw_error *err);

@@ -33,7 +33,7 @@ typedef struct fact {
     char text[64];
 } fact;
 
-enum { N_FACTS = 11 };
+enum { N_FACTS = 15 };
 
 static void list_facts(const vw_trainer *t, fact facts[N_FACTS])
 {
@@ -54,6 +54,10 @@ static void list_facts(const vw_trainer *t, fact facts[N_FACTS])
     FACT("train.batch_size", "%lld", (long long)c->batch_size);
     FACT("train.grad_accum_steps", "%lld", (long long)c->grad_accum_steps);
     FACT("train.precision", "%d", c->precision);
+    FACT("lora.rank", "%lld", (long long)t->lora.rank);
+    FACT("lora.alpha", "%g", t->lora.rank ? t->lora.alpha : 0);
+    FACT("distill.teacher", "%.60s", t->distill.teacher);
+    FACT("distill.alpha", "%g", *t->distill.teacher ? t->distill.alpha : 0);
 #undef FACT
 }
 
@@ -318,10 +322,27 @@ vw_status vw_trainer_save(vw_trainer *t, vw_error *err)
     return VW_OK;
 }
 
+vw_status vw_trainer_save_merged(vw_trainer *t, vw_error *err)
+{
+    static const vw_dtype formats[] = {VW_DTYPE_NONE, VW_F32, VW_BF16, VW_F16};
+    char folder[VW_CHECKPOINT_PATH];
+    if (!t->lora.rank || !t->lora.merged)
+        return VW_OK;
+    snprintf(folder, sizeof folder, "%.4000s/merged", t->out);
+    if (mkdir(folder, 0777) != 0 && errno != EEXIST)
+        return vw_fail(err, VW_E_IO, "cannot make the folder %s: %s", folder, strerror(errno));
+    vw_status st = vw_trainee_save(t->trainee, folder, formats[t->lora.merged], err);
+    if (!st)
+        st = vw_trainer_copy_tokenizer(t, folder, err);
+    if (!st)
+        vw_trainer_tell(t, VW_TRAIN_SAVED, folder);
+    return st;
+}
+
 vw_status vw_trainer_resume(vw_trainer *t, const char *folder, vw_error *err)
 {
     vw_status st = read_state(t, folder, err);
-    if (!st && !t->trainee_options.lora.rank)
+    if (!st)
         st = vw_trainee_load(t->trainee, folder, err);
     return st ? st : read_moments(t, folder, err);
 }

@@ -121,8 +121,11 @@ static vw_status learn(vw_trainer *t, int64_t number, double divisor, vw_losses 
                         .label_smoothing = t->train.label_smoothing,
                         .seed = seed};
     vw_losses one;
+    vw_status st = vw_trainer_ask_teacher(t, &m, err);
+    if (st)
+        return st;
     size_t span = vw_profile_begin(t->profile, "forward and backward");
-    vw_status st = vw_trainee_learn(t->trainee, &m, &one, err);
+    st = vw_trainee_learn(t->trainee, &m, &one, err);
     vw_profile_end(t->profile, span, 0, (uint64_t)(t->info.flops_per_token * (double)m.n_tokens));
     if (!st)
         vw_losses_add(sum, &one);

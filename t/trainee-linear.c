@@ -197,3 +197,13 @@ vw_status vw_trainee_load(vw_trainee *t, const char *folder, vw_error *err)
     free(data);
     return st;
 }
+
+vw_status vw_trainee_logits(vw_trainee *t, const vw_micro_batch *m, vw_trainee_rows rows, void *arg,
+                            vw_error *err)
+{
+    (void)t;
+    (void)m;
+    (void)rows;
+    (void)arg;
+    return vw_fail(err, VW_E_UNSUPPORTED, "a table teaches nobody");
+}

@@ -62,6 +62,7 @@ static void print_plan(const train *t)
     print_amount("activations", i->activations);
     print_amount("scratch", i->scratch);
     print_amount("data", i->data);
+    print_amount("teacher", i->teacher);
     fputc('\n', stderr);
     if (i->resumed_from)
         fprintf(stderr, "going on from %s, step %lld of %lld\n", i->resumed_from, (long long)i->step,
