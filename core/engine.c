@@ -50,6 +50,7 @@ static vw_status read_settings(vw_engine *e, const char *label, vw_config_model 
     e->kv_dtype = vw_kv_dtypes[kv.dtype];
     e->kv_bytes_limit = kv.pool_bytes;
     e->format = (vw_gemm_format)model->weights;
+    e->adapter = model->adapter;
     return VW_OK;
 }
 
@@ -288,6 +289,7 @@ vw_status vw_engine_open(vw_core *core, const vw_engine_options *options, vw_eng
     if (st)
         return st;
     if ((st = vw_params_load(e, o, err)) || (st = vw_experts_open(e, err)) ||
+        (*e->adapter && (st = vw_adapters_load(e, e->adapter, err))) ||
         (st = vw_engine_serve(e, err))) {
         vw_engine_close(e);
         return st;
@@ -318,6 +320,8 @@ void vw_engine_close(vw_engine *e)
         vw_kv_close(e);
     vw_plans_free(e);
     vw_experts_close(e);
+    if (e->dev)
+        vw_adapters_close(e);
     if (e->info)
         vw_params_free(e);
     if (e->reader)

@@ -43,6 +43,17 @@ struct vw_param {
     const vw_adapter *adapter;
 };
 
+/* The adapters of a model: two parameters each, under the names that PEFT gives them. */
+typedef struct adapter_list {
+    struct vw_param *params;  /* [2 n]: down, up */
+    vw_adapter *of;           /* [n] */
+    vw_param_spec *specs;     /* [2 n] */
+    char (*names)[192];
+    struct vw_param **adapted; /* [n]: the matrices */
+    size_t n;
+    vw_buffer values;         /* where they were loaded for inference */
+} adapter_list;
+
 /* The experts of one layer, [n] of each: what a grouped product takes. */
 typedef struct vw_experts {
     int32_t n;
@@ -100,6 +111,7 @@ struct vw_sequence {
 struct vw_engine {
     vw_core *core;
     char *path;
+    const char *adapter;    /* folder of an adapter, or ""; the settings' */
     const vw_component *device, *gemm, *attention, *tokenizer, *weights, *model;
     const vw_device_ops *dev;
     const vw_gemm_ops *mm;
@@ -124,6 +136,7 @@ struct vw_engine {
     vw_param *params;       /* [info->n_params] */
     vw_param **param_list;  /* what the model gets; NULL where optional and absent */
     vw_experts *experts;    /* [info->n_experts] */
+    adapter_list adapters;
     uint64_t parameters, weight_bytes, token_bytes;
 
     gemm_plan gemm_plans[MAX_GEMM_PLANS];
@@ -166,6 +179,16 @@ void vw_params_free(vw_engine *e);
 
 /* plans.c */
 void vw_plans_free(vw_engine *e);
+
+/* adapter.c.  Adaptable: a matrix that the block of a product reads, not the embedding, a router or an
+ * expert.  Attach: give it an adapter whose parameters have no values yet.  Load: those of a folder, for
+ * inference. */
+bool vw_adaptable(const vw_engine *e, size_t param);
+void vw_adapter_block(const char *name, char *block, size_t room, char *last, size_t last_room);
+vw_status vw_adapters_open(vw_engine *e, vw_error *err);
+void vw_adapters_attach(vw_engine *e, vw_param *w, int64_t rank, double alpha, double dropout);
+vw_status vw_adapters_load(vw_engine *e, const char *folder, vw_error *err);
+void vw_adapters_close(vw_engine *e);
 
 /* experts.c: the handles of info->experts. */
 vw_status vw_experts_open(vw_engine *e, vw_error *err);

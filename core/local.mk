@@ -137,6 +137,7 @@ libcore_la_SOURCES += \
 
 # The engine: models, sequences, text.
 libcore_la_SOURCES += \
+	%D%/adapter.c \
 	%D%/engine.c \
 	%D%/engine.h \
 	%D%/experts.c \

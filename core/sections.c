@@ -202,6 +202,8 @@ const vw_option vw_model_options[] = {
      "folder of the model; empty: the bundled one"},
     CHOICE(vw_config_model, weights, "stored", weight_formats,
            "stored: exactly the file's values; else re-quantised while loading"),
+    {"adapter", VW_OPTION_PATH, "", 0, 0, NULL, offsetof(vw_config_model, adapter), 0,
+     "folder of a low-rank adapter (PEFT's files) to run the model with; empty: none"},
     LABEL(vw_config_model, gemm),
     LABEL(vw_config_model, attention),
     LABEL(vw_config_model, tokenizer),

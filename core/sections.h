@@ -86,6 +86,7 @@ typedef struct vw_config_model {
     vw_config_kind kind;
     const char *path;  /* "": the bundled model */
     int32_t weights;   /* vw_gemm_format */
+    const char *adapter; /* folder of a low-rank adapter; "": none */
     const char *gemm, *attention, *tokenizer; /* labels of the instances it uses; "": the first */
 } vw_config_model;
 

@@ -156,7 +156,6 @@ void vw_trainee_close(vw_trainee *t)
         vw_trainee_close_loads(t);
         e->dev->free(e->device->self, &t->arena);
         vw_trainee_free_params(t);
-        vw_lora_free(t);
     }
     vw_engine_close(e);
     vw_core_release(core, t->config_text);

@@ -29,13 +29,6 @@ struct vw_trainee {
     vw_buffer values, gradients;
     uint64_t parameters, n_values, n_trained;
 
-    vw_param *adapters;        /* [2 n_adapters]: down, up of each */
-    vw_adapter *adapter_of;    /* [n_adapters] */
-    vw_param_spec *adapter_specs;
-    char (*adapter_names)[192];
-    vw_param **adapted;        /* [n_adapters]: the matrices */
-    size_t n_adapters;
-
     vw_tape *tape;
     vw_buffer arena;
     size_t arena_bytes;
@@ -63,10 +56,7 @@ void vw_normal_values(uint64_t seed, uint64_t stream, double std, float *to, siz
 
 /* lora.c */
 vw_status vw_lora_attach(vw_trainee *t, vw_error *err);
-void vw_lora_free(vw_trainee *t);
 bool vw_lora_is_on(const vw_trainee *t);
-/* "model.layers.0.self_attn.q_proj.weight" without its ".weight", and its last word. */
-void vw_lora_block(const char *name, char *block, size_t room, char *last, size_t last_room);
 /* W + scale B A of a matrix that has an adapter, added to its f32 rows [first, first + n). */
 vw_status vw_lora_merge_rows(vw_trainee *t, const vw_param *w, int64_t first, int64_t n, float *rows,
                              vw_error *err);

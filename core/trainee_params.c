@@ -62,7 +62,8 @@ vw_status vw_trainee_list_params(vw_trainee *t, vw_error *err)
 
 static bool is_adapter(const vw_trainee *t, const vw_param *p)
 {
-    return t->adapters && p >= t->adapters && p < t->adapters + 2 * t->n_adapters;
+    const adapter_list *a = &t->engine->adapters;
+    return a->params && p >= a->params && p < a->params + 2 * a->n;
 }
 
 static bool is_trained(const vw_trainee *t, const vw_param *p)

@@ -118,14 +118,10 @@ vw_status vw_trainee_measure(vw_trainee *t, vw_error *err)
     batch b = {.n_tokens = n, .n_wanted = n, .n_sequences = 1, .max_keys = n, .max_queries_one = n};
     lesson l = new_lesson(t);
     forward f = new_forward(t, CX_MEASURE, &b, &l, err);
-    l.distil.rows = no_rows;
+    l.distil.rows = t->options.has_teacher ? no_rows : NULL;
     vw_status st = run_whole(&f);
-    l.dropout = 0; /* without it products are fused that are not with it */
-    if (!st)
-        st = run_whole(&f);
     if (!st && --b.n_wanted > 0)
         st = run_whole(&f);
-    l.dropout = 0.5f;
     b.n_wanted = n;
     l.drops = true;
     l.dropout = (float)t->options.dropout;
@@ -154,6 +150,8 @@ static vw_status check_documents(const vw_trainee *t, const vw_micro_batch *m, v
 static vw_status check_micro(const vw_trainee *t, const vw_micro_batch *m, vw_error *err)
 {
     int32_t vocab = t->engine->info->vocab_size;
+    if (m->distil.rows && !t->options.has_teacher)
+        return vw_fail(err, VW_E_INVALID, "a teacher, which was not said to come");
     if (m->n_tokens < 1 || m->n_tokens > t->options.max_tokens)
         return vw_fail(err, VW_E_INVALID, "a micro-batch of %lld tokens; 1 to %lld were said to come",
                        (long long)m->n_tokens, (long long)t->options.max_tokens);

@@ -161,7 +161,7 @@ static vw_status write_file(vw_trainee *t, const char *path, size_t first, size_
 
 static size_t n_of_model(const vw_trainee *t)
 {
-    return t->n_params - 2 * t->n_adapters;
+    return t->n_params - 2 * t->engine->adapters.n;
 }
 
 static const char *config_text(const vw_trainee *t)
@@ -189,12 +189,12 @@ static void put_targets(const vw_trainee *t, vw_json_writer *w)
 {
     char block[192], last[64];
     vw_json_begin_array(w, "target_modules");
-    for (size_t i = 0; i < t->n_adapters; i++) {
+    for (size_t i = 0; i < t->engine->adapters.n; i++) {
         bool is_new = true;
-        vw_lora_block(t->adapted[i]->spec->name, block, sizeof block, last, sizeof last);
+        vw_adapter_block(t->engine->adapters.adapted[i]->spec->name, block, sizeof block, last, sizeof last);
         for (size_t j = 0; j < i && is_new; j++) {
             char other[64];
-            vw_lora_block(t->adapted[j]->spec->name, block, sizeof block, other, sizeof other);
+            vw_adapter_block(t->engine->adapters.adapted[j]->spec->name, block, sizeof block, other, sizeof other);
             is_new = strcmp(last, other) != 0;
         }
         if (is_new)
@@ -209,7 +209,7 @@ vw_status vw_trainee_save_adapter(vw_trainee *t, const char *folder, vw_error *e
     char path[VW_PLACE_BYTES];
     vw_json_writer w = {0};
     size_t bytes;
-    if (!t->n_adapters)
+    if (!t->engine->adapters.n)
         return vw_fail(err, VW_E_INVALID, "this model has no adapter to save");
     if ((size_t)snprintf(path, sizeof path, "%s/adapter_model.safetensors", folder) >= sizeof path)
         return vw_fail(err, VW_E_INVALID, "the path %s is too long", folder);
@@ -304,10 +304,10 @@ static vw_status check_config(const vw_trainee *t, const char *folder, vw_error 
 vw_status vw_trainee_load(vw_trainee *t, const char *folder, vw_error *err)
 {
     char path[VW_PLACE_BYTES];
-    vw_status st = t->n_adapters ? VW_OK : check_config(t, folder, err);
+    vw_status st = t->engine->adapters.n ? VW_OK : check_config(t, folder, err);
     if (st)
         return st;
-    if (t->n_adapters) {
+    if (t->engine->adapters.n) {
         snprintf(path, sizeof path, "%s/adapter_model.safetensors", folder);
         return read_params(t, path, n_of_model(t), t->n_params, err);
     }

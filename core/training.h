@@ -67,6 +67,7 @@ typedef struct vw_trainee_options {
     double dropout;           /* rate everywhere the family drops; negative: the model's own */
     vw_precision precision;
     vw_lora lora;
+    bool has_teacher;         /* micro-batches will bring one (vw_distillation) */
     bool is_frozen;           /* no gradients at all: a teacher */
     vw_progress progress;
     void *progress_arg;

@@ -485,6 +485,29 @@ static void test_capacity(void)
 
 static const char *const q_and_o[] = {"q_proj", "o_proj", NULL};
 
+/* The engine with the adapter beside the model, and the merged model: the same but for rounding. */
+static void compare_adapted(const char *model, const char *merged, const char *kept,
+                            const golden_batch *g)
+{
+    char settings[512];
+    with_engine beside, one;
+    snprintf(settings, sizeof settings, "engine.ctx_size=64 model.adapter=%s", kept);
+    bool is_open = engine_open(&beside, model_folder(model), settings);
+    ok(is_open, "%s: the engine runs an adapter: %s", model, is_open ? "ok" : beside.err.text);
+    is_open = engine_open(&one, merged, "engine.ctx_size=64") && is_open;
+    size_t n = (size_t)g->n_tokens;
+    float *a = is_open ? all_logits(&beside, g->ids, n, 0) : NULL;
+    float *b = is_open ? all_logits(&one, g->ids, n, 1) : NULL;
+    if (a && b)
+        near_array(a, b, n * (size_t)one.info.vocab_size,
+                   2e-4 * golden_number(model_folder(model), "logits_std"),
+                   "%s: merging changes logits by rounding", model);
+    free(a);
+    free(b);
+    engine_close(&beside);
+    engine_close(&one);
+}
+
 static void test_adapter(const char *model)
 {
     vw_trainee_options o = {.lora = {.rank = 3, .alpha = 6, .targets = q_and_o}, .seed = 1};
@@ -539,6 +562,7 @@ static void test_adapter(const char *model)
     vw_trainee_evaluate(base.trainee, &micro, &again, NULL);
     ok(again.cross_entropy == after.cross_entropy, "%s: loaded again, the adapter is the same", model);
     trainee_close(&base);
+    compare_adapted(model, merged, kept, &g);
     golden_batch_free(&g);
     trainee_close(&w);
 }
