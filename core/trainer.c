@@ -171,7 +171,7 @@ static vw_status open_trainee(vw_trainer *t, vw_error *err)
 {
     vw_trainee_options *o = &t->trainee_options;
     *o = (vw_trainee_options){
-        .dropout = t->train.dropout,
+        .dropout = t->train.dropout, .has_teacher = *t->distill.teacher != 0,
         .path = t->model_path, .tokenizer = t->tokenizer ? t->tokenizer_folder : NULL,
         .vocab_size = t->encoder.vocab_size, .max_positions = t->data.max_length,
         .seed = (uint64_t)t->train.seed, .recompute_layers = (int32_t)t->train.recompute_layers,
