@@ -14,8 +14,8 @@ static vw_status run_model(forward *f)
 static forward new_forward(vw_engine *e, cx_mode mode, const batch *b, vw_error *err)
 {
     return (forward){.cx = {&vw_nn_table}, .engine = e, .mode = mode, .err = err, .batch = b,
-                     .max_tokens = e->batch_tokens, .logit_rows = e->logit_rows,
-                     .arena = &e->arena, .hidden_in = e->arena.data,
+                     .max_tokens = e->batch_tokens, .max_sequences = e->max_sequences,
+                     .logit_rows = e->logit_rows, .arena = &e->arena, .hidden_in = e->arena.data,
                      .hidden_out = e->arena.data};
 }
 

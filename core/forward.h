@@ -61,6 +61,7 @@ typedef struct forward {
     vw_error *err;
     const batch *batch;
     int64_t max_tokens;       /* that plans are for */
+    int32_t max_sequences;
     int64_t logit_rows;       /* of one chunk of the head */
     const vw_buffer *arena;
     size_t arena_used, arena_peak;

@@ -336,13 +336,20 @@ void vw_block_moe(vw_cx *cx, const vw_nn_moe *desc, vw_tensor x, vw_param *route
     if (!moe_fits(f, &m, router, bias))
         return;
     size_t mark = f->arena_used;
+    bool is_dropped = vw_dropout_rate(f, desc->dropout) > 0;
+    if (is_dropped)
+        m.y = vw_take(f, x.shape[0], x.shape[1]);
     vw_block_linear(cx, x, 1, &router, &m.logits);
     set_up(f, &m, bias);
     route(f, &m);
     run_experts(f, &m);
     if (vw_runs(f))
         vw_check(f, e->dev->moe_combine(e->device->self, e->stream, m.rows, m.place, desc->top_k,
-                                        m.weights, y, 1, f->err));
+                                        m.weights, m.y, !is_dropped, f->err));
     record(f, &m, router, bias);
+    if (is_dropped) {
+        vw_block_dropout(cx, m.y, desc->dropout);
+        vw_block_add(cx, m.y, y);
+    }
     f->arena_used = mark;
 }

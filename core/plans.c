@@ -101,7 +101,7 @@ const vw_attention_plan *vw_plan_attention(forward *f, const vw_nn_attention *de
     problem.kv_dtype = e->kv_dtype;
     problem.page_tokens = e->page_tokens;
     problem.max_queries = f->max_tokens;
-    problem.max_sequences = f->lesson ? (int32_t)f->max_tokens : e->max_sequences;
+    problem.max_sequences = f->max_sequences;
     problem.max_keys = f->lesson ? f->max_tokens : e->context;
     problem.is_dense = f->lesson != NULL;
     for (int i = 0; i < e->n_attention_plans; i++)

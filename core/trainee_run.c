@@ -93,8 +93,8 @@ static lesson new_lesson(const vw_trainee *t)
 static forward new_forward(vw_trainee *t, cx_mode mode, const batch *b, lesson *l, vw_error *err)
 {
     return (forward){.cx = {&vw_nn_table}, .engine = t->engine, .mode = mode, .err = err, .batch = b,
-                     .max_tokens = t->options.max_tokens, .logit_rows = t->logit_rows,
-                     .arena = &t->arena, .lesson = l};
+                     .max_tokens = t->options.max_tokens, .max_sequences = max_documents(t),
+                     .logit_rows = t->logit_rows, .arena = &t->arena, .lesson = l};
 }
 
 static vw_status run_whole(forward *f)

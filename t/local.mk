@@ -53,6 +53,9 @@ t_gemm_emulated_t_CPPFLAGS = $(EMULATED_CPPFLAGS) -DVW_ISA=emulated
 t_gemm_emulated_t_CFLAGS = $(EMULATED_CFLAGS)
 t_gemm_emulated_t_LDADD = t/libemulated_vnni.la t/libemulated.la t/tap/libtap.la \
 	libkernels_cpu.la libkernels_ref.la -lm
+check_PROGRAMS += t/gemm-gradient.t
+t_gemm_gradient_t_SOURCES = t/gemm-gradient.c
+t_gemm_gradient_t_LDADD = $(MOCK_LIBS) -lm
 check_PROGRAMS += t/kind-gemm.t
 t_kind_gemm_t_SOURCES = t/kind-gemm.c t/gemm-groups.c t/gemm-case.c t/gemm-case.h
 t_kind_gemm_t_LDADD = libkernels_ref.la $(MOCK_LIBS) -lm
@@ -120,7 +123,8 @@ t_engine_t_SOURCES = t/engine.c t/with_engine.c t/with_engine.h
 t_golden_gemma_t_SOURCES = t/golden-gemma.c t/with_engine.c t/with_engine.h
 
 # ---- training ----------------------------------------------------------------------------------
-check_PROGRAMS += t/golden-training.t t/trainee.t
+check_PROGRAMS += t/golden-training.t t/tape.t t/trainee.t
+t_tape_t_SOURCES = t/tape.c t/with_engine.c t/with_trainee.c t/with_trainee.h
 t_trainee_t_SOURCES = t/trainee.c t/folder.c t/with_engine.c t/with_trainee.c t/with_trainee.h
 t_golden_training_t_SOURCES = t/golden-training.c t/with_engine.c t/with_trainee.c t/with_trainee.h
 
@@ -176,7 +180,7 @@ fuzzers += t/fuzz/ini
 t_fuzz_ini_SOURCES = t/fuzz/ini.c
 t_fuzz_ini_LDFLAGS = $(FUZZ_LDFLAGS)
 
-FUZZ_CONFIG = t/fuzz/config.c $(model_gemma_la_SOURCES)
+FUZZ_CONFIG = t/fuzz/config.c $(model_gemma_la_SOURCES) $(model_vishwamai_la_SOURCES)
 check_PROGRAMS += t/fuzz-config.t
 t_fuzz_config_t_SOURCES = $(FUZZ_CONFIG) t/fuzz/replay.c
 t_fuzz_config_t_LDADD = $(MOCK_LIBS) libcore.la

@@ -20,7 +20,6 @@ typedef struct train {
     choices c;
     const char *out, *data, *profile;
     opened o;
-    ceilings machine;
     vw_trainer *trainer;
     vw_trainer_info info;
     vw_train_event last;
@@ -148,11 +147,9 @@ static vw_status open_run(train *t, vw_error *err)
     vw_trainer_options options = {.size = sizeof options, .profile = t->profile, .on_event = on_event,
                                   .event_arg = t, .progress = progress_show};
     vw_status status = open_core(&t->c, &t->o, err);
-    if (status == VW_OK)
-        status = ceilings_measure(t->o.core, &t->machine, 60, err);
     if (status != VW_OK)
         return status;
-    options.peak_flops = t->machine.f32;
+    options.peak_flops = ceiling_of_f32(t->o.core);
     interrupt_watch(NULL);
     status = vw_trainer_open(t->o.core, &options, &t->trainer, err);
     progress_end();

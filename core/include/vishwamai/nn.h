@@ -62,6 +62,7 @@ typedef struct vw_nn_moe {
     float capacity;     /* slots of an expert: at most ceil(capacity * tokens * top_k / experts), in
                          * training; 0: no limit */
     float balance;      /* weight of the auxiliary loss, in training; 0: none */
+    float dropout;      /* rate, in training, of what is added */
     vw_activation activation;
 } vw_nn_moe;
 
