@@ -174,6 +174,50 @@ END
     like($err, qr/^perplexity \d/m, 'a full disk: the checkpoint before is a model') or diag($err);
 }
 
+# ---- a teacher ------------------------------------------------------------------------------------
+my @pupil = ('--set', 'distill.teacher=wise', '--set', 'model:wise.plugin=vishwamai', '--set', "data.tokenizer=$whole/latest",
+             '--set', 'train.max_steps=10', '--set', 'model.vishwamai.num_layers=1');
+($status, $out, $err) = run('train', '-c', $ini, '-o', "$scratch/pupil", @pupil, '--set',
+                            "model:wise.path=$whole/latest");
+is($status, 0, 'a pupil of one layer learns from a teacher of two') or diag($err);
+like($err, qr/^memory.*, teacher [\d.]+$/m, 'whose memory is in the plan');
+like($err, qr{^step 10/10  loss [\d.]+}m, 'to the end');
+my ($alone) = (run('train', '-c', $ini, '-o', "$scratch/alone", @pupil, '--set', 'distill.teacher='))[2] =~
+              m{^step 10/10  loss ([\d.]+)}m;
+unlike($err, qr{^step 10/10  loss \Q$alone\E }m, 'not as it would have alone');
+fails(2, qr/^vishwamai: distill\.teacher = wise: \[model:wise\] path is needed, the teacher's folder/, 'train', '-c',
+      $ini, '-o', "$scratch/p2", @pupil);
+SKIP: {
+    skip('the bundled model does not run here', 2) if !is_there('model/gemma') || !is_there('tokenizer/sentencepiece');
+    ($status, $out, $err) = run('train', '-c', $ini, '-o', "$scratch/p3", @pupil, '--set', "model:wise.path=$model",
+                                '--set', 'model:wise.plugin=gemma');
+    is($status, 2, 'a teacher of another vocabulary');
+    like($err, qr/distill\.teacher = wise: its vocabulary and the student's differ \(1024 and $alphabet tokens\), so their logits cannot be compared\. Let the teacher write text instead/,
+         'is refused, and what to do instead is said') or diag($err);
+}
+
+# ---- an adapter ----------------------------------------------------------------------------------
+SKIP: {
+    skip('the bundled model does not run here', 5) if !is_there('model/gemma') || !is_there('tokenizer/sentencepiece');
+    my $lora = "$scratch/lora";
+    ($status, $out, $err) =
+        run('train', '-m', $model, '-f', $data, '-o', $lora, '--set', 'lora.rank=4', '--set', 'lora.merged=f32', '--set',
+            'data.max_length=64', '--set', 'train.batch_size=4', '--set', 'train.grad_accum_steps=1', '--set',
+            'train.max_steps=12', '--set', 'train.warmup_steps=1', '--set', 'train.learning_rate=2e-3', '--set',
+            'train.eval_every=6', '--set', 'train.eval_windows=20', '--set', 'train.log_every=6');
+    is($status, 0, 'an adapter of the bundled model') or diag($err);
+    my @losses = map { $_->{val_loss} } lines($lora);
+    ok($losses[-1] < $losses[0], "lowers the loss on a new text: $losses[0] to $losses[-1]");
+    my $config = JSON::PP->new->decode(read_file("$lora/latest/adapter_config.json"));
+    is("$config->{peft_type} $config->{r}", 'LORA 4', 'its files are named as PEFT names them');
+    my @how = ('-f', $data, '--ctx', 64, '--chunks', 10);
+    my $before = json_of('perplexity', '-m', $model, @how)->{nll};
+    my $merged = json_of('perplexity', '-m', "$lora/merged", @how)->{nll};
+    ok($merged < $before, "the merged model has it: $before to $merged");
+    fails(2, qr/^vishwamai: lora\.rank = 4 adapts a model that there is: \[model\] path is needed/, 'train', '-c', $ini,
+          '-o', "$scratch/p4", '--set', 'lora.rank=4');
+}
+
 # ---- runs -----------------------------------------------------------------------------------------
 ($status, $out, $err) = run('runs', $whole, $killed, '--diff', '--plot', "$scratch/curves.svg");
 is($status, 0, 'runs: status 0') or diag($err);
