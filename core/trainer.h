@@ -28,9 +28,9 @@
 #include "core/training.h"
 
 typedef struct vw_progress_state {
-    int64_t step;            /* steps done, skipped ones included */
-    int64_t updates;         /* steps that changed the weights: the optimizer's count */
-    uint64_t tokens;         /* scored */
+    int64_t step;    /* steps done, skipped ones included */
+    int64_t updates; /* steps that changed the weights: the optimizer's count */
+    uint64_t tokens; /* scored */
     vw_position position;
     vw_loss_scale scale;
     vw_batch_size batch;
@@ -39,7 +39,7 @@ typedef struct vw_progress_state {
     int64_t bad_validations; /* since the best */
     double loss_sum;         /* since the last line of the log */
     uint64_t loss_tokens;
-    double seconds;          /* of training */
+    double seconds; /* of training */
 } vw_progress_state;
 
 /* One of the optimizer's arrays. */
@@ -57,10 +57,10 @@ struct vw_trainer {
     vw_config_data data;
     vw_config_lora lora;
     vw_config_distill distill;
-    const char *model_path;   /* [model] path, or NULL for a new model */
+    const char *model_path; /* [model] path, or NULL for a new model */
     char out[VW_CHECKPOINT_PATH], tokenizer_folder[VW_CHECKPOINT_PATH],
         resumed_from[VW_CHECKPOINT_PATH];
-    int lock;                 /* of the run's folder */
+    int lock; /* of the run's folder */
 
     const vw_component *tokenizer, *optimizer, *weights;
     vw_encoder encoder;
@@ -72,8 +72,8 @@ struct vw_trainer {
     vw_trainee *trainee;
     vw_trainee_options trainee_options;
     vw_trainee_info info;
-    vw_trainee *teacher;      /* NULL: none */
-    vw_buffer teacher_rows;   /* its logits of a micro-batch */
+    vw_trainee *teacher;    /* NULL: none */
+    vw_buffer teacher_rows; /* its logits of a micro-batch */
     const vw_device_ops *dev;
     void *device;
     vw_device_info device_info;
@@ -81,14 +81,14 @@ struct vw_trainer {
     vw_moment *moments;
     size_t n_moments;
     vw_buffer moments_buffer, norm_space;
-    void *norm_host;          /* where the norm's double arrives */
+    void *norm_host; /* where the norm's double arrives */
 
     vw_progress_state now;
     vw_rate_schedule schedule;
     vw_metrics metrics;
-    vw_profile *profile;      /* NULL: none */
-    vw_train_event event;     /* of the last step */
-    double began, last_log;   /* seconds of the clock; of now.seconds */
+    vw_profile *profile;    /* NULL: none */
+    vw_train_event event;   /* of the last step */
+    double began, last_log; /* seconds of the clock; of now.seconds */
     uint64_t last_log_tokens;
     atomic_int is_interrupted;
 };

@@ -8,7 +8,7 @@
 
 #include <stdlib.h>
 
-/* ---- one vocabulary ------------------------------------------------------------------------------- */
+/* ---- one vocabulary -------------------------------------------------------------------------- */
 
 static bool same_piece(const vw_encoder *a, const vw_encoder *b, int32_t id)
 {
@@ -22,9 +22,12 @@ static bool same_piece(const vw_encoder *a, const vw_encoder *b, int32_t id)
 
 static vw_status differ(const vw_trainer *t, const char *what, vw_error *err)
 {
-    return vw_fail(err, VW_E_CONFIG, "distill.teacher = %s: its vocabulary and the student's differ (%s), so "
-                   "their logits cannot be compared. Let the teacher write text instead (vishwamai run -m) "
-                   "and train the student on that, with its own tokenizer", t->distill.teacher, what);
+    return vw_fail(
+        err, VW_E_CONFIG,
+        "distill.teacher = %s: its vocabulary and the student's differ (%s), so "
+        "their logits cannot be compared. Let the teacher write text instead (vishwamai run -m) "
+        "and train the student on that, with its own tokenizer",
+        t->distill.teacher, what);
 }
 
 static vw_status compare_vocabularies(vw_trainer *t, const char *folder, vw_error *err)
@@ -41,7 +44,8 @@ static vw_status compare_vocabularies(vw_trainer *t, const char *folder, vw_erro
         return VW_OK;
     vw_probe about = {sizeof about, folder, NULL};
     const vw_component *its;
-    vw_status st = vw_core_instance_open(t->core, VW_KIND_TOKENIZER, t->distill.teacher, &about, &its, err);
+    vw_status st =
+        vw_core_instance_open(t->core, VW_KIND_TOKENIZER, t->distill.teacher, &about, &its, err);
     if (st)
         return vw_fail_in(err, st, "the teacher's tokenizer");
     vw_encoder e = {.ops = its->ops, .self = its->self, .info = {.size = sizeof e.info}};
@@ -55,7 +59,7 @@ static vw_status compare_vocabularies(vw_trainer *t, const char *folder, vw_erro
     return st;
 }
 
-/* ---- the teacher ------------------------------------------------------------------------------------ */
+/* ---- the teacher ----------------------------------------------------------------------------- */
 
 vw_status vw_trainer_open_teacher(vw_trainer *t, vw_error *err)
 {
@@ -65,20 +69,26 @@ vw_status vw_trainer_open_teacher(vw_trainer *t, vw_error *err)
     if (!*label)
         return VW_OK;
     vw_section_write(section, sizeof section, VW_KIND_MODEL, label, NULL);
-    vw_status st = vw_settings_bind(vw_core_settings(t->core), section, vw_model_options, &model, err);
+    vw_status st =
+        vw_settings_bind(vw_core_settings(t->core), section, vw_model_options, &model, err);
     if (st)
         return st;
     if (!*model.path)
-        return vw_fail(err, VW_E_CONFIG, "distill.teacher = %s: [%s] path is needed, the teacher's folder",
-                       label, section);
-    vw_trainee_options o = {.label = label, .path = model.path, .is_frozen = true,
+        return vw_fail(err, VW_E_CONFIG,
+                       "distill.teacher = %s: [%s] path is needed, the teacher's folder", label,
+                       section);
+    vw_trainee_options o = {.label = label,
+                            .path = model.path,
+                            .is_frozen = true,
                             .max_tokens = t->trainee_options.max_tokens,
                             .max_documents = t->trainee_options.max_documents,
-                            .progress = t->options.progress, .progress_arg = t->options.progress_arg};
+                            .progress = t->options.progress,
+                            .progress_arg = t->options.progress_arg};
     if ((st = vw_trainee_open(t->core, &o, &t->teacher, err)))
         return vw_fail_in(err, st, "the teacher");
     if (vw_trainee_device(t->teacher) != vw_trainee_device(t->trainee))
-        return vw_fail(err, VW_E_UNSUPPORTED, "the teacher and the student are on different devices");
+        return vw_fail(err, VW_E_UNSUPPORTED,
+                       "the teacher and the student are on different devices");
     if ((st = compare_vocabularies(t, model.path, err)))
         return st;
     size_t bytes = (size_t)o.max_tokens * (size_t)t->info.model->vocab_size * sizeof(float);
@@ -92,15 +102,16 @@ void vw_trainer_close_teacher(vw_trainer *t)
     vw_trainee_close(t->teacher);
 }
 
-static vw_status copy_rows(vw_trainer *t, vw_stream *stream, float *to, int64_t to_stride, const float *from,
-                           int64_t from_stride, int64_t rows, vw_error *err)
+static vw_status copy_rows(vw_trainer *t, vw_stream *stream, float *to, int64_t to_stride,
+                           const float *from, int64_t from_stride, int64_t rows, vw_error *err)
 {
     size_t row = (size_t)t->info.model->vocab_size;
     vw_status st = VW_OK;
     if (to_stride == from_stride && to_stride == (int64_t)row)
         return t->dev->copy(t->device, stream, to, from, (size_t)rows * row * sizeof *to, err);
     for (int64_t i = 0; i < rows && !st; i++)
-        st = t->dev->copy(t->device, stream, to + i * to_stride, from + i * from_stride, row * sizeof *to, err);
+        st = t->dev->copy(t->device, stream, to + i * to_stride, from + i * from_stride,
+                          row * sizeof *to, err);
     return st;
 }
 
@@ -108,8 +119,8 @@ static vw_status keep_rows(void *arg, int64_t first, vw_tensor logits, vw_error 
 {
     vw_trainer *t = arg;
     int64_t row = t->info.model->vocab_size;
-    return copy_rows(t, vw_trainee_stream(t->teacher), (float *)t->teacher_rows.data + first * row, row,
-                     logits.data, logits.stride[0], logits.shape[0], err);
+    return copy_rows(t, vw_trainee_stream(t->teacher), (float *)t->teacher_rows.data + first * row,
+                     row, logits.data, logits.stride[0], logits.shape[0], err);
 }
 
 static vw_status give_rows(void *arg, int64_t first, vw_tensor logits, vw_error *err)
