@@ -166,6 +166,7 @@ libcore_la_SOURCES += \
 	%D%/lora.c \
 	%D%/tape.c \
 	%D%/tape.h \
+	%D%/tape_run.c \
 	%D%/trainee.c \
 	%D%/trainee.h \
 	%D%/trainee_experts.c \

@@ -129,6 +129,8 @@ vw_tensor vw_gradient_now(forward *f, const vw_tensor *x);
 /* dW += dy^T x, now or queued; and at once. */
 void vw_weight_gradient(forward *f, vw_param *w, vw_tensor x, vw_tensor dy);
 void vw_weight_gradient_now(forward *f, vw_param *w, vw_tensor x, vw_tensor dy);
+/* All that is queued. */
+void vw_tape_run_queue(forward *f);
 /* dx (+)= dy W, if anything needs it. */
 void vw_input_gradient(forward *f, vw_param *w, vw_tensor dy, const vw_tensor *x);
 

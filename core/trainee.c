@@ -164,15 +164,20 @@ void vw_trainee_close(vw_trainee *t)
 
 /* ---- what it is ----------------------------------------------------------------------------------------- */
 
-/* The weights that a token passes: matrices, of a layer's experts only as many as it takes; a tied
- * table once, as the head. */
+/* The weights that a token passes: matrices, of a layer's experts only as many as it takes; of the
+ * tables one, as the head, since the embedding is looked up. */
 static double passed_weights(const vw_trainee *t)
 {
     const vw_model_info *info = t->engine->info;
     double n = 0;
-    for (size_t i = 0; i < info->n_params; i++)
-        if (t->engine->param_list[i])
-            n += (double)info->params[i].rows * (double)info->params[i].cols;
+    bool has_head = false;
+    for (size_t i = 0; i < info->n_params; i++) {
+        const vw_param_spec *s = &info->params[i];
+        bool is_table = s->split == VW_SPLIT_VOCABULARY;
+        if (t->engine->param_list[i] && !(is_table && has_head))
+            n += (double)s->rows * (double)s->cols;
+        has_head |= is_table;
+    }
     for (int32_t l = 0; l < info->n_experts; l++) {
         const vw_experts_spec *s = &info->experts[l];
         double all = 0;

@@ -97,17 +97,24 @@ typedef struct planned {
     void *workspace;
 } planned;
 
-static int make_plan(const bench *b, vw_gemm_op op, vw_gemm_epilogue epilogue, int64_t max_m,
-                     const vw_gemm_weight *w, planned *p)
+static int make_rounding_plan(const bench *b, vw_gemm_op op, vw_gemm_epilogue epilogue,
+                              int64_t max_m, const vw_gemm_weight *w, vw_gemm_rounding rounding,
+                              planned *p)
 {
     vw_gemm_problem problem = {.size = sizeof problem, .op = op, .max_m = max_m, .n_weights = 1,
                                .weights = {w}, .x_dtype = VW_F32, .y_dtype = VW_F32,
-                               .epilogue = epilogue};
+                               .epilogue = epilogue, .rounding = rounding};
     if (b->ops->plan(b->self, &problem, &p->plan, &err) != VW_OK)
         return 0;
     size_t bytes = (p->plan.workspace_bytes + 511) / 256 * 256;
     p->workspace = memset(aligned_alloc(256, bytes), 0x5A, bytes);
     return 1;
+}
+
+static int make_plan(const bench *b, vw_gemm_op op, vw_gemm_epilogue epilogue, int64_t max_m,
+                     const vw_gemm_weight *w, planned *p)
+{
+    return make_rounding_plan(b, op, epilogue, max_m, w, VW_GEMM_ROUND_NONE, p);
 }
 
 static void drop_plan(const bench *b, planned *p)
@@ -171,6 +178,53 @@ static void test_shapes(const bench *b)
         test_dgrad(b, shapes[i][0], shapes[i][1], shapes[i][2]);
         test_wgrad(b, shapes[i][0], shapes[i][1], shapes[i][2]);
     }
+}
+
+/* A copy of a matrix whose values are those of the format. */
+static vw_tensor rounded(const vw_tensor *t, vw_gemm_rounding rounding)
+{
+    vw_tensor c = copy_of(t);
+    float *x = c.data;
+    for (int64_t i = 0; i < t->shape[0] * t->stride[0]; i++)
+        x[i] = rounding == VW_GEMM_ROUND_BF16 ? vw_bf16_to_f32(vw_f32_to_bf16(x[i]))
+                                              : vw_f16_to_f32(vw_f32_to_f16(x[i]));
+    return c;
+}
+
+/* Products of rounded operands are the f32 products of what rounding leaves of them: within the same
+ * bound of the double sum of that, and beyond it of the exact operands'. */
+static void test_rounding(const bench *b, vw_gemm_rounding rounding, int64_t m)
+{
+    enum { N = 70, K = 50 };
+    vw_tensor w = matrix(N, K), x = matrix(m, K), dy = matrix(m, N), y = matrix(m, N);
+    vw_tensor dx = matrix(m, K), dw = matrix(N, K), wt = matrix(K, N), wt_rounded;
+    vw_tensor w_ = rounded(&w, rounding), x_ = rounded(&x, rounding), dy_ = rounded(&dy, rounding);
+    vw_gemm_weight weight = weight_of(&w);
+    const vw_gemm_weight *list = &weight;
+    planned p;
+    for (int i = 0; i < N; i++)
+        for (int j = 0; j < K; j++)
+            ((float *)wt.data)[j * wt.stride[0] + i] = at(&w, i, j);
+    wt_rounded = rounded(&wt, rounding);
+    if (!make_rounding_plan(b, VW_GEMM_FORWARD, VW_GEMM_STORE, m, list, rounding, &p)) {
+        skip(1, "gemm/%s: %s", b->name, err.text);
+    } else {
+        ok(b->ops->run(b->self, &p.plan, NULL, x, &list, &y, p.workspace, &err) == VW_OK &&
+               error_of(&y, &y, 0, &x_, 0, &wt_rounded, 0, K) <= 1 &&
+               error_of(&y, &y, 0, &x, 0, &wt, 0, K) > 1,
+           "%s: forward of %d rows, rounded", b->name, (int)m);
+        drop_plan(b, &p);
+        make_rounding_plan(b, VW_GEMM_DGRAD, VW_GEMM_STORE, m, list, rounding, &p);
+        ok(b->ops->run(b->self, &p.plan, NULL, dy, &list, &dx, p.workspace, &err) == VW_OK &&
+               error_of(&dx, &dx, 0, &dy_, 0, &w_, 0, N) <= 1, "%s: dX, rounded", b->name);
+        drop_plan(b, &p);
+        make_rounding_plan(b, VW_GEMM_WGRAD, VW_GEMM_STORE, m, list, rounding, &p);
+        ok(b->ops->run_wgrad(b->self, &p.plan, NULL, dy, x, dw, p.workspace, &err) == VW_OK &&
+               error_of(&dw, &dw, 0, &dy_, 1, &x_, 0, m) <= 1, "%s: dW, rounded", b->name);
+        drop_plan(b, &p);
+    }
+    free(w.data), free(x.data), free(dy.data), free(y.data), free(dx.data), free(dw.data);
+    free(wt.data), free(wt_rounded.data), free(w_.data), free(x_.data), free(dy_.data);
 }
 
 /* ---- groups ---------------------------------------------------------------------------------- */
@@ -375,6 +429,9 @@ static void test_gemm(const vw_plugin *plugin, void *arg)
         return;
     bench b = {plugin->name, it.component.ops, it.component.self, &mock};
     test_shapes(&b);
+    test_rounding(&b, VW_GEMM_ROUND_BF16, 3);
+    test_rounding(&b, VW_GEMM_ROUND_BF16, 40);
+    test_rounding(&b, VW_GEMM_ROUND_F16, 40);
     test_groups(&b, VW_GEMM_FORWARD, VW_GEMM_STORE, 70, 90);
     test_groups(&b, VW_GEMM_FORWARD, VW_GEMM_ADD, 33, 400);
     test_groups(&b, VW_GEMM_DGRAD, VW_GEMM_STORE, 70, 90);

@@ -123,10 +123,13 @@ t_engine_t_SOURCES = t/engine.c t/with_engine.c t/with_engine.h
 t_golden_gemma_t_SOURCES = t/golden-gemma.c t/with_engine.c t/with_engine.h
 
 # ---- training ----------------------------------------------------------------------------------
-check_PROGRAMS += t/golden-training.t t/tape.t t/trainee.t
-t_tape_t_SOURCES = t/tape.c t/with_engine.c t/with_trainee.c t/with_trainee.h
-t_trainee_t_SOURCES = t/trainee.c t/folder.c t/with_engine.c t/with_trainee.c t/with_trainee.h
-t_golden_training_t_SOURCES = t/golden-training.c t/with_engine.c t/with_trainee.c t/with_trainee.h
+check_PROGRAMS += t/golden-training.t t/tape.t t/trainee.t t/trainee-adapt.t t/trainee-model.t
+TRAINEE = t/folder.c t/with_engine.c t/with_trainee.c t/with_trainee.h
+t_trainee_adapt_t_SOURCES = t/trainee-adapt.c $(TRAINEE)
+t_trainee_model_t_SOURCES = t/trainee-model.c $(TRAINEE)
+t_tape_t_SOURCES = t/tape.c $(TRAINEE)
+t_trainee_t_SOURCES = t/trainee.c $(TRAINEE)
+t_golden_training_t_SOURCES = t/golden-training.c $(TRAINEE)
 
 # ---- the command -------------------------------------------------------------------------------
 script_tests += t/cli-train.t t/cli-bench.t t/cli-chat.t t/cli-eval.t t/cli-help.t t/cli-inspect.t \

@@ -1,12 +1,15 @@
 /* with_trainee.c - see with_trainee.h. */
 #include "t/with_trainee.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <vishwamai/weights.h>
 
 #include "core/json.h"
+#include "t/folder.h"
 #include "t/tap/tap.h"
+#include "t/with_engine.h"
 
 bool trainee_open(with_trainee *w, const vw_trainee_options *options, const char *assignments)
 {
@@ -145,4 +148,84 @@ vw_micro_batch golden_micro(const golden_batch *g)
     return (vw_micro_batch){.n_tokens = g->n_tokens, .ids = g->ids, .labels = g->labels,
                             .n_documents = (int32_t)g->n_documents, .starts = g->starts,
                             .divisor = (double)g->n_scored, .loss_scale = 1};
+}
+
+/* ---- what several tests do ----------------------------------------------------------------------- */
+
+const char *trainee_model(const char *name)
+{
+    char path[128];
+    snprintf(path, sizeof path, "t/data/goldens/%s", name);
+    return source_file(path);
+}
+
+void trainee_open_or_die(with_trainee *w, const char *model, const vw_trainee_options *changes,
+                        const char *settings)
+{
+    vw_trainee_options o = *changes;
+    if (!o.path && model)
+        o.path = trainee_model(model);
+    if (!o.max_tokens)
+        o.max_tokens = 64;
+    if (!trainee_open(w, &o, settings))
+        bail_out("%s", w->err.text);
+}
+
+double gradient_difference(const float *a, const float *b, size_t n)
+{
+    double square = 0, worst = 0;
+    for (size_t i = 0; i < n; i++) {
+        double d = fabs((double)a[i] - (double)b[i]);
+        square += (double)b[i] * b[i];
+        worst = d > worst || !isfinite(d) ? d : worst;
+    }
+    return square > 0 ? worst / sqrt(square / (double)n) : worst;
+}
+
+float *trainee_learn_once(const char *model, const vw_trainee_options *o, const char *settings,
+                         vw_losses *losses)
+{
+    with_trainee w;
+    trainee_open_or_die(&w, model, o, settings);
+    golden_batch g = golden_batch_read(w.core, trainee_model(model));
+    vw_micro_batch micro = golden_micro(&g);
+    micro.seed = 7;
+    *losses = trainee_learn(&w, &micro);
+    float *gradients = trainee_gradients(&w);
+    golden_batch_free(&g);
+    trainee_close(&w);
+    return gradients;
+}
+
+size_t trainee_trained(const char *model)
+{
+    const vw_trainee_options o = {0};
+    with_trainee w;
+    trainee_open_or_die(&w, model, &o, "");
+    size_t n = (size_t)w.info.n_trained;
+    trainee_close(&w);
+    return n;
+}
+
+void trainee_fill(int32_t *ids, int32_t *labels, size_t n, int32_t vocab)
+{
+    uint64_t state = 5;
+    for (size_t i = 0; i < n; i++)
+        ids[i] = (int32_t)(folder_random(&state) % (uint64_t)vocab);
+    for (size_t i = 0; i < n; i++)
+        labels[i] = ids[(i + 1) % n];
+}
+
+void trainee_descend(with_trainee *w, float rate)
+{
+    for (uint64_t i = 0; i < w->info.n_trained; i++)
+        w->info.values[i] -= rate * w->info.gradients[i];
+}
+
+void trainee_refuses(with_trainee *w, const vw_micro_batch *micro, const char *why)
+{
+    vw_losses losses;
+    vw_status st = vw_trainee_learn(w->trainee, micro, &losses, &w->err);
+    ok(st == VW_E_INVALID, "refused: %s", why);
+    like(w->err.text, why, "and it says why");
 }

@@ -40,4 +40,23 @@ double golden_number(const char *folder, const char *key);
 /* The golden's tokens as one micro-batch, divided by its own scored tokens. */
 vw_micro_batch golden_micro(const golden_batch *g);
 
+/* The folder of a golden; and a trainee on it with these changes, or else the test bails out. */
+const char *trainee_model(const char *name);
+void trainee_open_or_die(with_trainee *w, const char *model, const vw_trainee_options *changes,
+                         const char *settings);
+
+/* Gradients of a golden's batch with these options and settings, freed by the caller; how many there
+ * are; and the largest difference of two such lists over the second one's root mean square. */
+float *trainee_learn_once(const char *model, const vw_trainee_options *o, const char *settings,
+                          vw_losses *losses);
+size_t trainee_trained(const char *model);
+double gradient_difference(const float *a, const float *b, size_t n);
+
+/* Random ids, and as labels the ids that follow. */
+void trainee_fill(int32_t *ids, int32_t *labels, size_t n, int32_t vocab);
+/* Plain descent on what learn left. */
+void trainee_descend(with_trainee *w, float rate);
+/* Learning from this is refused, and the sentence says why. */
+void trainee_refuses(with_trainee *w, const vw_micro_batch *micro, const char *why);
+
 #endif

@@ -129,6 +129,8 @@ static void pack_rows(const block *b)
                                       p->m - b->row - start,
                                       packed(b, first, len, start) + at * rows);
             }
+        if (p->round_to != VW_F32)
+            p->kernels->round(p->round_to, len * b->m, packed(b, first, len, 0));
     }
 }
 
@@ -199,6 +201,8 @@ static void multiply_unit(const block *b, int i, int64_t n, const char *next)
         t.w[q] = at < w->source.n ? panel : t.w[q - 1];
         if (at < w->source.n)
             p->kernels->expand(w, at, b->from + b->first, b->len, panel);
+        if (at < w->source.n && p->round_to != VW_F32)
+            p->kernels->round(p->round_to, b->len * VW_GEMM_PANEL, panel);
     }
     for (int64_t j = 0; j < n_tiles(b); j++) {
         int64_t start = tile_start(b, j), rows = tile_start(b, j + 1) - start;

@@ -23,6 +23,7 @@ typedef struct vw_product {
     float *c[VW_GEMM_WEIGHTS];
     int64_t c_stride[VW_GEMM_WEIGHTS];
     int is_add;
+    vw_dtype round_to; /* VW_BF16 or VW_F16: both sides are rounded to it first; VW_F32: not */
 } vw_product;
 
 /* Rows and columns of C in parts: part p of rows * cols has a share of each, in units of tiles. */

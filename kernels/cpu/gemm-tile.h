@@ -34,6 +34,7 @@ void VW_ISA_NAME(vw_gemm_pack_x)(const float *x, int64_t x_stride, int64_t x_ste
                                  int64_t k, float *out);
 void VW_ISA_NAME(vw_gemm_pack_tile)(const float *a, int64_t row, int64_t step, int rows, int64_t k,
                                     int64_t readable, float *out);
+void VW_ISA_NAME(vw_gemm_round)(vw_dtype dtype, int64_t n, float *x);
 void VW_ISA_NAME(vw_gemm_pack_x_s8)(const float *x, int64_t x_stride, int rows, int64_t k,
                                     int64_t k4, void *out, float *scales);
 void VW_ISA_NAME(vw_gemm_expand)(const vw_gemm_operand *w, int64_t n, int64_t first, int64_t k,

@@ -139,6 +139,8 @@ struct vw_gemm_kernels {
      * from the first on where row is 1. */
     void (*pack_tile)(const float *a, int64_t row, int64_t step, int rows, int64_t k,
                       int64_t readable, float *out);
+    /* n packed values to BF16 or F16, to nearest even, and back. */
+    void (*round)(vw_dtype dtype, int64_t n, float *x);
     /* As pack_x, quantised to [k4][rows] of s8_x_bytes, K padded with zeros; scales [rows]. */
     void (*pack_x_s8)(const float *x, int64_t x_stride, int rows, int64_t k, int64_t k4, void *out,
                       float *scales);

@@ -163,7 +163,7 @@ static vw_status supports(void *self, const vw_gemm_problem *p, vw_error *err)
 {
     vw_status s = check_problem(p, err);
     if (s == VW_OK)
-        s = check_no_rounding(p, err);
+        s = check_rounding(p, err);
     for (int i = 0; s == VW_OK && p->op != VW_GEMM_WGRAD && i < p->n_weights; i++)
         s = check_weight(self, p, i, err);
     return s;

@@ -120,7 +120,11 @@ static vw_product wgrad_product(const tasks *t, const run_of_rows *r)
 
 static vw_product product_of(const tasks *t, const run_of_rows *r)
 {
-    return t->p->op == VW_GEMM_WGRAD ? wgrad_product(t, r) : forward_product(t, r);
+    vw_product q = t->p->op == VW_GEMM_WGRAD ? wgrad_product(t, r) : forward_product(t, r);
+    q.round_to = t->p->rounding == VW_GEMM_ROUND_BF16  ? VW_BF16
+                 : t->p->rounding == VW_GEMM_ROUND_F16 ? VW_F16
+                                                       : VW_F32;
+    return q;
 }
 
 static double work_of(const tasks *t, const run_of_rows *r)
