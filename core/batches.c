@@ -5,14 +5,16 @@
 
 #include "core/permutation.h"
 
-/* ---- units ------------------------------------------------------------------------------------ */
+/* ---- units ----------------------------------------------------------------------------------- */
 
 static vw_status too_long(const vw_batches *b, const char *name, int64_t document, vw_error *err)
 {
     const vw_dataset *d = b->data;
-    return vw_fail(err, VW_E_FORMAT, "%s: document %lld has %lld tokens, the context is %lld; set "
+    return vw_fail(err, VW_E_FORMAT,
+                   "%s: document %lld has %lld tokens, the context is %lld; set "
                    "data.long_documents = split or truncate, data.packing = crossing, or a longer "
-                   "data.max_length", name, (long long)document + 1,
+                   "data.max_length",
+                   name, (long long)document + 1,
                    (long long)(d->starts[document + 1] - d->starts[document]),
                    (long long)b->options.context);
 }
@@ -48,8 +50,10 @@ static vw_status open_packed(vw_batches *b, const char *name, vw_error *err)
     if (st)
         return st;
     if (b->n_units == 0)
-        return vw_fail(err, VW_E_CONFIG, "%s: none of its %lld documents has data.min_length = %lld "
-                       "tokens", name, (long long)b->data->n_documents, (long long)b->options.least);
+        return vw_fail(err, VW_E_CONFIG,
+                       "%s: none of its %lld documents has data.min_length = %lld "
+                       "tokens",
+                       name, (long long)b->data->n_documents, (long long)b->options.least);
     b->units = malloc((size_t)b->n_units * sizeof *b->units);
     if (!b->units)
         return vw_fail(err, VW_E_NOMEM, "no memory for %lld documents", (long long)b->n_units);
@@ -67,8 +71,10 @@ vw_status vw_batches_open(const vw_dataset *data, const vw_batches_options *o, c
     } else if (data->n < 2) {
         return vw_fail(err, VW_E_CONFIG, "%s: a single token: there is nothing to predict", name);
     } else if (data->n - 1 < o->context && !o->may_be_short) {
-        return vw_fail(err, VW_E_CONFIG, "%s: %lld tokens are fewer than one window of data.max_length = "
-                       "%lld and the token after it", name, (long long)data->n, (long long)o->context);
+        return vw_fail(err, VW_E_CONFIG,
+                       "%s: %lld tokens are fewer than one window of data.max_length = "
+                       "%lld and the token after it",
+                       name, (long long)data->n, (long long)o->context);
     }
     *batches = b;
     return VW_OK;
@@ -109,7 +115,7 @@ vw_unit vw_batches_unit(const vw_batches *b, vw_position at)
     return (vw_unit){offset(b, at.epoch) + i * b->options.context, b->options.context};
 }
 
-/* ---- micro-batches ------------------------------------------------------------------------------ */
+/* ---- micro-batches --------------------------------------------------------------------------- */
 
 static void add(const vw_dataset *d, vw_unit u, vw_batch *batch)
 {
@@ -167,8 +173,10 @@ int64_t vw_batches_walk(const vw_batches *b, int64_t *index, int64_t stride, int
 vw_status vw_batch_new(int64_t max_tokens, vw_batch *batch, vw_error *err)
 {
     size_t n = (size_t)max_tokens;
-    vw_batch b = {.max_tokens = max_tokens, .ids = malloc(n * sizeof *b.ids),
-                  .labels = malloc(n * sizeof *b.labels), .starts = malloc((n + 1) * sizeof *b.starts)};
+    vw_batch b = {.max_tokens = max_tokens,
+                  .ids = malloc(n * sizeof *b.ids),
+                  .labels = malloc(n * sizeof *b.labels),
+                  .starts = malloc((n + 1) * sizeof *b.starts)};
     if (!b.ids || !b.labels || !b.starts) {
         vw_batch_free(&b);
         return vw_fail(err, VW_E_NOMEM, "no memory for batches of %zu tokens", n);

@@ -14,21 +14,23 @@
 
 static const char sums_name[] = "checksums";
 
-static vw_status join(char path[VW_CHECKPOINT_PATH], const char *folder, const char *name, vw_error *err)
+static vw_status join(char path[VW_CHECKPOINT_PATH], const char *folder, const char *name,
+                      vw_error *err)
 {
     if ((size_t)snprintf(path, VW_CHECKPOINT_PATH, "%s/%s", folder, name) < VW_CHECKPOINT_PATH)
         return VW_OK;
     return vw_fail(err, VW_E_INVALID, "the path %s/%s is too long", folder, name);
 }
 
-static vw_status path_of(const char *out, int64_t step, char path[VW_CHECKPOINT_PATH], vw_error *err)
+static vw_status path_of(const char *out, int64_t step, char path[VW_CHECKPOINT_PATH],
+                         vw_error *err)
 {
     char name[40];
     snprintf(name, sizeof name, "step-%08lld", (long long)step);
     return join(path, out, name, err);
 }
 
-/* ---- files and folders --------------------------------------------------------------------------- */
+/* ---- files and folders ----------------------------------------------------------------------- */
 
 static vw_status sync_path(const char *path, vw_error *err)
 {
@@ -89,12 +91,13 @@ static void remove_folder(const char *path)
     rmdir(path);
 }
 
-/* ---- writing --------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 static int is_leftover(const struct dirent *entry)
 {
     size_t n = strlen(entry->d_name);
-    return strncmp(entry->d_name, ".step-", 6) == 0 && n > 4 && !strcmp(entry->d_name + n - 4, ".tmp");
+    return strncmp(entry->d_name, ".step-", 6) == 0 && n > 4 &&
+           !strcmp(entry->d_name + n - 4, ".tmp");
 }
 
 static void remove_leftovers(const char *out)
@@ -164,7 +167,8 @@ static vw_status write_sums(const char *folder, vw_error *err)
         return st;
     vw_checksum_begin(&all);
     vw_checksum_add(&all, text, strlen(text));
-    snprintf(line, sizeof line, "%016llx 0 %s\n", (unsigned long long)vw_checksum_end(&all), sums_name);
+    snprintf(line, sizeof line, "%016llx 0 %s\n", (unsigned long long)vw_checksum_end(&all),
+             sums_name);
     strcat(text, line);
     st = join(path, folder, sums_name, err);
     return st ? st : vw_file_write(path, text, strlen(text), err);
@@ -190,7 +194,7 @@ vw_status vw_checkpoint_finish(const char *out, int64_t step, const char *path, 
     return sync_path(out, err);
 }
 
-/* ---- checking --------------------------------------------------------------------------------------- */
+/* ---- checking -------------------------------------------------------------------------------- */
 
 static vw_status check_line(const char *folder, const char *line, vw_error *err)
 {
@@ -232,7 +236,8 @@ vw_status vw_checkpoint_check(const char *folder, vw_error *err)
     vw_checksum sum;
     vw_checksum_begin(&sum);
     vw_checksum_add(&sum, text, (size_t)(last - text));
-    if (last == text || sscanf(last, "%16llx 0 checksums", &want) != 1 || vw_checksum_end(&sum) != want)
+    if (last == text || sscanf(last, "%16llx 0 checksums", &want) != 1 ||
+        vw_checksum_end(&sum) != want)
         return vw_fail(err, VW_E_FORMAT, "%s: not what was written", path);
     *last = '\0';
     for (char *line = text, *end; *line && !st; line = end + 1) {
@@ -243,7 +248,7 @@ vw_status vw_checkpoint_check(const char *folder, vw_error *err)
     return st;
 }
 
-/* ---- finding ---------------------------------------------------------------------------------------- */
+/* ---- finding --------------------------------------------------------------------------------- */
 
 static int is_checkpoint(const struct dirent *entry)
 {

@@ -1,7 +1,8 @@
-/* checksum.h - a 64-bit checksum of bytes: XXH64 with seed 0 (Collet), for files that must be whole.
+/* checksum.h - a 64-bit checksum of bytes: XXH64 with seed 0 (Collet), for files that must be
+ * whole.
  *
- * It finds what disks, copies and interrupted writes do to a file; it keeps nobody from changing one
- * on purpose.
+ * It finds what disks, copies and interrupted writes do to a file; it keeps nobody from changing
+ * one on purpose.
  */
 #ifndef VW_CORE_CHECKSUM_H
 #define VW_CORE_CHECKSUM_H
@@ -13,7 +14,7 @@
 
 typedef struct vw_checksum {
     uint64_t lane[4];
-    uint64_t bytes;        /* taken in so far */
+    uint64_t bytes;         /* taken in so far */
     unsigned char rest[32]; /* what does not fill a block yet */
 } vw_checksum;
 

@@ -10,7 +10,7 @@
 #include "core/permutation.h"
 #include "core/places.h"
 
-/* ---- growing ---------------------------------------------------------------------------------- */
+/* ---- growing --------------------------------------------------------------------------------- */
 
 static vw_status reserve(vw_dataset_memory *m, int64_t more, vw_error *err)
 {
@@ -21,8 +21,10 @@ static vw_status reserve(vw_dataset_memory *m, int64_t more, vw_error *err)
     m->ids = ids ? ids : m->ids;
     uint8_t *scored = ids ? realloc(m->is_scored, (size_t)room) : NULL;
     if (!scored)
-        return vw_fail(err, VW_E_NOMEM, "no memory for %lld tokens of data; give it as a file of ids "
-                       "(data.format = u16), which is mapped", (long long)room);
+        return vw_fail(err, VW_E_NOMEM,
+                       "no memory for %lld tokens of data; give it as a file of ids "
+                       "(data.format = u16), which is mapped",
+                       (long long)room);
     m->is_scored = scored;
     m->room = room;
     return VW_OK;
@@ -86,16 +88,17 @@ vw_status vw_dataset_add_text(vw_dataset_memory *m, const vw_encoder *e, const c
         return st;
     for (size_t i = 0; i < count; i++)
         if (m->ids[m->n + (int64_t)i] >= e->vocab_size)
-            return vw_fail(err, VW_E_FORMAT, "%s: the tokenizer gives token %d, but the model's "
-                           "vocabulary has %d; they do not belong together", where,
-                           m->ids[m->n + (int64_t)i], e->vocab_size);
+            return vw_fail(err, VW_E_FORMAT,
+                           "%s: the tokenizer gives token %d, but the model's "
+                           "vocabulary has %d; they do not belong together",
+                           where, m->ids[m->n + (int64_t)i], e->vocab_size);
     memset(m->is_scored + m->n, is_scored, count);
     m->has_unscored = m->has_unscored || !is_scored;
     m->n += (int64_t)count;
     return VW_OK;
 }
 
-/* ---- files and folders -------------------------------------------------------------------------- */
+/* ---- files and folders ----------------------------------------------------------------------- */
 
 static bool ends_with(const char *path, const char *tail)
 {
@@ -123,10 +126,13 @@ static vw_status read_file(vw_dataset_memory *m, const vw_encoder *e, const char
 {
     vw_data_format format = format_of(path, e, o->format);
     if (format == VW_DATA_U16 || format == VW_DATA_U32)
-        return vw_fail(err, VW_E_UNSUPPORTED, "%s: a file of ids is given alone, not in a folder", path);
+        return vw_fail(err, VW_E_UNSUPPORTED, "%s: a file of ids is given alone, not in a folder",
+                       path);
     if (!e->ops)
-        return vw_fail(err, VW_E_CONFIG, "%s: text needs a tokenizer, and the model has none; set "
-                       "data.tokenizer to a folder that holds one", path);
+        return vw_fail(err, VW_E_CONFIG,
+                       "%s: text needs a tokenizer, and the model has none; set "
+                       "data.tokenizer to a folder that holds one",
+                       path);
     return format == VW_DATA_JSONL ? vw_dataset_read_jsonl(m, e, path, o, err)
                                    : vw_dataset_read_text(m, e, path, o, err);
 }
@@ -174,8 +180,8 @@ vw_status vw_dataset_open(const vw_encoder *e, const char *path, const vw_datase
     struct stat about;
     vw_data_format format = format_of(path, e, o->format);
     if (stat(path, &about) != 0)
-        return vw_fail(err, errno == ENOENT ? VW_E_NOTFOUND : VW_E_IO, "%s: cannot be opened: %s", path,
-                       strerror(errno));
+        return vw_fail(err, errno == ENOENT ? VW_E_NOTFOUND : VW_E_IO, "%s: cannot be opened: %s",
+                       path, strerror(errno));
     bool is_folder = S_ISDIR(about.st_mode);
     if (!is_folder && (format == VW_DATA_U16 || format == VW_DATA_U32))
         return vw_dataset_map_ids(e, path, format, o, dataset, err);
@@ -189,9 +195,12 @@ vw_status vw_dataset_open(const vw_encoder *e, const char *path, const vw_datase
         free_memory(m);
         return st;
     }
-    *dataset = (vw_dataset){.ids = m->ids, .n = m->n, .starts = m->starts,
+    *dataset = (vw_dataset){.ids = m->ids,
+                            .n = m->n,
+                            .starts = m->starts,
                             .n_documents = m->n_documents,
-                            .is_scored = m->has_unscored ? m->is_scored : NULL, .memory = m};
+                            .is_scored = m->has_unscored ? m->is_scored : NULL,
+                            .memory = m};
     return VW_OK;
 }
 
@@ -201,7 +210,7 @@ void vw_dataset_close(vw_dataset *d)
     *d = (vw_dataset){0};
 }
 
-/* ---- splitting ------------------------------------------------------------------------------------ */
+/* ---- splitting ------------------------------------------------------------------------------- */
 
 /* Tokens [from, to) of `all`: its documents are cut at the ends. */
 static vw_status part_of(const vw_dataset *all, int64_t from, int64_t to, vw_dataset *part,
@@ -212,7 +221,8 @@ static vw_status part_of(const vw_dataset *all, int64_t from, int64_t to, vw_dat
         m->starts = calloc((size_t)all->n_documents + 1, sizeof *m->starts);
     if (!m || !m->starts) {
         free_memory(m);
-        return vw_fail(err, VW_E_NOMEM, "no memory for %lld documents", (long long)all->n_documents);
+        return vw_fail(err, VW_E_NOMEM, "no memory for %lld documents",
+                       (long long)all->n_documents);
     }
     for (int64_t d = 0; d < all->n_documents; d++)
         if (all->starts[d + 1] > from && all->starts[d] < to) {
@@ -235,8 +245,10 @@ vw_status vw_dataset_split_last(const vw_dataset *all, double share, vw_dataset 
 {
     int64_t cut = (int64_t)((double)all->n * (1 - share));
     if (cut < 2 || all->n - cut < 2)
-        return vw_fail(err, VW_E_CONFIG, "the data has %lld tokens; with data.validation_share = %g one "
-                       "part has less than two", (long long)all->n, share);
+        return vw_fail(err, VW_E_CONFIG,
+                       "the data has %lld tokens; with data.validation_share = %g one "
+                       "part has less than two",
+                       (long long)all->n, share);
     vw_status st = part_of(all, 0, cut, train, err);
     if (!st && (st = part_of(all, cut, all->n, validation, err)))
         vw_dataset_close(train);
@@ -244,8 +256,8 @@ vw_status vw_dataset_split_last(const vw_dataset *all, double share, vw_dataset 
 }
 
 /* The documents whose draw is on one side of the share, copied one after another. */
-static vw_status documents_of(const vw_dataset *all, double share, uint64_t seed, bool is_validation,
-                              vw_dataset *part, vw_error *err)
+static vw_status documents_of(const vw_dataset *all, double share, uint64_t seed,
+                              bool is_validation, vw_dataset *part, vw_error *err)
 {
     vw_dataset_memory *m = calloc(1, sizeof *m);
     vw_encoder none = {.info = {.eos = -1}};
@@ -262,16 +274,22 @@ static vw_status documents_of(const vw_dataset *all, double share, uint64_t seed
             st = vw_dataset_end_document(m, &none, err);
     }
     if (!st && m->n_documents == 0)
-        st = vw_fail(err, VW_E_CONFIG, "data.validation_split = seed draws whole documents, and of %lld "
-                     "with data.validation_share = %g none is left for %s; validation_split = last cuts "
-                     "anywhere", (long long)all->n_documents, share,
-                     is_validation ? "validation" : "training");
+        st = vw_fail(
+            err, VW_E_CONFIG,
+            "data.validation_split = seed draws whole documents, and of %lld "
+            "with data.validation_share = %g none is left for %s; validation_split = last cuts "
+            "anywhere",
+            (long long)all->n_documents, share, is_validation ? "validation" : "training");
     if (st) {
         free_memory(m);
         return st;
     }
-    *part = (vw_dataset){.ids = m->ids, .n = m->n, .starts = m->starts, .n_documents = m->n_documents,
-                         .is_scored = m->has_unscored ? m->is_scored : NULL, .memory = m};
+    *part = (vw_dataset){.ids = m->ids,
+                         .n = m->n,
+                         .starts = m->starts,
+                         .n_documents = m->n_documents,
+                         .is_scored = m->has_unscored ? m->is_scored : NULL,
+                         .memory = m};
     return VW_OK;
 }
 

@@ -21,7 +21,7 @@ typedef struct vw_encoder {
     const vw_tokenizer_ops *ops; /* NULL: none, so that only ids can be read */
     void *self;
     vw_tokenizer_info info;
-    int32_t vocab_size;          /* of the model: no id is as large */
+    int32_t vocab_size; /* of the model: no id is as large */
 } vw_encoder;
 
 typedef enum vw_data_format {
@@ -34,18 +34,18 @@ typedef enum vw_data_format {
 
 typedef struct vw_dataset_options {
     vw_data_format format;
-    bool by_blank_line; /* text: documents end at an empty line; else a file is one */
-    bool scores_prompts; /* JSONL: prompts are learnt like answers */
+    bool by_blank_line;   /* text: documents end at an empty line; else a file is one */
+    bool scores_prompts;  /* JSONL: prompts are learnt like answers */
     bool finds_documents; /* ids: documents end with EOS; else a file is one */
 } vw_dataset_options;
 
 typedef struct vw_dataset {
-    const int32_t *ids;       /* [n]; NULL where narrow is in use */
+    const int32_t *ids; /* [n]; NULL where narrow is in use */
     const uint16_t *narrow;
     int64_t n;
-    const int64_t *starts;    /* [n_documents + 1], ascending from 0 to n */
+    const int64_t *starts; /* [n_documents + 1], ascending from 0 to n */
     int64_t n_documents;
-    const uint8_t *is_scored; /* [n]: as a label; NULL: all */
+    const uint8_t *is_scored;         /* [n]: as a label; NULL: all */
     struct vw_dataset_memory *memory; /* what owns the above; NULL in a part of another */
 } vw_dataset;
 
@@ -55,8 +55,8 @@ vw_status vw_dataset_open(const vw_encoder *encoder, const char *path,
 void vw_dataset_close(vw_dataset *dataset);
 
 /* Cut off a share of the tokens for validation: the last ones, wherever that is; or, with a seed,
- * whole documents, each with that probability.  The parts borrow from `all` and are closed before it.
- * VW_E_CONFIG when a part would be empty. */
+ * whole documents, each with that probability.  The parts borrow from `all` and are closed before
+ * it. VW_E_CONFIG when a part would be empty. */
 vw_status vw_dataset_split_last(const vw_dataset *all, double share, vw_dataset *train,
                                 vw_dataset *validation, vw_error *err);
 vw_status vw_dataset_split_documents(const vw_dataset *all, double share, uint64_t seed,
@@ -67,7 +67,7 @@ static inline int32_t vw_dataset_id(const vw_dataset *d, int64_t i)
     return d->narrow ? d->narrow[i] : d->ids[i];
 }
 
-/* ---- for the files that read ------------------------------------------------------------------- */
+/* ---- for the files that read ----------------------------------------------------------------- */
 
 typedef struct vw_dataset_memory {
     int32_t *ids;
@@ -84,10 +84,11 @@ vw_status vw_dataset_add(vw_dataset_memory *m, const int32_t *ids, int64_t n, bo
                          vw_error *err);
 vw_status vw_dataset_end_document(vw_dataset_memory *m, const vw_encoder *e, vw_error *err);
 
-/* Encode a text and append it; `where` is for errors.  The beginning of a document gets BOS where the
- * tokenizer wants one. */
-vw_status vw_dataset_add_text(vw_dataset_memory *m, const vw_encoder *e, const char *text, size_t bytes,
-                              bool begins, bool is_scored, const char *where, vw_error *err);
+/* Encode a text and append it; `where` is for errors.  The beginning of a document gets BOS where
+ * the tokenizer wants one. */
+vw_status vw_dataset_add_text(vw_dataset_memory *m, const vw_encoder *e, const char *text,
+                              size_t bytes, bool begins, bool is_scored, const char *where,
+                              vw_error *err);
 
 vw_status vw_dataset_read_text(vw_dataset_memory *m, const vw_encoder *e, const char *path,
                                const vw_dataset_options *options, vw_error *err);

@@ -47,7 +47,8 @@ static vw_status add_exchange(vw_dataset_memory *m, const vw_encoder *e, const l
     size_t thought_bytes;
     vw_status st = find(l, thoughts, &thought, &thought_bytes, err);
     if (!st)
-        st = vw_dataset_add_text(m, e, prompt, prompt_bytes, true, o->scores_prompts, l->where, err);
+        st =
+            vw_dataset_add_text(m, e, prompt, prompt_bytes, true, o->scores_prompts, l->where, err);
     if (!st && thought)
         st = vw_dataset_add_text(m, e, thought, thought_bytes, false, true, l->where, err);
     if (!st)
@@ -75,8 +76,10 @@ static vw_status add_line(vw_dataset_memory *m, const vw_encoder *e, const line 
     else if (prompt && answer)
         st = add_exchange(m, e, l, o, prompt, prompt_bytes, answer, answer_bytes, err);
     else
-        return vw_fail(err, VW_E_FORMAT, "%s: neither \"text\" nor a \"prompt\" with its \"completion\" "
-                       "(or \"input\" and \"output\", \"question\" and \"answer\")", l->where);
+        return vw_fail(err, VW_E_FORMAT,
+                       "%s: neither \"text\" nor a \"prompt\" with its \"completion\" "
+                       "(or \"input\" and \"output\", \"question\" and \"answer\")",
+                       l->where);
     return st ? st : vw_dataset_end_document(m, e, err);
 }
 

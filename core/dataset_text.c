@@ -10,9 +10,10 @@ vw_status vw_file_read_dup(const char *path, char **text, size_t *bytes, vw_erro
     struct stat about;
     FILE *file = fopen(path, "rb");
     if (!file)
-        return vw_fail(err, errno == ENOENT ? VW_E_NOTFOUND : VW_E_IO, "%s: cannot be opened: %s", path,
-                       strerror(errno));
-    size_t room = fstat(fileno(file), &about) == 0 && about.st_size > 0 ? (size_t)about.st_size : 4096;
+        return vw_fail(err, errno == ENOENT ? VW_E_NOTFOUND : VW_E_IO, "%s: cannot be opened: %s",
+                       path, strerror(errno));
+    size_t room =
+        fstat(fileno(file), &about) == 0 && about.st_size > 0 ? (size_t)about.st_size : 4096;
     size_t n = 0;
     char *data = malloc(room + 2);
     while (data) {
@@ -45,8 +46,11 @@ static int character(const unsigned char *p, const unsigned char *end)
 {
     long left = end - p;
     unsigned char second = left > 1 ? p[1] : 0;
-    int n = p[0] < 0x80 ? 1 : p[0] >= 0xC2 && p[0] < 0xE0 ? 2 : (p[0] & 0xF0) == 0xE0 ? 3
-            : p[0] >= 0xF0 && p[0] < 0xF5 ? 4 : 0;
+    int n = p[0] < 0x80                   ? 1
+            : p[0] >= 0xC2 && p[0] < 0xE0 ? 2
+            : (p[0] & 0xF0) == 0xE0       ? 3
+            : p[0] >= 0xF0 && p[0] < 0xF5 ? 4
+                                          : 0;
     if (n == 0 || n > left)
         return 0;
     if ((p[0] == 0xE0 && second < 0xA0) || (p[0] == 0xED && second > 0x9F) ||
@@ -65,9 +69,10 @@ static vw_status check_utf8(const char *path, const char *text, size_t bytes, vw
     while (p < end) {
         int n = character(p, end);
         if (n == 0)
-            return vw_fail(err, VW_E_FORMAT, "%s:%ld: byte 0x%02X at offset %zu is not UTF-8; convert "
-                           "the file, for example with iconv -t UTF-8", path, line, *p,
-                           (size_t)((const char *)p - text));
+            return vw_fail(err, VW_E_FORMAT,
+                           "%s:%ld: byte 0x%02X at offset %zu is not UTF-8; convert "
+                           "the file, for example with iconv -t UTF-8",
+                           path, line, *p, (size_t)((const char *)p - text));
         line += *p == '\n';
         p += n;
     }

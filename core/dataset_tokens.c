@@ -17,9 +17,12 @@ static vw_status check_ids(const vw_dataset *d, const char *path, int32_t vocab_
     for (int64_t i = 0; i < d->n; i++) {
         int32_t id = vw_dataset_id(d, i);
         if (id < 0 || id >= vocab_size)
-            return vw_fail(err, VW_E_FORMAT, "%s: token %lld is %lld, but the model's vocabulary has %d; "
-                           "the file was made with another tokenizer, or its ids are of another width "
-                           "(data.format)", path, (long long)i, (long long)(uint32_t)id, vocab_size);
+            return vw_fail(
+                err, VW_E_FORMAT,
+                "%s: token %lld is %lld, but the model's vocabulary has %d; "
+                "the file was made with another tokenizer, or its ids are of another width "
+                "(data.format)",
+                path, (long long)i, (long long)(uint32_t)id, vocab_size);
     }
     return VW_OK;
 }
@@ -85,8 +88,10 @@ vw_status vw_dataset_map_ids(const vw_encoder *e, const char *path, vw_data_form
         st = check_ids(&d, path, e->vocab_size, err);
     }
     if (!st && o->finds_documents && e->info.eos < 0)
-        st = vw_fail(err, VW_E_CONFIG, "%s: documents end with EOS, and the tokenizer has none; set "
-                     "data.packing = crossing", path);
+        st = vw_fail(err, VW_E_CONFIG,
+                     "%s: documents end with EOS, and the tokenizer has none; set "
+                     "data.packing = crossing",
+                     path);
     if (!st)
         st = find_documents(&d, m, e->info.eos, o->finds_documents, err);
     if (st) {

@@ -57,8 +57,7 @@ vw_status vw_metrics_open(vw_metrics *m, const char *out, int64_t step, vw_error
     if (st)
         return st;
     m->file = fopen(m->path, "a");
-    return m->file ? VW_OK
-                   : vw_fail(err, VW_E_IO, "cannot write %s: %s", m->path, strerror(errno));
+    return m->file ? VW_OK : vw_fail(err, VW_E_IO, "cannot write %s: %s", m->path, strerror(errno));
 }
 
 static void add_known(vw_json_writer *w, const char *key, double value)
@@ -86,8 +85,8 @@ vw_status vw_metrics_add(vw_metrics *m, const vw_train_event *e, vw_error *err)
     vw_json_add_double(&w, "seconds", e->seconds);
     vw_json_end_object(&w);
     const char *text = vw_json_text(&w, &bytes);
-    bool failed = !text || fwrite(text, 1, bytes, m->file) != bytes || fputc('\n', m->file) == EOF ||
-                  fflush(m->file) != 0;
+    bool failed = !text || fwrite(text, 1, bytes, m->file) != bytes ||
+                  fputc('\n', m->file) == EOF || fflush(m->file) != 0;
     vw_status st = VW_OK;
     if (failed)
         st = vw_fail(err, VW_E_IO, "cannot write %s: %s", m->path, strerror(errno));

@@ -1,6 +1,6 @@
-/* permutation.c - a Feistel network on the smallest even number of bits that holds n; a result that is
- * not below n goes through it again (cycle walking, Black and Rogaway 2002), on average less than four
- * times.
+/* permutation.c - a Feistel network on the smallest even number of bits that holds n; a result
+ * that is not below n goes through it again (cycle walking, Black and Rogaway 2002), on average
+ * less than four times.
  */
 #include "core/permutation.h"
 

@@ -17,6 +17,7 @@ static const char *const data_formats[] = {"auto", "text", "jsonl", "u16", "u32"
 static const char *const document_ends[] = {"file", "blank_line", NULL};
 static const char *const packings[] = {"crossing", "documents", NULL};
 static const char *const long_documents[] = {"error", "split", "truncate", NULL};
+static const char *const merged_formats[] = {"no", "f32", "bf16", "f16", NULL};
 static const char *const splits[] = {"last", "seed", NULL};
 
 const vw_dtype vw_kv_dtypes[] = {VW_F32, VW_F16, VW_BF16, VW_I8};
@@ -163,6 +164,25 @@ const vw_option vw_data_options[] = {
     VW_OPTION_END,
 };
 
+const vw_option vw_lora_options[] = {
+    INT(vw_config_lora, rank, "0", 0, 4096, "train adapters of this rank beside a frozen model; 0: all of it"),
+    REAL(vw_config_lora, alpha, "16", 0, 1e6, "an adapter's product is multiplied by alpha / rank"),
+    REAL(vw_config_lora, dropout, "0", 0, 0.99, "share of an adapter's inputs dropped in training"),
+    {"targets", VW_OPTION_LIST, "", 0, 0, NULL, offsetof(vw_config_lora, targets), 0,
+     "last words of blocks, such as q_proj, v_proj; empty: all but embedding, head and router"},
+    CHOICE(vw_config_lora, merged, "no", merged_formats,
+           "write the adapted model to OUT/merged at the end, in this format"),
+    VW_OPTION_END,
+};
+
+const vw_option vw_distill_options[] = {
+    {"teacher", VW_OPTION_STRING, "", 0, 0, NULL, offsetof(vw_config_distill, teacher), 0,
+     "label of the [model:label] to learn from; empty: none"},
+    REAL(vw_config_distill, alpha, "0.5", 0, 1, "weight of the teacher's part of the loss"),
+    REAL(vw_config_distill, temperature, "2.0", 0.01, 1000, "divides the logits of both there"),
+    VW_OPTION_END,
+};
+
 #define KIND_OPTIONS(config, base)                                                               \
     {"plugin", VW_OPTION_STRING, "auto", 0, 0, NULL, offsetof(config, base plugin), 0,           \
      "name of the plugin; auto: the highest rank that can be used here"},                        \
@@ -216,6 +236,8 @@ static const struct {
     {"sampling", "how a token is drawn", vw_sampling_options},
     {"train", "the loop of `vishwamai train`", vw_train_options},
     {"data", "what it learns from", vw_data_options},
+    {"lora", "low-rank adapters instead of the whole model", vw_lora_options},
+    {"distill", "learning from another model besides", vw_distill_options},
 };
 
 enum { N_SECTIONS = sizeof sections / sizeof *sections };

@@ -51,6 +51,18 @@ typedef struct vw_config_train {
     int64_t seed;
 } vw_config_train;
 
+typedef struct vw_config_lora {
+    int64_t rank;            /* 0: none */
+    double alpha, dropout;
+    const char *const *targets;
+    int32_t merged;          /* 0: no, 1: f32, 2: bf16, 3: f16 */
+} vw_config_lora;
+
+typedef struct vw_config_distill {
+    const char *teacher;     /* label of a [model:label]; "": none */
+    double alpha, temperature;
+} vw_config_distill;
+
 typedef struct vw_config_data {
     const char *train, *validation, *tokenizer;
     int32_t format;          /* vw_data_format */
@@ -85,7 +97,8 @@ typedef struct vw_config_reasoning {
 
 extern const vw_option vw_vishwamai_options[], vw_log_options[], vw_engine_options_table[],
     vw_kv_options[], vw_sampling_options[], vw_kind_options[], vw_model_options[],
-    vw_reasoning_options[], vw_train_options[], vw_data_options[];
+    vw_reasoning_options[], vw_train_options[], vw_data_options[], vw_lora_options[],
+    vw_distill_options[];
 
 /* The key that every [kind.plugin] section has beside the plugin's own. */
 typedef struct vw_config_implicit {

@@ -13,8 +13,8 @@ typedef struct collection {
     size_t n_texts, texts_room;
 } collection;
 
-static vw_status collect(void *self, const char *text, size_t bytes, int parse_special, int32_t *ids,
-                         size_t room, size_t *n, vw_error *err)
+static vw_status collect(void *self, const char *text, size_t bytes, int parse_special,
+                         int32_t *ids, size_t room, size_t *n, vw_error *err)
 {
     collection *c = self;
     (void)parse_special;
@@ -43,7 +43,8 @@ static vw_status collect(void *self, const char *text, size_t bytes, int parse_s
     return VW_OK;
 }
 
-static vw_status read_texts(const vw_settings *settings, const char *path, collection *c, vw_error *err)
+static vw_status read_texts(const vw_settings *settings, const char *path, collection *c,
+                            vw_error *err)
 {
     static const vw_tokenizer_ops ops = {.size = sizeof ops, .encode = collect};
     vw_encoder e = {&ops, c, {.bos = -1, .eos = -1}, 1};
@@ -61,8 +62,8 @@ static vw_status read_texts(const vw_settings *settings, const char *path, colle
     return st;
 }
 
-vw_status vw_tokenizer_train(vw_core *core, const char *path, int32_t vocab_size, const char *folder,
-                             vw_error *err)
+vw_status vw_tokenizer_train(vw_core *core, const char *path, int32_t vocab_size,
+                             const char *folder, vw_error *err)
 {
     collection c = {0};
     const vw_component *tokenizer = NULL;

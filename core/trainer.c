@@ -39,7 +39,7 @@ static void note(void *arg, const char *sentence)
     vw_trainer_tell(arg, VW_TRAIN_NOTE, sentence);
 }
 
-/* ---- settings, folder ---------------------------------------------------------------------------------- */
+/* ---- settings, folder ------------------------------------------------------------------------ */
 
 static vw_status read_settings(vw_trainer *t, vw_error *err)
 {
@@ -48,23 +48,35 @@ static vw_status read_settings(vw_trainer *t, vw_error *err)
     vw_status st;
     if ((st = vw_settings_bind(s, "train", vw_train_options, &t->train, err)) ||
         (st = vw_settings_bind(s, "data", vw_data_options, &t->data, err)) ||
+        (st = vw_settings_bind(s, "lora", vw_lora_options, &t->lora, err)) ||
+        (st = vw_settings_bind(s, "distill", vw_distill_options, &t->distill, err)) ||
         (st = vw_settings_bind(s, "model", vw_model_options, &model, err)))
         return st;
     t->model_path = *model.path ? model.path : NULL;
     const vw_config_train *c = &t->train;
     int64_t end = c->decay_steps ? c->decay_steps : c->max_steps;
+    if (t->lora.rank && !t->model_path)
+        return vw_fail(err, VW_E_CONFIG,
+                       "lora.rank = %lld adapts a model that there is: [model] path is "
+                       "needed",
+                       (long long)t->lora.rank);
     if (!*c->out)
         return vw_fail(err, VW_E_CONFIG, "train.out is needed: the folder of the run");
     if (c->schedule != VW_DECAY_CONSTANT && c->warmup_steps >= end)
-        return vw_fail(err, VW_E_CONFIG, "train.warmup_steps = %lld does not end before the decay does, at "
-                       "step %lld", (long long)c->warmup_steps, (long long)end);
-    if (c->max_batch_size && (c->max_batch_size < c->batch_size || c->min_batch_size > c->batch_size))
-        return vw_fail(err, VW_E_CONFIG, "train.batch_size = %lld is not between min_batch_size = %lld and "
-                       "max_batch_size = %lld", (long long)c->batch_size, (long long)c->min_batch_size,
+        return vw_fail(err, VW_E_CONFIG,
+                       "train.warmup_steps = %lld does not end before the decay does, at "
+                       "step %lld",
+                       (long long)c->warmup_steps, (long long)end);
+    if (c->max_batch_size &&
+        (c->max_batch_size < c->batch_size || c->min_batch_size > c->batch_size))
+        return vw_fail(err, VW_E_CONFIG,
+                       "train.batch_size = %lld is not between min_batch_size = %lld and "
+                       "max_batch_size = %lld",
+                       (long long)c->batch_size, (long long)c->min_batch_size,
                        (long long)c->max_batch_size);
     t->schedule = (vw_rate_schedule){(vw_decay)c->schedule, c->learning_rate,
-                                c->learning_rate * c->min_learning_rate_share, (double)c->warmup_steps,
-                                (double)end};
+                                     c->learning_rate * c->min_learning_rate_share,
+                                     (double)c->warmup_steps, (double)end};
     return VW_OK;
 }
 
@@ -99,16 +111,19 @@ static vw_status find_checkpoint(vw_trainer *t, vw_error *err)
         return VW_OK;
     }
     if (!st && !t->train.resumes)
-        return vw_fail(err, VW_E_CONFIG, "%s holds checkpoints and train.resume = no; give another "
-                       "train.out or remove them", t->out);
+        return vw_fail(err, VW_E_CONFIG,
+                       "%s holds checkpoints and train.resume = no; give another "
+                       "train.out or remove them",
+                       t->out);
     return st;
 }
 
-/* ---- memory --------------------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static int64_t largest_batch(const vw_trainer *t)
 {
-    return t->train.max_batch_size > t->train.batch_size ? t->train.max_batch_size : t->train.batch_size;
+    return t->train.max_batch_size > t->train.batch_size ? t->train.max_batch_size
+                                                         : t->train.batch_size;
 }
 
 /* Weights and the like with micro-batches of `rows` windows. */
@@ -144,12 +159,14 @@ static vw_status choose_batch(vw_trainer *t, vw_error *err)
     }
     if (fits == 0) {
         estimate(t, 1, &total, err);
-        return vw_fail(err, VW_E_NOMEM, "train.memory_budget = %.1f MiB, but a batch size of 1 takes %.1f MiB; "
+        return vw_fail(err, VW_E_NOMEM,
+                       "train.memory_budget = %.1f MiB, but a batch size of 1 takes %.1f MiB; "
                        "train.recompute_layers = 1 or a shorter data.max_length takes less",
                        (double)budget / 0x1p20, (double)total / 0x1p20);
     }
     if (fits < t->train.batch_size)
-        vw_core_log(t->core, VW_LOG_WARN, "train.memory_budget allows a batch size of %lld instead of %lld",
+        vw_core_log(t->core, VW_LOG_WARN,
+                    "train.memory_budget allows a batch size of %lld instead of %lld",
                     (long long)fits, (long long)t->train.batch_size);
     if (fits < t->train.batch_size)
         t->train.batch_size = fits;
@@ -160,18 +177,25 @@ static vw_status choose_batch(vw_trainer *t, vw_error *err)
     return VW_OK;
 }
 
-/* ---- components ----------------------------------------------------------------------------------------- */
+/* ---- components ------------------------------------------------------------------------------ */
 
 static vw_status open_trainee(vw_trainer *t, vw_error *err)
 {
     vw_trainee_options *o = &t->trainee_options;
-    *o = (vw_trainee_options){
-        .dropout = t->train.dropout,
-        .path = t->model_path, .tokenizer = t->tokenizer ? t->tokenizer_folder : NULL,
-        .vocab_size = t->encoder.vocab_size, .max_positions = t->data.max_length,
-        .seed = (uint64_t)t->train.seed, .recompute_layers = (int32_t)t->train.recompute_layers,
-        .precision = (vw_precision)t->train.precision, .progress = t->options.progress,
-        .progress_arg = t->options.progress_arg};
+    *o = (vw_trainee_options){.dropout = t->train.dropout,
+                              .has_teacher = *t->distill.teacher != 0,
+                              .path = t->model_path,
+                              .tokenizer = t->tokenizer ? t->tokenizer_folder : NULL,
+                              .vocab_size = t->encoder.vocab_size,
+                              .max_positions = t->data.max_length,
+                              .seed = (uint64_t)t->train.seed,
+                              .recompute_layers = (int32_t)t->train.recompute_layers,
+                              .precision = (vw_precision)t->train.precision,
+                              .lora = {(int32_t)t->lora.rank, t->lora.alpha, t->lora.dropout,
+                                       t->lora.targets && *t->lora.targets ? t->lora.targets : NULL,
+                                       NULL},
+                              .progress = t->options.progress,
+                              .progress_arg = t->options.progress_arg};
     vw_status st = choose_batch(t, err);
     if (st)
         return st;
@@ -199,14 +223,21 @@ static void begin_state(vw_trainer *t)
     const vw_config_train *c = &t->train;
     bool is_scaled = c->precision == VW_PRECISION_F16;
     t->now = (vw_progress_state){
-        .best_loss = NAN, .best_step = -1,
+        .best_loss = NAN,
+        .best_step = -1,
         .scale = {is_scaled ? c->loss_scale : 1, 0, is_scaled ? c->loss_scale_interval : 0},
         .batch = {c->batch_size, c->min_batch_size,
                   c->max_batch_size ? c->max_batch_size : c->batch_size,
                   c->max_batch_size ? c->stable_steps : 0, 0}};
-    t->event = (vw_train_event){.size = sizeof t->event, .max_steps = c->max_steps, .train_loss = NAN,
-                                .val_loss = NAN, .best_loss = NAN, .learning_rate = NAN,
-                                .grad_norm = NAN, .loss_scale = NAN, .tokens_per_second = NAN,
+    t->event = (vw_train_event){.size = sizeof t->event,
+                                .max_steps = c->max_steps,
+                                .train_loss = NAN,
+                                .val_loss = NAN,
+                                .best_loss = NAN,
+                                .learning_rate = NAN,
+                                .grad_norm = NAN,
+                                .loss_scale = NAN,
+                                .tokens_per_second = NAN,
                                 .mfu = NAN};
 }
 
@@ -217,8 +248,8 @@ static vw_status open_all(vw_trainer *t, vw_error *err)
         return st;
     begin_state(t);
     if ((st = find_checkpoint(t, err)) || (st = vw_trainer_open_tokenizer(t, err)) ||
-        (st = open_trainee(t, err)) || (st = vw_trainer_open_data(t, err)) ||
-        (st = vw_trainer_open_optimizer(t, err)))
+        (st = open_trainee(t, err)) || (st = vw_trainer_open_teacher(t, err)) ||
+        (st = vw_trainer_open_data(t, err)) || (st = vw_trainer_open_optimizer(t, err)))
         return st;
     begin_state(t);
     if (*t->resumed_from && (st = vw_trainer_resume(t, t->resumed_from, err)))
@@ -257,6 +288,7 @@ void vw_trainer_close(vw_trainer *t)
     vw_metrics_close(&t->metrics);
     vw_profile_free(t->profile);
     vw_trainer_close_optimizer(t);
+    vw_trainer_close_teacher(t);
     vw_trainee_close(t->trainee);
     vw_trainer_close_data(t);
     if (t->lock >= 0)
@@ -278,20 +310,39 @@ static uint64_t trained_values(const vw_trainer *t)
 void vw_trainer_get_info(const vw_trainer *t, vw_trainer_info *info)
 {
     const vw_training_memory *m = &t->info.memory;
-    uint64_t data = t->everything.narrow ? 0 : 5 * (uint64_t)(t->everything.n + t->validation_set.n);
-    *info = (vw_trainer_info){
-        .size = sizeof *info, .out = t->out, .model = t->info.model->description,
-        .optimizer = t->optimizer->plugin->name,
-        .tokenizer = t->tokenizer ? t->tokenizer->plugin->name : NULL,
-        .device = t->device_info.description,
-        .resumed_from = *t->resumed_from ? t->resumed_from : NULL, .step = t->now.step,
-        .max_steps = t->train.max_steps, .batch_size = t->now.batch.size,
-        .accumulation = t->train.grad_accum_steps, .context = t->data.max_length,
-        .parameters = t->info.parameters, .trained = trained_values(t),
-        .train_tokens = t->train_set.n, .validation_tokens = t->validation_set.n,
-        .weights = m->weights, .compute_copies = m->compute_copies, .gradients = m->gradients,
-        .moments = t->moments_buffer.bytes, .activations = m->activations, .scratch = m->scratch,
-        .data = data, .total = m->total + t->moments_buffer.bytes + data};
+    uint64_t teacher = 0, data = t->everything.narrow
+                                     ? 0
+                                     : 5 * (uint64_t)(t->everything.n + t->validation_set.n);
+    if (t->teacher) {
+        vw_trainee_info its;
+        vw_trainee_get_info(t->teacher, &its);
+        teacher = its.memory.total + t->teacher_rows.bytes;
+    }
+    *info = (vw_trainer_info){.size = sizeof *info,
+                              .out = t->out,
+                              .model = t->info.model->description,
+                              .optimizer = t->optimizer->plugin->name,
+                              .tokenizer = t->tokenizer ? t->tokenizer->plugin->name : NULL,
+                              .device = t->device_info.description,
+                              .resumed_from = *t->resumed_from ? t->resumed_from : NULL,
+                              .step = t->now.step,
+                              .max_steps = t->train.max_steps,
+                              .batch_size = t->now.batch.size,
+                              .accumulation = t->train.grad_accum_steps,
+                              .context = t->data.max_length,
+                              .parameters = t->info.parameters,
+                              .trained = trained_values(t),
+                              .train_tokens = t->train_set.n,
+                              .validation_tokens = t->validation_set.n,
+                              .weights = m->weights,
+                              .compute_copies = m->compute_copies,
+                              .gradients = m->gradients,
+                              .moments = t->moments_buffer.bytes,
+                              .activations = m->activations,
+                              .scratch = m->scratch,
+                              .data = data,
+                              .teacher = teacher,
+                              .total = m->total + t->moments_buffer.bytes + data + teacher};
 }
 
 void vw_trainer_interrupt(vw_trainer *t)
@@ -299,21 +350,22 @@ void vw_trainer_interrupt(vw_trainer *t)
     atomic_store(&t->is_interrupted, 1);
 }
 
-/* ---- the loop --------------------------------------------------------------------------------------------- */
+/* ---- the loop -------------------------------------------------------------------------------- */
 
 static double seconds_so_far(const vw_trainer *t)
 {
     return t->now.seconds + (vw_trainer_clock() - t->began);
 }
 
-/* Arithmetic of a token, the scores of attention included: q k and probabilities times v, forward once
- * and backward twice, over half of the context. */
+/* Arithmetic of a token, the scores of attention included: q k and probabilities times v, forward
+ * once and backward twice, over half of the context. */
 static double flops_per_token(const vw_trainer *t)
 {
     const vw_model_info *m = t->info.model;
     double flops = t->info.flops_per_token;
     for (int32_t i = 0; i < m->n_layers; i++)
-        flops += 3.0 * m->q_heads * (m->caches[i].dk + m->caches[i].dv) * (double)t->data.max_length;
+        flops +=
+            3.0 * m->q_heads * (m->caches[i].dk + m->caches[i].dv) * (double)t->data.max_length;
     return flops;
 }
 
@@ -323,8 +375,9 @@ static void describe(vw_trainer *t)
     double passed = seconds_so_far(t) - t->last_log;
     e->step = t->now.step;
     e->tokens = t->now.tokens;
-    e->epoch = (double)t->now.position.epoch + (double)t->now.position.index /
-                                                   (double)vw_batches_count(&t->batches, t->now.position.epoch);
+    e->epoch = (double)t->now.position.epoch +
+               (double)t->now.position.index /
+                   (double)vw_batches_count(&t->batches, t->now.position.epoch);
     e->train_loss = t->now.loss_tokens ? t->now.loss_sum / (double)t->now.loss_tokens : NAN;
     e->best_loss = t->now.best_loss;
     e->loss_scale = t->now.scale.interval ? t->now.scale.scale : NAN;
@@ -333,7 +386,8 @@ static void describe(vw_trainer *t)
     if (passed > 0 && t->now.tokens > t->last_log_tokens) {
         e->tokens_per_second = (double)(t->now.tokens - t->last_log_tokens) / passed;
         e->mfu = t->options.peak_flops > 0
-                     ? e->tokens_per_second * flops_per_token(t) / t->options.peak_flops : NAN;
+                     ? e->tokens_per_second * flops_per_token(t) / t->options.peak_flops
+                     : NAN;
     }
 }
 
@@ -419,7 +473,8 @@ static vw_status run(vw_trainer *t, vw_error *err)
     int64_t first = t->now.step;
     double loss;
     vw_status st = VW_OK;
-    if (first == 0 && t->train.eval_every) { /* what an untrained model knows: about ln(vocabulary) */
+    if (first == 0 &&
+        t->train.eval_every) { /* what an untrained model knows: about ln(vocabulary) */
         st = validate(t, &loss, err);
         t->began = vw_trainer_clock();
         if (!st)
@@ -438,7 +493,7 @@ static vw_status run(vw_trainer *t, vw_error *err)
         if (!st && !is_over(t))
             st = vw_trainer_check(t, err);
     }
-    return st;
+    return st ? st : vw_trainer_save_merged(t, err);
 }
 
 vw_status vw_trainer_run(vw_trainer *t, vw_error *err)

@@ -1,8 +1,9 @@
-/* trainer_data.c - from [data] to batches: the tokenizer, what it makes of the files, the two halves.
+/* trainer_data.c - from [data] to batches: the tokenizer, what it makes of the files, the two
+ * halves.
  *
  * The tokenizer is the one of data.tokenizer, of the checkpoint that a run goes on from, or of the
- * model; a new model without any gets one that is learnt from the training data.  Whichever it is, its
- * files lie in OUT/tokenizer from then on, so that every checkpoint can take them along.
+ * model; a new model without any gets one that is learnt from the training data.  Whichever it is,
+ * its files lie in OUT/tokenizer from then on, so that every checkpoint can take them along.
  */
 #include "core/trainer.h"
 
@@ -14,8 +15,10 @@
 
 static vw_dataset_options data_options(const vw_config_data *d)
 {
-    return (vw_dataset_options){.format = (vw_data_format)d->format, .by_blank_line = d->documents == 1,
-                                .scores_prompts = d->prompt_loss, .finds_documents = d->packing == 1};
+    return (vw_dataset_options){.format = (vw_data_format)d->format,
+                                .by_blank_line = d->documents == 1,
+                                .scores_prompts = d->prompt_loss,
+                                .finds_documents = d->packing == 1};
 }
 
 /* OUT/tokenizer, made if it is not there. */
@@ -31,15 +34,18 @@ static vw_status learn_tokenizer(vw_trainer *t, vw_error *err)
 {
     const char *plugin = vw_settings_get(vw_core_settings(t->core), "tokenizer", "plugin");
     if (!plugin || !strcmp(plugin, "auto"))
-        return vw_fail(err, VW_E_CONFIG, "a new model needs a tokenizer: set data.tokenizer to a folder "
-                       "that holds one, or [tokenizer] plugin = chars (or sentencepiece) to learn one from "
-                       "the data");
+        return vw_fail(
+            err, VW_E_CONFIG,
+            "a new model needs a tokenizer: set data.tokenizer to a folder "
+            "that holds one, or [tokenizer] plugin = chars (or sentencepiece) to learn one from "
+            "the data");
     vw_status st = own_folder(t, t->tokenizer_folder, err);
-    return st ? st : vw_tokenizer_train(t->core, t->data.train, (int32_t)t->data.vocab_size,
-                                        t->tokenizer_folder, err);
+    return st ? st
+              : vw_tokenizer_train(t->core, t->data.train, (int32_t)t->data.vocab_size,
+                                   t->tokenizer_folder, err);
 }
 
-/* ---- opening one ---------------------------------------------------------------------------------- */
+/* ---- opening one ----------------------------------------------------------------------------- */
 
 static bool holds_ids(const vw_config_data *d)
 {
@@ -57,8 +63,10 @@ static vw_status sum_tokenizer(vw_trainer *t, vw_error *err)
     const char *const *name = ops->files(t->tokenizer->self);
     char path[VW_CHECKPOINT_PATH];
     if (!name)
-        return vw_fail(err, VW_E_UNSUPPORTED, "tokenizer/%s does not say which files it consists of, so a "
-                       "model that uses it cannot be saved", t->tokenizer->plugin->name);
+        return vw_fail(err, VW_E_UNSUPPORTED,
+                       "tokenizer/%s does not say which files it consists of, so a "
+                       "model that uses it cannot be saved",
+                       t->tokenizer->plugin->name);
     t->tokenizer_sum = 0;
     for (; *name; name++) {
         uint64_t sum, bytes;
@@ -75,11 +83,13 @@ static vw_status sum_tokenizer(vw_trainer *t, vw_error *err)
 static vw_status load_tokenizer(vw_trainer *t, vw_error *err)
 {
     vw_probe about = {sizeof about, t->tokenizer_folder, NULL};
-    vw_status st = vw_core_instance_open(t->core, VW_KIND_TOKENIZER, NULL, &about, &t->tokenizer, err);
+    vw_status st =
+        vw_core_instance_open(t->core, VW_KIND_TOKENIZER, NULL, &about, &t->tokenizer, err);
     if (st)
         return st;
     const vw_tokenizer_ops *ops = t->tokenizer->ops;
-    t->encoder = (vw_encoder){.ops = ops, .self = t->tokenizer->self, .info = {.size = sizeof t->encoder.info}};
+    t->encoder = (vw_encoder){
+        .ops = ops, .self = t->tokenizer->self, .info = {.size = sizeof t->encoder.info}};
     if ((st = ops->load(t->tokenizer->self, t->tokenizer_folder, err)) ||
         (st = ops->info(t->tokenizer->self, &t->encoder.info, err)))
         return st;
@@ -89,7 +99,8 @@ static vw_status load_tokenizer(vw_trainer *t, vw_error *err)
 static vw_status open_tokenizer(vw_trainer *t, vw_error *err)
 {
     const char *from = *t->data.tokenizer ? t->data.tokenizer
-                       : *t->resumed_from ? t->resumed_from : t->model_path;
+                       : *t->resumed_from ? t->resumed_from
+                                          : t->model_path;
     if (from)
         snprintf(t->tokenizer_folder, sizeof t->tokenizer_folder, "%s", from);
     vw_error why;
@@ -113,8 +124,8 @@ static vw_status open_tokenizer(vw_trainer *t, vw_error *err)
         snprintf(t->tokenizer_folder, sizeof t->tokenizer_folder, "%s", own);
     }
     if (!t->tokenizer)
-        t->encoder = (vw_encoder){.info = {.size = sizeof t->encoder.info, .bos = -1, .eos = -1, .pad = -1,
-                                           .unk = -1}};
+        t->encoder = (vw_encoder){
+            .info = {.size = sizeof t->encoder.info, .bos = -1, .eos = -1, .pad = -1, .unk = -1}};
     return st;
 }
 
@@ -123,10 +134,12 @@ static vw_status choose_vocabulary(vw_trainer *t, vw_error *err)
 {
     int64_t least = t->tokenizer ? t->encoder.info.vocab_size : 0, wanted = t->data.vocab_size;
     if (wanted && wanted < least)
-        return vw_fail(err, VW_E_CONFIG, "data.vocab_size = %lld: the tokenizer in %s has %lld tokens",
+        return vw_fail(err, VW_E_CONFIG,
+                       "data.vocab_size = %lld: the tokenizer in %s has %lld tokens",
                        (long long)wanted, t->tokenizer_folder, (long long)least);
     if (!wanted && !least && !t->model_path)
-        return vw_fail(err, VW_E_CONFIG, "a new model that learns from a file of ids needs "
+        return vw_fail(err, VW_E_CONFIG,
+                       "a new model that learns from a file of ids needs "
                        "data.vocab_size, or data.tokenizer");
     t->encoder.vocab_size = (int32_t)(wanted ? wanted : least);
     return VW_OK;
@@ -140,7 +153,7 @@ vw_status vw_trainer_open_tokenizer(vw_trainer *t, vw_error *err)
     return st ? st : choose_vocabulary(t, err);
 }
 
-/* ---- data ------------------------------------------------------------------------------------------- */
+/* ---- data ------------------------------------------------------------------------------------ */
 
 /* Of the ids, so that a changed file is noticed; a sample of a large one. */
 static uint64_t sum_of(const vw_dataset *d)
@@ -171,24 +184,29 @@ static vw_status open_sets(vw_trainer *t, vw_error *err)
     }
     if (d->validation_split == 1)
         return vw_dataset_split_documents(&t->everything, d->validation_share,
-                                          (uint64_t)t->train.seed, &t->train_set, &t->validation_set, err);
-    return vw_dataset_split_last(&t->everything, d->validation_share, &t->train_set, &t->validation_set,
-                                 err);
+                                          (uint64_t)t->train.seed, &t->train_set,
+                                          &t->validation_set, err);
+    return vw_dataset_split_last(&t->everything, d->validation_share, &t->train_set,
+                                 &t->validation_set, err);
 }
 
 /* Micro-batches of up to `rows` windows. */
 vw_status vw_trainer_open_data(vw_trainer *t, vw_error *err)
 {
     const vw_config_data *d = &t->data;
-    vw_batches_options o = {.context = d->max_length, .least = d->min_length, .is_packed = d->packing == 1,
-                            .is_shuffled = d->shuffle, .longer = (vw_long_documents)d->long_documents,
+    vw_batches_options o = {.context = d->max_length,
+                            .least = d->min_length,
+                            .is_packed = d->packing == 1,
+                            .is_shuffled = d->shuffle,
+                            .longer = (vw_long_documents)d->long_documents,
                             .seed = (uint64_t)t->train.seed};
     if (t->info.model) {
         int32_t vocab = t->info.model->vocab_size;
         if (t->encoder.info.vocab_size > vocab)
-            return vw_fail(err, VW_E_FORMAT, "the tokenizer in %s has %d tokens, the model's vocabulary %d; "
-                           "they do not belong together", t->tokenizer_folder, t->encoder.info.vocab_size,
-                           vocab);
+            return vw_fail(err, VW_E_FORMAT,
+                           "the tokenizer in %s has %d tokens, the model's vocabulary %d; "
+                           "they do not belong together",
+                           t->tokenizer_folder, t->encoder.info.vocab_size, vocab);
         t->encoder.vocab_size = vocab;
     }
     vw_status st = open_sets(t, err);
@@ -196,13 +214,15 @@ vw_status vw_trainer_open_data(vw_trainer *t, vw_error *err)
         return st;
     o.is_shuffled = false;
     o.may_be_short = true;
-    st = vw_batches_open(&t->validation_set, &o, *d->validation ? d->validation : d->train, &t->validation,
-                         err);
+    st = vw_batches_open(&t->validation_set, &o, *d->validation ? d->validation : d->train,
+                         &t->validation, err);
     if (st)
         return vw_fail_in(err, st, "the validation data");
     if (t->batches.n_left_out)
-        vw_core_log(t->core, VW_LOG_WARN, "%lld documents of %s are shorter than data.min_length = %lld and "
-                    "are left out", (long long)t->batches.n_left_out, d->train, (long long)d->min_length);
+        vw_core_log(t->core, VW_LOG_WARN,
+                    "%lld documents of %s are shorter than data.min_length = %lld and "
+                    "are left out",
+                    (long long)t->batches.n_left_out, d->train, (long long)d->min_length);
     return vw_batch_new(t->trainee_options.max_tokens, &t->micro, err);
 }
 

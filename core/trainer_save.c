@@ -25,7 +25,7 @@ enum { FORMAT = 1, PIECE = 1 << 20 };
 
 static const char state_name[] = "state.json", moments_name[] = "optimizer.safetensors";
 
-/* ---- the state -------------------------------------------------------------------------------------- */
+/* ---- the state ------------------------------------------------------------------------------- */
 
 /* What must be equal on going on; the words are those of the settings. */
 typedef struct fact {
@@ -33,15 +33,15 @@ typedef struct fact {
     char text[64];
 } fact;
 
-enum { N_FACTS = 11 };
+enum { N_FACTS = 15 };
 
 static void list_facts(const vw_trainer *t, fact facts[N_FACTS])
 {
     const vw_config_train *c = &t->train;
     const vw_config_data *d = &t->data;
     int n = 0;
-#define FACT(key, ...)                                                                           \
-    facts[n].name = key;                                                                         \
+#define FACT(key, ...)   \
+    facts[n].name = key; \
     snprintf(facts[n++].text, sizeof facts->text, __VA_ARGS__)
     FACT("optimizer.plugin", "%s", t->optimizer->plugin->name);
     FACT("the tokenizer's checksum", "%016" PRIx64, t->tokenizer_sum);
@@ -54,6 +54,10 @@ static void list_facts(const vw_trainer *t, fact facts[N_FACTS])
     FACT("train.batch_size", "%lld", (long long)c->batch_size);
     FACT("train.grad_accum_steps", "%lld", (long long)c->grad_accum_steps);
     FACT("train.precision", "%d", c->precision);
+    FACT("lora.rank", "%lld", (long long)t->lora.rank);
+    FACT("lora.alpha", "%g", t->lora.rank ? t->lora.alpha : 0);
+    FACT("distill.teacher", "%.60s", t->distill.teacher);
+    FACT("distill.alpha", "%g", *t->distill.teacher ? t->distill.alpha : 0);
 #undef FACT
 }
 
@@ -109,8 +113,10 @@ static vw_status check_facts(const vw_trainer *t, const vw_json_doc *doc, const 
         if (st)
             return st;
         if (strcmp(then, facts[i].text))
-            return vw_fail(err, VW_E_CONFIG, "%s was made with %s = %s, now it is %s; go on with what it "
-                           "was, or give another train.out", folder, facts[i].name, then, facts[i].text);
+            return vw_fail(err, VW_E_CONFIG,
+                           "%s was made with %s = %s, now it is %s; go on with what it "
+                           "was, or give another train.out",
+                           folder, facts[i].name, then, facts[i].text);
     }
     return VW_OK;
 }
@@ -125,23 +131,30 @@ static vw_status read_numbers(vw_progress_state *s, const vw_json_doc *doc, vw_e
         const char *key;
         int64_t least, *to;
     } numbers[] = {
-        {"format", 1, &format}, {"step", 0, &s->step}, {"updates", 0, &s->updates},
-        {"tokens", 0, &tokens}, {"epoch", 0, &epoch}, {"index", 0, &s->position.index},
-        {"loss_scale_good", 0, &s->scale.good}, {"batch_size", 1, &s->batch.size},
-        {"batch_good", 0, &s->batch.good}, {"best_step", -1, &s->best_step},
-        {"bad_validations", 0, &s->bad_validations}, {"loss_tokens", 0, &loss_tokens},
+        {"format", 1, &format},
+        {"step", 0, &s->step},
+        {"updates", 0, &s->updates},
+        {"tokens", 0, &tokens},
+        {"epoch", 0, &epoch},
+        {"index", 0, &s->position.index},
+        {"loss_scale_good", 0, &s->scale.good},
+        {"batch_size", 1, &s->batch.size},
+        {"batch_good", 0, &s->batch.good},
+        {"best_step", -1, &s->best_step},
+        {"bad_validations", 0, &s->bad_validations},
+        {"loss_tokens", 0, &loss_tokens},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        vw_status st = json->get_int(doc, root, numbers[i].key, numbers[i].least, INT64_MAX, INT64_MIN,
-                                     numbers[i].to, err);
+        vw_status st = json->get_int(doc, root, numbers[i].key, numbers[i].least, INT64_MAX,
+                                     INT64_MIN, numbers[i].to, err);
         if (st)
             return st;
         if (*numbers[i].to == INT64_MIN)
             return vw_fail(err, VW_E_FORMAT, "%s lacks \"%s\"", state_name, numbers[i].key);
     }
     if (format != FORMAT)
-        return vw_fail(err, VW_E_UNSUPPORTED, "%s is of format %lld, this version reads %d", state_name,
-                       (long long)format, FORMAT);
+        return vw_fail(err, VW_E_UNSUPPORTED, "%s is of format %lld, this version reads %d",
+                       state_name, (long long)format, FORMAT);
     s->tokens = (uint64_t)tokens;
     s->position.epoch = (uint64_t)epoch;
     s->loss_tokens = (uint64_t)loss_tokens;
@@ -174,7 +187,7 @@ static vw_status read_state(vw_trainer *t, const char *folder, vw_error *err)
     return st;
 }
 
-/* ---- moments ----------------------------------------------------------------------------------------- */
+/* ---- moments --------------------------------------------------------------------------------- */
 
 static void moment_name(const vw_trainer *t, const vw_moment *m, char *name, size_t room)
 {
@@ -184,16 +197,16 @@ static void moment_name(const vw_trainer *t, const vw_moment *m, char *name, siz
 }
 
 /* Device to file, through a piece of host memory where the host cannot see the device's. */
-static vw_status write_values(vw_trainer *t, vw_weights_writer *writer, const float *values, int64_t n,
-                              void *piece, vw_error *err)
+static vw_status write_values(vw_trainer *t, vw_weights_writer *writer, const float *values,
+                              int64_t n, void *piece, vw_error *err)
 {
     const vw_weights_ops *ops = t->weights->ops;
     const char *at = (const char *)values;
     vw_status st = VW_OK;
     for (size_t left = (size_t)n * sizeof *values, bytes; left && !st; left -= bytes, at += bytes) {
         bytes = piece && left > PIECE ? PIECE : left;
-        if (piece && !(st = t->dev->download(t->device, vw_trainee_stream(t->trainee), piece, at, bytes,
-                                             err)))
+        if (piece && !(st = t->dev->download(t->device, vw_trainee_stream(t->trainee), piece, at,
+                                             bytes, err)))
             st = t->dev->synchronize(t->device, vw_trainee_stream(t->trainee), err);
         if (!st)
             st = ops->write(t->weights->self, writer, piece ? piece : at, bytes, err);
@@ -214,8 +227,8 @@ static vw_status write_moments(vw_trainer *t, const char *folder, vw_error *err)
         st = vw_fail(err, VW_E_NOMEM, "no memory to write the optimizer's state");
     for (size_t i = 0; i < t->n_moments && !st; i++) {
         moment_name(t, &t->moments[i], names[i], sizeof *names);
-        list[i] = (vw_weights_tensor){.name = names[i], .dtype = VW_F32, .n_dims = 1,
-                                      .shape = {t->moments[i].n}};
+        list[i] = (vw_weights_tensor){
+            .name = names[i], .dtype = VW_F32, .n_dims = 1, .shape = {t->moments[i].n}};
     }
     snprintf(path, sizeof path, "%.4000s/%s", folder, moments_name);
     if (!st)
@@ -263,7 +276,7 @@ static vw_status read_moments(vw_trainer *t, const char *folder, vw_error *err)
     return st;
 }
 
-/* ---- the whole ----------------------------------------------------------------------------------------- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 vw_status vw_trainer_write_settings(const vw_trainer *t, const char *folder, vw_error *err)
 {
@@ -280,9 +293,8 @@ vw_status vw_trainer_write_settings(const vw_trainer *t, const char *folder, vw_
 
 static vw_status write_all(vw_trainer *t, const char *folder, vw_error *err)
 {
-    vw_status st = t->trainee_options.lora.rank
-                       ? vw_trainee_save_adapter(t->trainee, folder, err)
-                       : vw_trainee_save(t->trainee, folder, VW_F32, err);
+    vw_status st = t->trainee_options.lora.rank ? vw_trainee_save_adapter(t->trainee, folder, err)
+                                                : vw_trainee_save(t->trainee, folder, VW_F32, err);
     if (!st)
         st = vw_trainer_copy_tokenizer(t, folder, err);
     if (!st)
@@ -310,18 +322,37 @@ vw_status vw_trainer_save(vw_trainer *t, vw_error *err)
         st = vw_checkpoint_link(t->out, "best", t->now.step, err);
     vw_profile_end(t->profile, span, 0, 0);
     if (st)
-        return vw_fail_in(err, st, "the checkpoint of step %lld is not saved (earlier ones in %s are "
-                          "whole)", (long long)t->now.step, t->out);
+        return vw_fail_in(err, st,
+                          "the checkpoint of step %lld is not saved (earlier ones in %s are "
+                          "whole)",
+                          (long long)t->now.step, t->out);
     vw_checkpoint_prune(t->out, t->train.keep, t->now.best_step);
     snprintf(folder, sizeof folder, "%.4000s/step-%08lld", t->out, (long long)t->now.step);
     vw_trainer_tell(t, VW_TRAIN_SAVED, folder);
     return VW_OK;
 }
 
+vw_status vw_trainer_save_merged(vw_trainer *t, vw_error *err)
+{
+    static const vw_dtype formats[] = {VW_DTYPE_NONE, VW_F32, VW_BF16, VW_F16};
+    char folder[VW_CHECKPOINT_PATH];
+    if (!t->lora.rank || !t->lora.merged)
+        return VW_OK;
+    snprintf(folder, sizeof folder, "%.4000s/merged", t->out);
+    if (mkdir(folder, 0777) != 0 && errno != EEXIST)
+        return vw_fail(err, VW_E_IO, "cannot make the folder %s: %s", folder, strerror(errno));
+    vw_status st = vw_trainee_save(t->trainee, folder, formats[t->lora.merged], err);
+    if (!st)
+        st = vw_trainer_copy_tokenizer(t, folder, err);
+    if (!st)
+        vw_trainer_tell(t, VW_TRAIN_SAVED, folder);
+    return st;
+}
+
 vw_status vw_trainer_resume(vw_trainer *t, const char *folder, vw_error *err)
 {
     vw_status st = read_state(t, folder, err);
-    if (!st && !t->trainee_options.lora.rank)
+    if (!st)
         st = vw_trainee_load(t->trainee, folder, err);
     return st ? st : read_moments(t, folder, err);
 }

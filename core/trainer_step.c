@@ -18,7 +18,7 @@ vw_status vw_trainer_check(vw_trainer *t, vw_error *err)
     return vw_fail(err, VW_E_INTERRUPTED, "interrupted after step %lld", (long long)t->now.step);
 }
 
-/* ---- the optimizer's memory ----------------------------------------------------------------------- */
+/* ---- the optimizer's memory ------------------------------------------------------------------ */
 
 static int64_t rows_of(const vw_trainee_param *p)
 {
@@ -35,7 +35,8 @@ static vw_status list_moments(vw_trainer *t, int64_t *total, vw_error *err)
         vw_trainee_param p;
         vw_optimizer_state states[VW_OPTIMIZER_MAX_STATES];
         vw_trainee_get_param(t->trainee, i, &p);
-        int32_t n = p.is_trained ? t->opt->states(t->optimizer->self, rows_of(&p), p.cols, states) : 0;
+        int32_t n =
+            p.is_trained ? t->opt->states(t->optimizer->self, rows_of(&p), p.cols, states) : 0;
         for (int32_t k = 0; k < n; k++) {
             t->moments[t->n_moments++] = (vw_moment){i, states[k].name, states[k].n, NULL};
             *total += (states[k].n + 63) / 64 * 64;
@@ -69,7 +70,7 @@ void vw_trainer_close_optimizer(vw_trainer *t)
     t->moments = NULL;
 }
 
-/* ---- the norm ---------------------------------------------------------------------------------------- */
+/* ---- the norm -------------------------------------------------------------------------------- */
 
 static vw_status norm_of(vw_trainer *t, const float *values, int64_t n, double *norm, vw_error *err)
 {
@@ -98,31 +99,42 @@ static const char *find_culprit(vw_trainer *t)
     return NULL;
 }
 
-static vw_status refuse_numbers(vw_trainer *t, double loss, double norm, vw_position from, vw_error *err)
+static vw_status refuse_numbers(vw_trainer *t, double loss, double norm, vw_position from,
+                                vw_error *err)
 {
     const char *culprit = find_culprit(t);
-    return vw_fail(err, VW_E_INVALID, "step %lld: the loss is %g and the gradient's norm %g, in epoch %llu "
-                   "from unit %lld of the data on%s%s; nothing of this step was kept. A lower "
-                   "train.learning_rate, a longer train.warmup_steps or train.max_grad_norm may help",
-                   (long long)t->now.step + 1, loss, norm, (unsigned long long)from.epoch,
-                   (long long)from.index, culprit ? "; the first parameter concerned is " : "",
-                   culprit ? culprit : "");
+    return vw_fail(
+        err, VW_E_INVALID,
+        "step %lld: the loss is %g and the gradient's norm %g, in epoch %llu "
+        "from unit %lld of the data on%s%s; nothing of this step was kept. A lower "
+        "train.learning_rate, a longer train.warmup_steps or train.max_grad_norm may help",
+        (long long)t->now.step + 1, loss, norm, (unsigned long long)from.epoch,
+        (long long)from.index, culprit ? "; the first parameter concerned is " : "",
+        culprit ? culprit : "");
 }
 
-/* ---- a step ------------------------------------------------------------------------------------------- */
+/* ---- a step ---------------------------------------------------------------------------------- */
 
 /* Run a micro-batch forward and backward. */
 static vw_status learn(vw_trainer *t, int64_t number, double divisor, vw_losses *sum, vw_error *err)
 {
-    uint64_t seed = vw_mix((uint64_t)t->train.seed ^ vw_mix((uint64_t)t->now.step << 20 ^ (uint64_t)number));
-    vw_micro_batch m = {.n_tokens = t->micro.n_tokens, .ids = t->micro.ids, .labels = t->micro.labels,
-                        .n_documents = t->micro.n_documents, .starts = t->micro.starts,
-                        .divisor = divisor, .loss_scale = t->now.scale.scale,
+    uint64_t seed =
+        vw_mix((uint64_t)t->train.seed ^ vw_mix((uint64_t)t->now.step << 20 ^ (uint64_t)number));
+    vw_micro_batch m = {.n_tokens = t->micro.n_tokens,
+                        .ids = t->micro.ids,
+                        .labels = t->micro.labels,
+                        .n_documents = t->micro.n_documents,
+                        .starts = t->micro.starts,
+                        .divisor = divisor,
+                        .loss_scale = t->now.scale.scale,
                         .label_smoothing = t->train.label_smoothing,
                         .seed = seed};
     vw_losses one;
+    vw_status st = vw_trainer_ask_teacher(t, &m, err);
+    if (st)
+        return st;
     size_t span = vw_profile_begin(t->profile, "forward and backward");
-    vw_status st = vw_trainee_learn(t->trainee, &m, &one, err);
+    st = vw_trainee_learn(t->trainee, &m, &one, err);
     vw_profile_end(t->profile, span, 0, (uint64_t)(t->info.flops_per_token * (double)m.n_tokens));
     if (!st)
         vw_losses_add(sum, &one);
@@ -145,9 +157,10 @@ static vw_status gather_gradients(vw_trainer *t, vw_position *at, vw_losses *los
 {
     int64_t scored = count_scored(t);
     if (scored == 0)
-        return vw_fail(err, VW_E_CONFIG, "no token of a step is scored: epoch %llu, from unit %lld of the "
-                       "data on; data.prompt_loss = yes learns prompts too", (unsigned long long)at->epoch,
-                       (long long)at->index);
+        return vw_fail(err, VW_E_CONFIG,
+                       "no token of a step is scored: epoch %llu, from unit %lld of the "
+                       "data on; data.prompt_loss = yes learns prompts too",
+                       (unsigned long long)at->epoch, (long long)at->index);
     vw_status st = vw_trainee_zero(t->trainee, err);
     for (int64_t i = 0; i < t->train.grad_accum_steps && !st; i++) {
         size_t span = vw_profile_begin(t->profile, "data");
@@ -167,10 +180,15 @@ static vw_status update(vw_trainer *t, double rate, double grad_scale, vw_error 
     for (size_t i = 0; i < t->info.n_params && !st; i++) {
         vw_trainee_param p;
         vw_trainee_get_param(t->trainee, i, &p);
-        vw_update u = {.size = sizeof u, .step = t->now.updates + 1, .learning_rate = rate,
+        vw_update u = {.size = sizeof u,
+                       .step = t->now.updates + 1,
+                       .learning_rate = rate,
                        .grad_scale = grad_scale,
-                       .weight_decay = p.decay_group ? t->train.weight_decay : 0, .n = p.n,
-                       .rows = rows_of(&p), .cols = p.cols, .parameter = p.values,
+                       .weight_decay = p.decay_group ? t->train.weight_decay : 0,
+                       .n = p.n,
+                       .rows = rows_of(&p),
+                       .cols = p.cols,
+                       .parameter = p.values,
                        .gradient = p.gradient};
         for (int k = 0; moment < t->n_moments && t->moments[moment].param == i; k++)
             u.state[k] = t->moments[moment++].values;
@@ -185,7 +203,8 @@ static vw_status update(vw_trainer *t, double rate, double grad_scale, vw_error 
     return st;
 }
 
-/* The schedule counts steps; with a batch size that changes it counts tokens, at the size at first. */
+/* The schedule counts steps; with a batch size that changes it counts tokens, at the size at
+ * first. */
 static double schedule_at(const vw_trainer *t)
 {
     if (t->now.batch.stable == 0)
@@ -231,7 +250,7 @@ vw_status vw_trainer_step(vw_trainer *t, vw_error *err)
     return VW_OK;
 }
 
-/* ---- between steps ---------------------------------------------------------------------------------- */
+/* ---- between steps --------------------------------------------------------------------------- */
 
 /* Not interrupted: what a checkpoint says of the best loss would depend on when somebody asked. */
 vw_status vw_trainer_validate(vw_trainer *t, double *loss, vw_error *err)
@@ -239,7 +258,8 @@ vw_status vw_trainer_validate(vw_trainer *t, double *loss, vw_error *err)
     vw_losses sum = {.is_finite = true};
     vw_status st = VW_OK;
     int64_t index = 0, done = 0, count = vw_batches_walk_count(&t->validation);
-    int64_t windows = t->train.eval_windows && t->train.eval_windows < count ? t->train.eval_windows : count;
+    int64_t windows =
+        t->train.eval_windows && t->train.eval_windows < count ? t->train.eval_windows : count;
     int64_t stride = count / windows, most = t->train.batch_size;
     size_t span = vw_profile_begin(t->profile, "validation");
     while (!st && done < windows) {
@@ -248,9 +268,13 @@ vw_status vw_trainer_validate(vw_trainer *t, double *loss, vw_error *err)
         if (took == 0)
             break;
         done += took;
-        vw_micro_batch m = {.n_tokens = t->micro.n_tokens, .ids = t->micro.ids, .labels = t->micro.labels,
-                            .n_documents = t->micro.n_documents, .starts = t->micro.starts,
-                            .divisor = 1, .loss_scale = 1};
+        vw_micro_batch m = {.n_tokens = t->micro.n_tokens,
+                            .ids = t->micro.ids,
+                            .labels = t->micro.labels,
+                            .n_documents = t->micro.n_documents,
+                            .starts = t->micro.starts,
+                            .divisor = 1,
+                            .loss_scale = 1};
         vw_losses one;
         if (t->micro.n_scored == 0)
             continue;
@@ -275,7 +299,8 @@ vw_status vw_trainer_sample(vw_trainer *t, vw_error *err)
     size_t n = 0, bytes;
     char *text = NULL;
     const char *prompt = *t->train.sample_prompt ? t->train.sample_prompt : "\n";
-    vw_generate_options o = {.size = sizeof o, .max_tokens = t->train.sample_tokens, .sampling = &with};
+    vw_generate_options o = {
+        .size = sizeof o, .max_tokens = t->train.sample_tokens, .sampling = &with};
     vw_generate_stats stats = {.size = sizeof stats};
     vw_status st = vw_sampling_from_settings(vw_core_settings(t->core), &with, err);
     if (st || (st = vw_trainee_engine(t->trainee, &engine, err)))
@@ -291,10 +316,12 @@ vw_status vw_trainer_sample(vw_trainer *t, vw_error *err)
         o.prompt = ids;
         o.n_prompt = n < 4096 ? n : 4096;
         memcpy(tokens, ids, o.n_prompt * sizeof *tokens);
-        st = vw_generate(engine, sequence, &o, tokens + o.n_prompt, (size_t)o.max_tokens, &stats, err);
+        st = vw_generate(engine, sequence, &o, tokens + o.n_prompt, (size_t)o.max_tokens, &stats,
+                         err);
     }
     if (!st)
-        st = vw_engine_decode_dup(engine, tokens, o.n_prompt + (size_t)stats.n_tokens, &text, &bytes, err);
+        st = vw_engine_decode_dup(engine, tokens, o.n_prompt + (size_t)stats.n_tokens, &text,
+                                  &bytes, err);
     if (!st)
         vw_trainer_tell(t, VW_TRAIN_SAMPLE, text);
     free(text);

@@ -1,5 +1,5 @@
-/* chars.c - tokenizer/chars: an alphabet learnt, written, read back; texts there and back; and files
- * that are no alphabet.
+/* chars.c - tokenizer/chars: an alphabet learnt, written, read back; texts there and back; and
+ * files that are no alphabet.
  */
 #include "core/json.h"
 #include "t/folder.h"
@@ -61,9 +61,14 @@ static void test_alphabet(void)
     char text[8];
     open_with(&mock, &it, (const char *const[]){"eos=yes", NULL});
     /* In the order of code points: newline space " \ a b e-acute euro clef. */
-    is_int(learn("ba\"\\ \n\xC3\xA9\xE2\x82\xAC\xF0\x9D\x84\x9E" "ab", 0, &err), VW_OK, "an alphabet is learnt");
+    is_int(learn("ba\"\\ \n\xC3\xA9\xE2\x82\xAC\xF0\x9D\x84\x9E"
+                 "ab",
+                 0, &err),
+           VW_OK, "an alphabet is learnt");
     char *file = folder_slurp(folder_path("chars.json"), &bytes);
-    is_str(file, "{\"alphabet\": \"\\u000a \\u0022\\u005cab\xC3\xA9\xE2\x82\xAC\xF0\x9D\x84\x9E\", \"eos\": true}\n",
+    is_str(file,
+           "{\"alphabet\": \"\\u000a \\u0022\\u005cab\xC3\xA9\xE2\x82\xAC\xF0\x9D\x84\x9E\", "
+           "\"eos\": true}\n",
            "and written in the order of code points");
     free(file);
     is_int(folder_count(".tmp"), 0, "nothing temporary is left");
@@ -77,12 +82,14 @@ static void test_alphabet(void)
     is_int(ops->info(self, &info, &err), VW_OK, "and known");
     is_int(info.vocab_size, 10, "nine characters and EOS");
     is_int(info.eos, 9, "EOS is the last");
-    ok(info.n_stop == 1 && info.stop[0] == 9 && info.bos == -1 && info.unk == -1, "the only special one");
+    ok(info.n_stop == 1 && info.stop[0] == 9 && info.bos == -1 && info.unk == -1,
+       "the only special one");
     ok(there_and_back("a\xE2\x82\xAC\n\xF0\x9D\x84\x9E\xC3\xA9 \"b\\", ids, &n), "a text and back");
     is_int(n, 9, "a token a character");
     static const int32_t want[] = {4, 7, 0, 8, 6, 1, 2, 5, 3};
     is_mem(ids, want, sizeof want, "the ids are places in the alphabet");
-    is_int(ops->piece(self, 9, 0, 0, text, 8, &bytes, &err) ? -1 : (int)bytes, 0, "EOS gives no text");
+    is_int(ops->piece(self, 9, 0, 0, text, 8, &bytes, &err) ? -1 : (int)bytes, 0,
+           "EOS gives no text");
     is_int(ops->piece(self, 9, 0, 1, text, 8, &bytes, &err) ? -1 : (int)bytes, 5, "unless shown");
     is_int(ops->piece(self, 10, 0, 0, text, 8, &bytes, &err), VW_E_INVALID, "an id too many");
     like(err.text, "token id 10, expected 0 to 9", "and its sentence");
@@ -90,7 +97,8 @@ static void test_alphabet(void)
     like(err.text, "U+00E8 at offset 2 is not one of the 9 characters", "and its sentence");
     is_int(ops->encode(self, "a\x80", 2, 0, ids, 64, &n, &err), VW_E_INVALID, "no UTF-8");
     like(err.text, "byte 0x80 at offset 1 is not UTF-8", "and its sentence");
-    is_int(ops->encode(self, "abab", 4, 0, ids, 2, &n, &err) ? -1 : (int)n, 4, "without room it counts");
+    is_int(ops->encode(self, "abab", 4, 0, ids, 2, &n, &err) ? -1 : (int)n, 4,
+           "without room it counts");
     is_int(ops->load(self, folder, &err), VW_E_INVALID, "loaded twice");
     like(err.text, "a tokenizer is loaded already", "and its sentence");
     mock_close(&mock, &it);
@@ -103,7 +111,8 @@ static void test_refusals(void)
         vw_status status;
     } cases[] = {
         {"{\"eos\": true}", "\"alphabet\" is empty", VW_E_FORMAT},
-        {"{\"alphabet\": \"ba\"}", "character 1 of \"alphabet\" is not after the one before it", VW_E_FORMAT},
+        {"{\"alphabet\": \"ba\"}", "character 1 of \"alphabet\" is not after the one before it",
+         VW_E_FORMAT},
         {"{\"alphabet\": \"aa\"}", "code points ascend", VW_E_FORMAT},
         {"{\"alphabet\": 3}", "\"alphabet\"", VW_E_FORMAT},
         {"{\"alphabet\": \"ab\", \"eos\": 3}", "\"eos\"", VW_E_FORMAT},
@@ -118,7 +127,8 @@ static void test_refusals(void)
     is_int(learn("ab\xFF", 0, &err), VW_E_FORMAT, "no UTF-8");
     like(err.text, "text 1: byte 0xFF at offset 2 is not UTF-8", "and its sentence");
     is_int(learn("abc", 5, &err), VW_E_CONFIG, "another size");
-    like(err.text, "a vocabulary of 5 is wanted, and the texts have 3 characters", "and its sentence");
+    like(err.text, "a vocabulary of 5 is wanted, and the texts have 3 characters",
+         "and its sentence");
     is_int(learn("abc", 3, &err), VW_OK, "the right size");
     const char *text = "abc", *nowhere = folder_path("nowhere");
     size_t bytes = 3;

@@ -1,5 +1,6 @@
-/* dataset.c - texts, JSON lines and ids as documents; the cut for validation; and the batches made of
- * them: every token once an epoch, labels one further, prompts not scored, positions that resume.
+/* dataset.c - texts, JSON lines and ids as documents; the cut for validation; and the batches made
+ * of them: every token once an epoch, labels one further, prompts not scored, positions that
+ * resume.
  *
  * The encoder is a test's own: a byte is its id, so every expectation can be read off the text.
  */
@@ -30,7 +31,8 @@ static const vw_encoder marked = {&ops, NULL, {.eos = EOS, .bos = BOS, .adds_bos
 static const vw_encoder no_tokenizer = {NULL, NULL, {.eos = EOS, .bos = -1}, 100};
 static const vw_dataset_options whole = {.format = VW_DATA_AUTO};
 
-/* A data set as text: bytes as they are, BOS ^, EOS $, a document's end |, an unscored token in (). */
+/* A data set as text: bytes as they are, BOS ^, EOS $, a document's end |, an unscored token in
+ * (). */
 static const char *shown(const vw_dataset *d)
 {
     static char text[4096];
@@ -39,7 +41,10 @@ static const char *shown(const vw_dataset *d)
     for (int64_t i = 0; i < d->n && n < sizeof text - 8; i++) {
         int32_t id = vw_dataset_id(d, i);
         bool is_scored = !d->is_scored || d->is_scored[i];
-        n += (size_t)sprintf(text + n, is_scored ? "%c" : "(%c)", id == BOS ? '^' : id == EOS ? '$' : id);
+        n += (size_t)sprintf(text + n, is_scored ? "%c" : "(%c)",
+                             id == BOS   ? '^'
+                             : id == EOS ? '$'
+                                         : id);
         if (i + 1 == d->starts[document + 1]) {
             text[n++] = '|';
             document++;
@@ -75,17 +80,26 @@ static void test_text(void)
     const vw_dataset_options blank = {.by_blank_line = true};
     reads(&plain, "a.txt", "one\n\ntwo\n", whole, "one\n\ntwo\n|", "a text");
     reads(&marked, "a.txt", "one", whole, "^one$|", "a text between BOS and EOS");
-    reads(&marked, "a.txt", "one\n\ntwo\n\n\n\n three", blank, "^one\n$|^two\n$|^ three$|", "by blank lines");
-    reads(&marked, "a.txt", "\r\none\r\n\r\ntwo\r\n \n", blank, "^one\r\n$|^two\r\n \n$|", "with carriage returns");
-    refuses(&plain, folder_text("empty.txt", ""), whole, VW_E_FORMAT, "empty.txt: empty: there is no text");
-    refuses(&marked, folder_text("empty.txt", "\n \n\n"), blank, VW_E_FORMAT, "there is no text to learn from");
+    reads(&marked, "a.txt", "one\n\ntwo\n\n\n\n three", blank, "^one\n$|^two\n$|^ three$|",
+          "by blank lines");
+    reads(&marked, "a.txt", "\r\none\r\n\r\ntwo\r\n \n", blank, "^one\r\n$|^two\r\n \n$|",
+          "with carriage returns");
+    refuses(&plain, folder_text("empty.txt", ""), whole, VW_E_FORMAT,
+            "empty.txt: empty: there is no text");
+    refuses(&marked, folder_text("empty.txt", "\n \n\n"), blank, VW_E_FORMAT,
+            "there is no text to learn from");
     refuses(&plain, folder_text("bad.txt", "one\ntw\xE9o"), whole, VW_E_FORMAT,
             "bad.txt:2: byte 0xE9 at offset 6 is not UTF-8; convert the file");
-    refuses(&plain, folder_text("bad.txt", "\xC0\x80"), whole, VW_E_FORMAT, "byte 0xC0 at offset 0");
-    refuses(&plain, folder_text("bad.txt", "\xED\xA0\x80"), whole, VW_E_FORMAT, "byte 0xED at offset 0");
-    refuses(&plain, folder_text("bad.txt", "x\xF4\x90\x80\x80"), whole, VW_E_FORMAT, "byte 0xF4 at offset 1");
-    refuses(&plain, folder_text("bad.txt", "x\xE2\x82"), whole, VW_E_FORMAT, "byte 0xE2 at offset 1");
-    refuses(&plain, folder_path("none.txt"), whole, VW_E_NOTFOUND, "none.txt: cannot be opened: No such file");
+    refuses(&plain, folder_text("bad.txt", "\xC0\x80"), whole, VW_E_FORMAT,
+            "byte 0xC0 at offset 0");
+    refuses(&plain, folder_text("bad.txt", "\xED\xA0\x80"), whole, VW_E_FORMAT,
+            "byte 0xED at offset 0");
+    refuses(&plain, folder_text("bad.txt", "x\xF4\x90\x80\x80"), whole, VW_E_FORMAT,
+            "byte 0xF4 at offset 1");
+    refuses(&plain, folder_text("bad.txt", "x\xE2\x82"), whole, VW_E_FORMAT,
+            "byte 0xE2 at offset 1");
+    refuses(&plain, folder_path("none.txt"), whole, VW_E_NOTFOUND,
+            "none.txt: cannot be opened: No such file");
     refuses(&no_tokenizer, folder_text("a.txt", "one"), whole, VW_E_CONFIG,
             "text needs a tokenizer, and the model has none; set data.tokenizer");
     vw_encoder small = marked;
@@ -99,10 +113,11 @@ static void test_jsonl(void)
     vw_dataset_options prompts = {.scores_prompts = true};
     reads(&marked, "a.jsonl", "{\"text\": \"one\", \"id\": 3}\n\n{\"text\":\"t\\u0077o\"}", whole,
           "^one$|^two$|", "JSON lines");
-    reads(&marked, "a.jsonl", "{\"prompt\": \"Q\", \"completion\": \"A\"}\n{\"input\":\"q\",\"output\":\"a\"}\n",
-          whole, "^(Q)A$|^(q)a$|", "prompts are not scored");
-    reads(&marked, "a.jsonl", "{\"question\": \"Q\", \"thought\": \"T\", \"answer\": \"A\"}", prompts,
-          "^QTA$|", "unless asked; a thought stands before its answer");
+    reads(&marked, "a.jsonl",
+          "{\"prompt\": \"Q\", \"completion\": \"A\"}\n{\"input\":\"q\",\"output\":\"a\"}\n", whole,
+          "^(Q)A$|^(q)a$|", "prompts are not scored");
+    reads(&marked, "a.jsonl", "{\"question\": \"Q\", \"thought\": \"T\", \"answer\": \"A\"}",
+          prompts, "^QTA$|", "unless asked; a thought stands before its answer");
     refuses(&marked, folder_text("bad.jsonl", "{\"text\": \"a\"}\n{\"text\": "), whole, VW_E_FORMAT,
             "bad.jsonl:2");
     refuses(&marked, folder_text("bad.jsonl", "[1]"), whole, VW_E_FORMAT,
@@ -111,7 +126,8 @@ static void test_jsonl(void)
             "bad.jsonl:2: \"text\" is no string");
     refuses(&marked, folder_text("bad.jsonl", "{\"prompt\": \"Q\"}"), whole, VW_E_FORMAT,
             "bad.jsonl:1: neither \"text\" nor a \"prompt\" with its \"completion\"");
-    refuses(&marked, folder_text("bad.jsonl", "{\"text\": \"\xFF\"}"), whole, VW_E_FORMAT, "bad.jsonl:1");
+    refuses(&marked, folder_text("bad.jsonl", "{\"text\": \"\xFF\"}"), whole, VW_E_FORMAT,
+            "bad.jsonl:1");
 }
 
 static void test_ids(void)
@@ -135,7 +151,8 @@ static void test_ids(void)
     is_int(vw_dataset_id(&d, 2), 70000, "the last of them");
     vw_dataset_close(&d);
     refuses(&marked, path, whole, VW_E_FORMAT,
-            "ids.u32: token 2 is 70000, but the model's vocabulary has 258; the file was made with another");
+            "ids.u32: token 2 is 70000, but the model's vocabulary has 258; the file was made with "
+            "another");
     refuses(&marked, folder_write("ids.u16", narrow, 3), whole, VW_E_FORMAT,
             "3 bytes are no whole number of 2-byte ids");
     refuses(&marked, folder_write("ids.bin", narrow, 0), whole, VW_E_FORMAT, "ids.bin: empty");
@@ -172,7 +189,8 @@ static void test_split(void)
     vw_dataset_close(&train);
     vw_dataset_close(&validation);
     is_int(vw_dataset_split_last(&all, 0.01, &train, &validation, &err), VW_E_CONFIG, "too little");
-    like(err.text, "19 tokens; with data.validation_share = 0.01 one part has less than two", "in words");
+    like(err.text, "19 tokens; with data.validation_share = 0.01 one part has less than two",
+         "in words");
     vw_dataset_close(&all);
 
     char text[4000] = "";
@@ -186,18 +204,22 @@ static void test_split(void)
     int shared = 0;
     for (int64_t i = 0; i < train.n_documents; i++)
         for (int64_t k = 0; k < validation.n_documents; k++)
-            shared += !memcmp(train.ids + train.starts[i], validation.ids + validation.starts[k], 12);
+            shared +=
+                !memcmp(train.ids + train.starts[i], validation.ids + validation.starts[k], 12);
     is_int(shared, 0, "and none in both");
     vw_dataset_close(&train);
     vw_dataset_close(&validation);
     vw_dataset_close(&all);
     vw_dataset_open(&plain, folder_text("a.txt", "alone"), &blank, &all, &err);
-    is_int(vw_dataset_split_documents(&all, 0.5, 1, &train, &validation, &err), VW_E_CONFIG, "one document");
-    like(err.text, "draws whole documents, and of 1 with data.validation_share = 0.5 none is left for", "in words");
+    is_int(vw_dataset_split_documents(&all, 0.5, 1, &train, &validation, &err), VW_E_CONFIG,
+           "one document");
+    like(err.text,
+         "draws whole documents, and of 1 with data.validation_share = 0.5 none is left for",
+         "in words");
     vw_dataset_close(&all);
 }
 
-/* ---- batches ------------------------------------------------------------------------------------- */
+/* ---- batches --------------------------------------------------------------------------------- */
 
 /* A text of n different ids, so that a token tells where it stands. */
 static vw_dataset numbers(int64_t n, const int64_t *starts, int64_t n_documents)
@@ -215,7 +237,8 @@ static bool is_shifted(const vw_batch *b)
 {
     for (int32_t d = 0; d < b->n_documents; d++)
         for (int32_t i = b->starts[d]; i < b->starts[d + 1]; i++)
-            if (b->labels[i] != b->ids[i] + 1 || (i > b->starts[d] && b->ids[i] != b->ids[i - 1] + 1))
+            if (b->labels[i] != b->ids[i] + 1 ||
+                (i > b->starts[d] && b->ids[i] != b->ids[i - 1] + 1))
                 return false;
     return b->starts[b->n_documents] == b->n_tokens;
 }
@@ -255,8 +278,10 @@ static void test_windows(void)
     other = at;
     vw_batches_next(&b, &at, 3, &batch);
     vw_batches_next(&b, &other, 3, &again);
-    ok(batch.n_documents == 3 && at.epoch == 4 && at.index == 1, "a batch over the end of an epoch");
-    is_mem(batch.ids, again.ids, 30 * sizeof *batch.ids, "and the same again from the same position");
+    ok(batch.n_documents == 3 && at.epoch == 4 && at.index == 1,
+       "a batch over the end of an epoch");
+    is_mem(batch.ids, again.ids, 30 * sizeof *batch.ids,
+           "and the same again from the same position");
     vw_batches_close(&b);
     o.is_shuffled = false;
     vw_batches_open(&d, &o, "data", &b, &err);
@@ -270,7 +295,8 @@ static void test_windows(void)
     vw_batches_close(&b);
     o.context = 1000;
     is_int(vw_batches_open(&d, &o, "d.txt", &b, &err), VW_E_CONFIG, "a text shorter than a window");
-    like(err.text, "d.txt: 1000 tokens are fewer than one window of data.max_length = 1000", "in words");
+    like(err.text, "d.txt: 1000 tokens are fewer than one window of data.max_length = 1000",
+         "in words");
     d.n = 1;
     is_int(vw_batches_open(&d, &o, "d.txt", &b, &err), VW_E_CONFIG, "one token");
     like(err.text, "d.txt: a single token: there is nothing to predict", "in words");
@@ -288,8 +314,10 @@ static void test_packed(void)
     vw_batch batch;
     vw_error err;
     vw_position at = {0, 0};
-    is_int(vw_batches_open(&d, &o, "d.txt", &b, &err), VW_E_FORMAT, "a document longer than the context");
-    like(err.text, "d.txt: document 5 has 19 tokens, the context is 11; set data.long_documents", "in words");
+    is_int(vw_batches_open(&d, &o, "d.txt", &b, &err), VW_E_FORMAT,
+           "a document longer than the context");
+    like(err.text, "d.txt: document 5 has 19 tokens, the context is 11; set data.long_documents",
+         "in words");
     o.longer = VW_LONG_SPLIT;
     vw_batches_open(&d, &o, "d.txt", &b, &err);
     is_int(b.n_left_out, 2, "documents below min_length are left out");
@@ -323,7 +351,8 @@ static void test_masks(void)
     vw_error err;
     vw_position at = {0, 0};
     vw_batches_options o = {.context = 16, .is_packed = true};
-    vw_dataset_open(&marked, folder_text("m.jsonl", "{\"prompt\":\"QR\",\"completion\":\"A\"}"), &whole, &d, &err);
+    vw_dataset_open(&marked, folder_text("m.jsonl", "{\"prompt\":\"QR\",\"completion\":\"A\"}"),
+                    &whole, &d, &err);
     vw_batches_open(&d, &o, "m", &b, &err);
     vw_batch_new(16, &batch, &err);
     vw_batches_next(&b, &at, 1, &batch);

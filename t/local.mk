@@ -132,7 +132,7 @@ t_trainee_t_SOURCES = t/trainee.c $(TRAINEE)
 t_golden_training_t_SOURCES = t/golden-training.c $(TRAINEE)
 
 # ---- the command -------------------------------------------------------------------------------
-script_tests += t/cli-bench.t t/cli-chat.t t/cli-eval.t t/cli-help.t t/cli-inspect.t \
+script_tests += t/cli-train.t t/cli-bench.t t/cli-chat.t t/cli-eval.t t/cli-help.t t/cli-inspect.t \
 	t/cli-interrupt.t t/cli-logits.t t/cli-matrix.t t/cli-perplexity.t t/cli-run.t \
 	t/cli-tokenize.t
 EXTRA_DIST += t/lib/Command.pm
@@ -279,6 +279,11 @@ check-in-subdir:
 	cd $(SUBDIR) && $(MAKE) $(SUBTARGET)
 SUBTARGET = prove
 SUBCONFIGURE =
+
+# A training run is killed twenty times at random moments; `make check' does it four times.
+.PHONY: check-kill
+check-kill: check-programs
+	@VW_KILLS=20 $(PROVE) --exec $(abs_top_builddir)/t/run -v t/cli-train.t
 
 # Valgrind shows no AVX-512 to the program, which then takes its AVX2 code.
 check-valgrind: check-programs

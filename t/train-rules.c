@@ -1,5 +1,5 @@
-/* train-rules.c - learning rates against the formula of the papers, the loss scale and the batch size as
- * state machines, the order of an epoch, and the checksum against published values.
+/* train-rules.c - learning rates against the formula of the papers, the loss scale and the batch
+ * size as state machines, the order of an epoch, and the checksum against published values.
  */
 #include "core/checksum.h"
 #include "core/permutation.h"
@@ -18,7 +18,8 @@ static void test_rates(void)
     near(vw_learning_rate(&c, 99), 1e-3 * 100 / 101, 1e-18, "the last step of the warm-up");
     near(vw_learning_rate(&c, 100), 1e-3, 1e-18, "the peak");
     near(vw_learning_rate(&c, 1050), 5.5e-4, 1e-16, "half way down the cosine: the mean of both");
-    near(vw_learning_rate(&c, 100 + 1900 / 3.0), 1e-4 + 9e-4 * 0.75, 1e-16, "a third: cos 60 degrees");
+    near(vw_learning_rate(&c, 100 + 1900 / 3.0), 1e-4 + 9e-4 * 0.75, 1e-16,
+         "a third: cos 60 degrees");
     near(vw_learning_rate(&c, 2000), 1e-4, 1e-18, "the end");
     near(vw_learning_rate(&c, 1e9), 1e-4, 0, "and beyond it");
     c.decay = VW_DECAY_LINEAR;
@@ -92,7 +93,8 @@ static void test_permutation(void)
     /* Neighbours stay neighbours about twice in a random order. */
     same = 0;
     for (uint64_t i = 0; i + 1 < 1000; i++)
-        same += llabs((long long)vw_permute(3, 1000, i) - (long long)vw_permute(3, 1000, i + 1)) == 1;
+        same +=
+            llabs((long long)vw_permute(3, 1000, i) - (long long)vw_permute(3, 1000, i + 1)) == 1;
     ok(same < 12, "%d of 999 neighbours stay so; two are expected", same);
     ok(vw_permute(1, (uint64_t)1 << 62, 5) < (uint64_t)1 << 62, "an order of 2^62 things");
 }
@@ -123,7 +125,8 @@ static void test_checksum(void)
     vw_error err;
     folder_make();
     const char *path = folder_text("abc", "abc");
-    ok(vw_checksum_file(path, &sum, &n, &err) == VW_OK && sum == cases[2].sum && n == 3, "of a file");
+    ok(vw_checksum_file(path, &sum, &n, &err) == VW_OK && sum == cases[2].sum && n == 3,
+       "of a file");
     is_int(vw_checksum_file(folder_path("none"), &sum, &n, &err), VW_E_NOTFOUND, "of none");
     like(err.text, "none: cannot be opened: No such file", "and its sentence");
     is_int(vw_checksum_file(folder_path("."), &sum, &n, &err), VW_E_IO, "of a folder");

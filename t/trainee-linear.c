@@ -1,9 +1,9 @@
 /* trainee-linear.c - the smallest thing that can be trained: a table of logits for each token.
  *
  * Behind the interface of core/training.h, so that the loop is tested on its own: what it asks for,
- * in which order, what it saves and how it goes on.  The loss of next tokens under the softmax of row
- * `id` of the table has a minimum that is known, the data's conditional entropy, and everything is
- * computed in a fixed order.
+ * in which order, what it saves and how it goes on.  The loss of next tokens under the softmax of
+ * row `id` of the table has a minimum that is known, the data's conditional entropy, and
+ * everything is computed in a fixed order.
  */
 #include "core/training.h"
 
@@ -27,15 +27,21 @@ struct vw_trainee {
 
 linear_trainee_fault linear_fault;
 
-vw_status vw_trainee_open(vw_core *core, const vw_trainee_options *o, vw_trainee **trainee, vw_error *err)
+vw_status vw_trainee_open(vw_core *core, const vw_trainee_options *o, vw_trainee **trainee,
+                          vw_error *err)
 {
     vw_trainee *t = calloc(1, sizeof *t);
     t->core = core;
     t->vocab = o->vocab_size;
     t->row = calloc((size_t)t->vocab, sizeof *t->row);
-    t->model = (vw_model_info){.size = sizeof t->model, .family = "linear", .description = "a table",
-                               .vocab_size = t->vocab, .max_positions = o->max_positions, .bos = -1,
-                               .eos = -1, .pad = -1};
+    t->model = (vw_model_info){.size = sizeof t->model,
+                               .family = "linear",
+                               .description = "a table",
+                               .vocab_size = t->vocab,
+                               .max_positions = o->max_positions,
+                               .bos = -1,
+                               .eos = -1,
+                               .pad = -1};
     vw_status st = vw_core_component(core, VW_KIND_DEVICE, NULL, NULL, &t->device, err);
     if (!st) {
         size_t bytes = (size_t)t->vocab * (size_t)t->vocab * sizeof(float);
@@ -65,7 +71,8 @@ vw_status vw_trainee_estimate(vw_core *core, const vw_trainee_options *o, vw_tra
     (void)core;
     (void)err;
     *trained = (uint64_t)o->vocab_size * (uint64_t)o->vocab_size;
-    *m = (vw_training_memory){.weights = 4 * *trained, .gradients = 4 * *trained,
+    *m = (vw_training_memory){.weights = 4 * *trained,
+                              .gradients = 4 * *trained,
                               .activations = 64 * (uint64_t)o->max_tokens};
     m->total = m->weights + m->gradients + m->activations;
     return VW_OK;
@@ -74,20 +81,32 @@ vw_status vw_trainee_estimate(vw_core *core, const vw_trainee_options *o, vw_tra
 void vw_trainee_get_info(const vw_trainee *t, vw_trainee_info *info)
 {
     uint64_t n = (uint64_t)t->vocab * (uint64_t)t->vocab;
-    *info = (vw_trainee_info){.model = &t->model, .n_params = 1, .parameters = n, .n_values = n, .n_trained = n,
-                              .values = t->values.data, .gradients = t->gradients.data,
+    *info = (vw_trainee_info){.model = &t->model,
+                              .n_params = 1,
+                              .parameters = n,
+                              .n_values = n,
+                              .n_trained = n,
+                              .values = t->values.data,
+                              .gradients = t->gradients.data,
                               .flops_per_token = 6.0 * t->vocab};
 }
 
 void vw_trainee_get_param(const vw_trainee *t, size_t i, vw_trainee_param *p)
 {
     (void)i;
-    *p = (vw_trainee_param){"table.weight", t->vocab, t->vocab, (int64_t)t->vocab * t->vocab, t->values.data,
-                            t->gradients.data, 1, true};
+    *p = (vw_trainee_param){
+        "table.weight", t->vocab,          t->vocab, (int64_t)t->vocab * t->vocab,
+        t->values.data, t->gradients.data, 1,        true};
 }
 
-const vw_component *vw_trainee_device(const vw_trainee *t) { return t->device; }
-vw_stream *vw_trainee_stream(const vw_trainee *t) { return t->stream; }
+const vw_component *vw_trainee_device(const vw_trainee *t)
+{
+    return t->device;
+}
+vw_stream *vw_trainee_stream(const vw_trainee *t)
+{
+    return t->stream;
+}
 
 vw_status vw_trainee_engine(vw_trainee *t, vw_engine **engine, vw_error *err)
 {
@@ -148,7 +167,8 @@ vw_status vw_trainee_learn(vw_trainee *t, const vw_micro_batch *m, vw_losses *lo
     return st;
 }
 
-vw_status vw_trainee_evaluate(vw_trainee *t, const vw_micro_batch *m, vw_losses *losses, vw_error *err)
+vw_status vw_trainee_evaluate(vw_trainee *t, const vw_micro_batch *m, vw_losses *losses,
+                              vw_error *err)
 {
     (void)err;
     return go(t, m, 0, losses);
@@ -196,4 +216,14 @@ vw_status vw_trainee_load(vw_trainee *t, const char *folder, vw_error *err)
         st = vw_fail(err, VW_E_FORMAT, "%s: another table", path);
     free(data);
     return st;
+}
+
+vw_status vw_trainee_logits(vw_trainee *t, const vw_micro_batch *m, vw_trainee_rows rows, void *arg,
+                            vw_error *err)
+{
+    (void)t;
+    (void)m;
+    (void)rows;
+    (void)arg;
+    return vw_fail(err, VW_E_UNSUPPORTED, "a table teaches nobody");
 }

@@ -1,6 +1,6 @@
-/* trainer.c - the loop of training on the smallest trainee there is: what it learns, that a stopped run
- * goes on bit for bit, that damage and contradictions are refused in words, and that a step that is
- * not finite keeps nothing.
+/* trainer.c - the loop of training on the smallest trainee there is: what it learns, that a
+ * stopped run goes on bit for bit, that damage and contradictions are refused in words, and that a
+ * step that is not finite keeps nothing.
  */
 #include "core/checkpoint.h"
 #include "core/trainer.h"
@@ -22,8 +22,8 @@ typedef struct session {
     vw_settings *settings;
     vw_core *core;
     vw_trainer *trainer;
-    int64_t stop_at;  /* ask to stop when this step is done; 0: never */
-    int64_t kill_at;  /* end the process there, as kill -9 would */
+    int64_t stop_at; /* ask to stop when this step is done; 0: never */
+    int64_t kill_at; /* end the process there, as kill -9 would */
     int n_saved, n_notes;
     char note[400];
 } session;
@@ -46,9 +46,10 @@ static void on_event(void *arg, const vw_train_event *e)
 static vw_status open_run(session *s, const char *out, const char *const *words, vw_error *err)
 {
     static const char *const usual[] = {
-        "tokenizer.plugin=chars", "train.max_steps=40", "train.warmup_steps=4", "train.batch_size=3",
-        "train.grad_accum_steps=2", "train.learning_rate=0.05", "train.save_every=10",
-        "train.eval_every=20", "train.log_every=5", "data.max_length=16", "vishwamai.threads=2", NULL};
+        "tokenizer.plugin=chars", "train.max_steps=40",       "train.warmup_steps=4",
+        "train.batch_size=3",     "train.grad_accum_steps=2", "train.learning_rate=0.05",
+        "train.save_every=10",    "train.eval_every=20",      "train.log_every=5",
+        "data.max_length=16",     "vishwamai.threads=2",      NULL};
     vw_trainer_options o = {.size = sizeof o, .on_event = on_event, .event_arg = s};
     vw_status st = vw_settings_new(&s->settings, err);
     for (int i = 0; usual[i] && !st; i++)
@@ -78,7 +79,8 @@ static vw_status train(session *s, const char *out, const char *const *words, vw
     return st ? st : vw_trainer_run(s->trainer, err);
 }
 
-static void refuses(const char *out, const char *const *words, vw_status status, const char *sentence)
+static void refuses(const char *out, const char *const *words, vw_status status,
+                    const char *sentence)
 {
     session s = {0};
     vw_error err = {VW_OK, ""};
@@ -109,7 +111,8 @@ static bool same_file(const char *a, const char *b)
 
 static bool same_end(const char *a, const char *b)
 {
-    return same_file(in(a, "step-00000040/model.safetensors"), in(b, "step-00000040/model.safetensors")) &&
+    return same_file(in(a, "step-00000040/model.safetensors"),
+                     in(b, "step-00000040/model.safetensors")) &&
            same_file(in(a, "step-00000040/optimizer.safetensors"),
                      in(b, "step-00000040/optimizer.safetensors"));
 }
@@ -163,7 +166,7 @@ static void write_text(void)
     snprintf(text_path, sizeof text_path, "%s", folder_text("text.txt", text));
 }
 
-/* ---- learning --------------------------------------------------------------------------------------- */
+/* ---- learning -------------------------------------------------------------------------------- */
 
 static void test_learning(void)
 {
@@ -178,7 +181,8 @@ static void test_learning(void)
     text = folder_slurp(in(out, "metrics.jsonl"), &n);
     double first = atof(strstr(text, "\"val_loss\":") + 11);
     near(first, log(16), 1e-6, "from that of a uniform guess at step 0");
-    ok(strstr(text, "\"step\":400,") && strstr(text, "\"train_loss\":") && strstr(text, "\"grad_norm\":"),
+    ok(strstr(text, "\"step\":400,") && strstr(text, "\"train_loss\":") &&
+           strstr(text, "\"grad_norm\":"),
        "and metrics.jsonl tells of it");
     free(text);
     vw_trainer_info info = {.size = sizeof info};
@@ -208,7 +212,7 @@ static void test_accumulation(void)
     free(second);
 }
 
-/* ---- going on ----------------------------------------------------------------------------------------- */
+/* ---- going on -------------------------------------------------------------------------------- */
 
 static void test_resume(void)
 {
@@ -265,7 +269,7 @@ static void test_kill(void)
     free(killed);
 }
 
-/* ---- damage ------------------------------------------------------------------------------------------- */
+/* ---- damage ---------------------------------------------------------------------------------- */
 
 static void flip(const char *path, long at)
 {
@@ -289,13 +293,16 @@ static void test_damage(void)
     close_run(&s);
     flip(in(out, "step-00000020/model.safetensors"), 200);
     is_int(vw_checkpoint_check(in(out, "step-00000020"), &err), VW_E_FORMAT, "a flipped bit");
-    like(err.text, "step-00000020/model.safetensors: its checksum is not that of what was written", "in words");
+    like(err.text, "step-00000020/model.safetensors: its checksum is not that of what was written",
+         "in words");
     is_int(open_run(&s, out, short_run, &err), VW_OK, "the run takes the one before");
     is_int(s.trainer->now.step, 10, "of step 10");
-    ok(s.n_notes == 1 && strstr(s.note, "step-00000020/model.safetensors"), "and says why: %s", s.note);
+    ok(s.n_notes == 1 && strstr(s.note, "step-00000020/model.safetensors"), "and says why: %s",
+       s.note);
     is_int(vw_trainer_run(s.trainer, &err), VW_OK, "and comes to the end again");
     close_run(&s);
-    is_int(vw_checkpoint_check(in(out, "step-00000020"), &err), VW_OK, "which replaces the damaged one");
+    is_int(vw_checkpoint_check(in(out, "step-00000020"), &err), VW_OK,
+           "which replaces the damaged one");
 
     snprintf(path, sizeof path, "%s", in(out, "step-00000020/optimizer.safetensors"));
     is_int(truncate(path, 100), 0, "a file cut");
@@ -343,7 +350,8 @@ static int count_checkpoints(const char *out)
 
 static void test_keep(void)
 {
-    static const char *const words[] = {"train.save_every=2", "train.keep=3", "train.eval_every=8", NULL};
+    static const char *const words[] = {"train.save_every=2", "train.keep=3", "train.eval_every=8",
+                                        NULL};
     char *out = folder_of("f"), to[64] = "";
     session s = {0};
     vw_error err = {VW_OK, ""};
@@ -389,7 +397,8 @@ static void test_full_disk(void)
     waitpid(child, &status, 0);
     ssize_t n = read(pipe_ends[0], said, sizeof said - 1);
     close(pipe_ends[0]);
-    ok(WIFEXITED(status) && WEXITSTATUS(status) == 0 && n > 0, "no room for a checkpoint ends a run");
+    ok(WIFEXITED(status) && WEXITSTATUS(status) == 0 && n > 0,
+       "no room for a checkpoint ends a run");
     like(said, "the checkpoint of step 20 is not saved (earlier ones in", "in words");
     like(said, "optimizer.safetensors", "with the file");
     vw_error err;
@@ -398,15 +407,17 @@ static void test_full_disk(void)
     free(out);
 }
 
-/* ---- contradictions ------------------------------------------------------------------------------------ */
+/* ---- contradictions -------------------------------------------------------------------------- */
 
 static void test_contradictions(void)
 {
-    static const char *const seed[] = {"train.seed=2", NULL}, *const size[] = {"train.batch_size=4", NULL},
-                      *const sgd[] = {"optimizer.plugin=sgd", NULL}, *const context[] = {"data.max_length=8", NULL},
-                      *const no[] = {"train.resume=no", NULL};
+    static const char *const
+        seed[] = {"train.seed=2", NULL},
+        *const size[] = {"train.batch_size=4", NULL}, *const sgd[] = {"optimizer.plugin=sgd", NULL},
+        *const context[] = {"data.max_length=8", NULL}, *const no[] = {"train.resume=no", NULL};
     char *out = folder_of("a");
-    refuses(out, seed, VW_E_CONFIG, "was made with train.seed = 1, now it is 2; go on with what it was");
+    refuses(out, seed, VW_E_CONFIG,
+            "was made with train.seed = 1, now it is 2; go on with what it was");
     refuses(out, size, VW_E_CONFIG, "was made with train.batch_size = 3, now it is 4");
     refuses(out, sgd, VW_E_CONFIG, "was made with optimizer.plugin = adamw, now it is sgd");
     refuses(out, context, VW_E_CONFIG, "was made with data.max_length = 16, now it is 8");
@@ -424,14 +435,17 @@ static void test_contradictions(void)
 static void test_settings(void)
 {
     static const char *const warm[] = {"train.warmup_steps=40", NULL},
-                      *const sizes[] = {"train.max_batch_size=2", NULL},
-                      *const tokenizer[] = {"tokenizer.plugin=auto", NULL},
-                      *const budget[] = {"train.memory_budget=4K", NULL},
-                      *const split[] = {"data.validation_split=seed", NULL};
+                             *const sizes[] = {"train.max_batch_size=2", NULL},
+                             *const tokenizer[] = {"tokenizer.plugin=auto", NULL},
+                             *const budget[] = {"train.memory_budget=4K", NULL},
+                             *const split[] = {"data.validation_split=seed", NULL};
     char *out = folder_of("new"), path[1024], word[1100];
-    refuses(out, warm, VW_E_CONFIG, "train.warmup_steps = 40 does not end before the decay does, at step 40");
-    refuses(out, sizes, VW_E_CONFIG, "train.batch_size = 3 is not between min_batch_size = 1 and max_batch_size = 2");
-    refuses(out, tokenizer, VW_E_CONFIG, "a new model needs a tokenizer: set data.tokenizer to a folder");
+    refuses(out, warm, VW_E_CONFIG,
+            "train.warmup_steps = 40 does not end before the decay does, at step 40");
+    refuses(out, sizes, VW_E_CONFIG,
+            "train.batch_size = 3 is not between min_batch_size = 1 and max_batch_size = 2");
+    refuses(out, tokenizer, VW_E_CONFIG,
+            "a new model needs a tokenizer: set data.tokenizer to a folder");
     refuses(out, budget, VW_E_NOMEM, "train.memory_budget = 0.0 MiB, but a batch size of 1 takes");
     refuses(out, split, VW_E_CONFIG, "draws whole documents, and of 1");
     snprintf(path, sizeof path, "%s", folder_text("empty.txt", ""));
@@ -439,7 +453,8 @@ static void test_settings(void)
     const char *const empty[] = {word, NULL};
     refuses(out, empty, VW_E_FORMAT, "empty.txt: empty: there is no text to learn from");
     snprintf(word, sizeof word, "data.train=%s", folder_write("ids.u16", "a\0b\0", 4));
-    refuses(out, empty, VW_E_CONFIG, "a new model that learns from a file of ids needs data.vocab_size");
+    refuses(out, empty, VW_E_CONFIG,
+            "a new model that learns from a file of ids needs data.vocab_size");
     session s = {0}, second = {0};
     vw_error err;
     is_int(open_run(&s, out, NULL, &err), VW_OK, "one run is open");
@@ -451,7 +466,7 @@ static void test_settings(void)
     free(out);
 }
 
-/* ---- numbers that are none -------------------------------------------------------------------------------- */
+/* ---- numbers that are none ------------------------------------------------------------------- */
 
 static void test_guard(void)
 {
@@ -462,7 +477,8 @@ static void test_guard(void)
     float before[256];
     open_run(&s, out, NULL, &err);
     linear_fault = (linear_trainee_fault){.nan_at_learn = 2 * 12 + 1};
-    is_int(vw_trainer_run(s.trainer, &err), VW_E_INVALID, "a gradient that is no number ends the run");
+    is_int(vw_trainer_run(s.trainer, &err), VW_E_INVALID,
+           "a gradient that is no number ends the run");
     like(err.text, "step 13: the loss is", "naming the step");
     like(err.text, "in epoch 0 from unit 72 of the data on", "the position in the data");
     like(err.text, "the first parameter concerned is table.weight; nothing of this step was kept",
@@ -506,7 +522,7 @@ static void test_scale(void)
     free(second);
 }
 
-/* ---- batch size, patience --------------------------------------------------------------------------------- */
+/* ---- batch size, patience -------------------------------------------------------------------- */
 
 static void test_batch_size(void)
 {
@@ -527,7 +543,8 @@ static void test_batch_size(void)
     ok(same_end(out, again), "and goes on as it was when it is stopped in between");
     /* 4 x 256 x 4 bytes for weights, gradients and moments; 64 x 16 a window of the rest. */
     is_int(open_run(&s, small, budget, &err), VW_OK, "a budget");
-    is_int(s.trainer->train.batch_size, (16384 - 4096) / (64 * 16), "gives the batch size that fits");
+    is_int(s.trainer->train.batch_size, (16384 - 4096) / (64 * 16),
+           "gives the batch size that fits");
     close_run(&s);
     free(out);
     free(again);
@@ -536,8 +553,9 @@ static void test_batch_size(void)
 
 static void test_patience(void)
 {
-    static const char *const words[] = {"train.max_steps=4000", "train.patience=2", "train.eval_every=10",
-                                        "train.learning_rate=0.5", "train.save_every=0", NULL};
+    static const char *const words[] = {"train.max_steps=4000", "train.patience=2",
+                                        "train.eval_every=10",  "train.learning_rate=0.5",
+                                        "train.save_every=0",   NULL};
     session s = {0};
     vw_error err = {VW_OK, ""};
     char *out = folder_of("patience");
@@ -565,8 +583,10 @@ static void test_profile(void)
     for (const char *p = text; (p = strstr(p, "\"name\":\"step\"")); p++)
         steps++;
     is_int(steps, 10, "of ten steps");
-    ok(strstr(text, "{\"displayTimeUnit\":\"ms\",\"traceEvents\":[") == text, "in the format of Chrome");
-    like(text, "\"name\":\"optimizer\",\"ph\":\"X\",\"pid\":1,\"tid\":1,\"ts\":", "the optimizer among them");
+    ok(strstr(text, "{\"displayTimeUnit\":\"ms\",\"traceEvents\":[") == text,
+       "in the format of Chrome");
+    like(text, "\"name\":\"optimizer\",\"ph\":\"X\",\"pid\":1,\"tid\":1,\"ts\":",
+         "the optimizer among them");
     like(text, "\"bytes\":7168,", "which moves 28 bytes a value: 28 x 256");
     free(text);
     free(out);

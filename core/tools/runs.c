@@ -1,7 +1,7 @@
 /* runs.c - `vishwamai runs`: the runs of a folder side by side.
  *
- * A word names a run's folder, or one that holds such folders.  The list is in the order of the best
- * validation loss; --diff shows the settings in which they differ.
+ * A word names a run's folder, or one that holds such folders.  The list is in the order of the
+ * best validation loss; --diff shows the settings in which they differ.
  */
 #include "runs.h"
 
@@ -20,7 +20,7 @@ typedef struct runs {
     size_t n;
 } runs;
 
-/* ---- finding ----------------------------------------------------------------------------------------- */
+/* ---- finding --------------------------------------------------------------------------------- */
 
 static vw_status add_run(runs *r, const char *path, vw_error *err)
 {
@@ -58,8 +58,8 @@ static vw_status add_folder(runs *r, const char *path, vw_error *err)
     if (n >= 0)
         free(names);
     if (status == VW_OK && r->n == before)
-        return vw_fail(err, VW_E_NOTFOUND, "%s: no run is here: no metrics.jsonl in it or in its folders",
-                       path);
+        return vw_fail(err, VW_E_NOTFOUND,
+                       "%s: no run is here: no metrics.jsonl in it or in its folders", path);
     return status;
 }
 
@@ -71,7 +71,7 @@ static int by_loss(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* ---- showing ------------------------------------------------------------------------------------------- */
+/* ---- showing --------------------------------------------------------------------------------- */
 
 static const run_point *last_of(const run *r)
 {
@@ -89,8 +89,8 @@ static void print_cell(double value, const char *format)
 
 static void print_table(const runs *r)
 {
-    printf("%-24s  %10s  %10s  %10s  %10s  %10s  %10s\n", "run", "step", "train", "best val", "at step",
-           "tokens/s", "seconds");
+    printf("%-24s  %10s  %10s  %10s  %10s  %10s  %10s\n", "run", "step", "train", "best val",
+           "at step", "tokens/s", "seconds");
     for (size_t i = 0; i < r->n; i++) {
         const run *one = r->list + i;
         const run_point *last = last_of(one);
@@ -194,7 +194,8 @@ static int runs_main(int argc, char **argv)
     int status;
     vw_error err = {VW_OK, ""};
     const opt what[] = {
-        {0, "diff", OPT_FLAG, &r.shows_settings, NULL, "show the settings in which the runs differ", NULL, 0, 0},
+        {0, "diff", OPT_FLAG, &r.shows_settings, NULL, "show the settings in which the runs differ",
+         NULL, 0, 0},
         {0, "plot", OPT_TEXT, &r.plot, "FILE.svg", "draw the losses over the steps", NULL, 0, 0},
         END_OPTIONS};
     const opt general[] = {CHOICE_OPTIONS(&r.c), END_OPTIONS};
@@ -212,9 +213,12 @@ static int runs_main(int argc, char **argv)
     return status;
 }
 
-const command command_runs = {
-    "runs", "[DIR ...] [options]", "list, compare and draw training runs",
-    "DIR is the folder of a run (train.out), or one that holds several; the current one if none is\n"
-    "given.  The best validation loss comes first.\n",
-    "  vishwamai runs runs --diff\n"
-    "  vishwamai runs runs/a runs/b --plot curves.svg\n", runs_main};
+const command command_runs = {"runs",
+                              "[DIR ...] [options]",
+                              "list, compare and draw training runs",
+                              "DIR is the folder of a run (train.out), or one that holds several; "
+                              "the current one if none is\n"
+                              "given.  The best validation loss comes first.\n",
+                              "  vishwamai runs runs --diff\n"
+                              "  vishwamai runs runs/a runs/b --plot curves.svg\n",
+                              runs_main};

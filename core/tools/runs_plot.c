@@ -108,7 +108,8 @@ vw_status runs_plot(const run *runs, size_t n, const char *path, vw_error *err)
         draw_curve(&s, &f, runs + i, 1, colour);
         x = svg_key(&s, x, TOP - 14, 12, colour, 0, runs[i].name);
     }
-    svg_words(&s, WIDTH - RIGHT, TOP + 14, 11, SVG_END, SVG_GREY, "thick: validation, thin: training");
+    svg_words(&s, WIDTH - RIGHT, TOP + 14, 11, SVG_END, SVG_GREY,
+              "thick: validation, thin: training");
     vw_status status = svg_save(&s, path, err);
     svg_free(&s);
     return status;

@@ -1,7 +1,7 @@
 /* runs_read.c - a run's metrics.jsonl and config.ini, read with patience.
  *
- * A run may be under way while it is looked at, so a last line without its end is left out; so is one
- * that is no JSON.
+ * A run may be under way while it is looked at, so a last line without its end is left out; so is
+ * one that is no JSON.
  */
 #include "runs.h"
 
@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- metrics --------------------------------------------------------------------------------------- */
+/* ---- metrics --------------------------------------------------------------------------------- */
 
 static double number(const vw_json *json, const vw_json_doc *doc, const char *key)
 {
@@ -25,9 +25,12 @@ static int read_point(const char *line, size_t bytes, run_point *p)
     vw_json_doc *doc;
     if (json->open_text(line, bytes, "metrics.jsonl", &doc, NULL) != VW_OK)
         return 0;
-    *p = (run_point){number(json, doc, "step"), number(json, doc, "tokens"),
-                     number(json, doc, "train_loss"), number(json, doc, "val_loss"),
-                     number(json, doc, "tokens_per_second"), number(json, doc, "seconds")};
+    *p = (run_point){number(json, doc, "step"),
+                     number(json, doc, "tokens"),
+                     number(json, doc, "train_loss"),
+                     number(json, doc, "val_loss"),
+                     number(json, doc, "tokens_per_second"),
+                     number(json, doc, "seconds")};
     json->close(doc);
     return !isnan(p->step);
 }
@@ -40,8 +43,8 @@ static vw_status read_metrics(run *r, vw_error *err)
     vw_status status = input_read_dup(path, &text, &bytes, err);
     if (status != VW_OK)
         return status;
-    for (char *at = text, *end; status == VW_OK && (end = memchr(at, '\n', (size_t)(text + bytes - at)));
-         at = end + 1) {
+    for (char *at = text, *end;
+         status == VW_OK && (end = memchr(at, '\n', (size_t)(text + bytes - at))); at = end + 1) {
         if (r->n_points == room) {
             room = 2 * room + 256;
             run_point *grown = realloc(r->points, room * sizeof *grown);
@@ -71,7 +74,7 @@ static void summarise(run *r)
     }
 }
 
-/* ---- settings -------------------------------------------------------------------------------------- */
+/* ---- settings -------------------------------------------------------------------------------- */
 
 static char *trim(char *text)
 {
@@ -127,7 +130,7 @@ const char *run_setting_of(const run *r, const char *key)
     return NULL;
 }
 
-/* ---- a run ------------------------------------------------------------------------------------------- */
+/* ---- a run ----------------------------------------------------------------------------------- */
 
 vw_status run_read(const char *path, run *r, vw_error *err)
 {

@@ -20,16 +20,15 @@ typedef struct train {
     choices c;
     const char *out, *data, *profile;
     opened o;
-    ceilings machine;
     vw_trainer *trainer;
     vw_trainer_info info;
     vw_train_event last;
     double val_loss;
-    double drawn;    /* seconds of the clock */
+    double drawn; /* seconds of the clock */
     int is_terminal, is_drawn;
 } train;
 
-/* ---- what is said ---------------------------------------------------------------------------------- */
+/* ---- what is said ---------------------------------------------------------------------------- */
 
 static void wipe(train *t)
 {
@@ -51,7 +50,8 @@ static void print_plan(const train *t)
     if (i->trained != i->parameters)
         fprintf(stderr, ", %.2f M of them trained", (double)i->trained / 1e6);
     fprintf(stderr, ", by optimizer/%s on %s\n", i->optimizer, i->device);
-    fprintf(stderr, "data: %lld tokens to learn, %lld to validate; steps of %lld x %lld windows of %lld\n",
+    fprintf(stderr,
+            "data: %lld tokens to learn, %lld to validate; steps of %lld x %lld windows of %lld\n",
             (long long)i->train_tokens, (long long)i->validation_tokens, (long long)i->accumulation,
             (long long)i->batch_size, (long long)i->context);
     fprintf(stderr, "memory, MiB: %.1f", (double)i->total / (1 << 20));
@@ -62,10 +62,11 @@ static void print_plan(const train *t)
     print_amount("activations", i->activations);
     print_amount("scratch", i->scratch);
     print_amount("data", i->data);
+    print_amount("teacher", i->teacher);
     fputc('\n', stderr);
     if (i->resumed_from)
-        fprintf(stderr, "going on from %s, step %lld of %lld\n", i->resumed_from, (long long)i->step,
-                (long long)i->max_steps);
+        fprintf(stderr, "going on from %s, step %lld of %lld\n", i->resumed_from,
+                (long long)i->step, (long long)i->max_steps);
 }
 
 static void print_numbers(const vw_train_event *e, double loss)
@@ -135,7 +136,7 @@ static void on_event(void *arg, const vw_train_event *e)
     }
 }
 
-/* ---- what is done ------------------------------------------------------------------------------------ */
+/* ---- what is done ---------------------------------------------------------------------------- */
 
 static void stop(void *arg)
 {
@@ -144,14 +145,15 @@ static void stop(void *arg)
 
 static vw_status open_run(train *t, vw_error *err)
 {
-    vw_trainer_options options = {.size = sizeof options, .profile = t->profile, .on_event = on_event,
-                                  .event_arg = t, .progress = progress_show};
+    vw_trainer_options options = {.size = sizeof options,
+                                  .profile = t->profile,
+                                  .on_event = on_event,
+                                  .event_arg = t,
+                                  .progress = progress_show};
     vw_status status = open_core(&t->c, &t->o, err);
-    if (status == VW_OK)
-        status = ceilings_measure(t->o.core, &t->machine, 60, err);
     if (status != VW_OK)
         return status;
-    options.peak_flops = t->machine.f32;
+    options.peak_flops = ceiling_of_f32(t->o.core);
     interrupt_watch(NULL);
     status = vw_trainer_open(t->o.core, &options, &t->trainer, err);
     progress_end();
@@ -200,10 +202,11 @@ static int train_main(int argc, char **argv)
     int status;
     vw_error err = {VW_OK, ""};
     const opt run[] = {
-        {'f', "file", OPT_SETTING, &t.c.set, "FILE", "what to learn from: text, .jsonl, .u16, .u32 or a folder",
-         "data.train", 0, 0},
+        {'f', "file", OPT_SETTING, &t.c.set, "FILE",
+         "what to learn from: text, .jsonl, .u16, .u32 or a folder", "data.train", 0, 0},
         {'o', "out", OPT_SETTING, &t.c.set, "DIR", "folder of the run", "train.out", 0, 0},
-        {'m', "model", OPT_TEXT, &t.c.model, "DIR", "model to go on from (default: a new one)", NULL, 0, 0},
+        {'m', "model", OPT_TEXT, &t.c.model, "DIR", "model to go on from (default: a new one)",
+         NULL, 0, 0},
         {'t', "threads", OPT_SETTING, &t.c.set, "N", "threads (default: one per core)",
          "vishwamai.threads", 0, 0},
         {0, "profile", OPT_TEXT, &t.profile, "FILE",
@@ -224,11 +227,14 @@ static int train_main(int argc, char **argv)
 }
 
 const command command_train = {
-    "train", "-c FILE [--set SECTION.KEY=VALUE ...]", "train a model on text",
+    "train",
+    "-c FILE [--set SECTION.KEY=VALUE ...]",
+    "train a model on text",
     "The settings say everything: [data] what is learnt, [train] how, [model] and [model.FAMILY]\n"
     "which model, [optimizer] the rule.  The run's folder gets metrics.jsonl, config.ini and a\n"
     "checkpoint in each step-N, which is a model folder for the other subcommands; `latest' and\n"
     "`best' lead to two of them.  The same command again goes on from the newest one.  Ctrl-C and\n"
     "SIGTERM end a run after it has been saved.\n",
     "  vishwamai train -c presets/nanogpt-shakespeare.ini -f input.txt -o runs/shakespeare\n"
-    "  vishwamai run -m runs/shakespeare/best -p \"ROMEO:\" -n 200\n", train_main};
+    "  vishwamai run -m runs/shakespeare/best -p \"ROMEO:\" -n 200\n",
+    train_main};

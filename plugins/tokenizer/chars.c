@@ -4,9 +4,9 @@
  *
  *     {"alphabet": "\n !$&',-.3:;?ABC...", "eos": true}
  *
- * Ids are the places in the alphabet, which is in the order of code points; the end of a text, where
- * there is such a token, comes last.  A character that is not in the alphabet is an error and not a
- * guess: there is nothing to fall back to.
+ * Ids are the places in the alphabet, which is in the order of code points; the end of a text,
+ * where there is such a token, comes last.  A character that is not in the alphabet is an error
+ * and not a guess: there is nothing to fall back to.
  */
 #include <vishwamai/json.h>
 #include <vishwamai/tokenizer.h>
@@ -34,14 +34,18 @@ typedef struct chars {
     vw_tokenizer_info info;
 } chars;
 
-/* ---- characters ------------------------------------------------------------------------------- */
+/* ---- characters ------------------------------------------------------------------------------ */
 
 /* The character at p and its bytes; 0 when it is not well formed. */
 static int decode(const char *p, size_t left, uint32_t *code)
 {
     static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
     unsigned char c = (unsigned char)*p;
-    int n = c < 0x80 ? 1 : (c & 0xE0) == 0xC0 ? 2 : (c & 0xF0) == 0xE0 ? 3 : (c & 0xF8) == 0xF0 ? 4 : 0;
+    int n = c < 0x80             ? 1
+            : (c & 0xE0) == 0xC0 ? 2
+            : (c & 0xF0) == 0xE0 ? 3
+            : (c & 0xF8) == 0xF0 ? 4
+                                 : 0;
     if (n == 0 || (size_t)n > left)
         return 0;
     *code = n == 1 ? c : c & (0xFFu >> (n + 1));
@@ -77,7 +81,7 @@ static int32_t id_of(const chars *t, uint32_t code)
     return from < t->n && t->alphabet[from] == code ? from : -1;
 }
 
-/* ---- loading ----------------------------------------------------------------------------------- */
+/* ---- loading --------------------------------------------------------------------------------- */
 
 static vw_status take_alphabet(chars *t, const char *path, const char *text, size_t bytes,
                                vw_error *err)
@@ -91,8 +95,10 @@ static vw_status take_alphabet(chars *t, const char *path, const char *text, siz
         if (length == 0)
             return vw_fail(err, VW_E_FORMAT, "%s: \"alphabet\" is not UTF-8", path);
         if (n > 0 && t->alphabet[n] <= t->alphabet[n - 1])
-            return vw_fail(err, VW_E_FORMAT, "%s: character %d of \"alphabet\" is not after the one "
-                           "before it; code points ascend", path, n);
+            return vw_fail(err, VW_E_FORMAT,
+                           "%s: character %d of \"alphabet\" is not after the one "
+                           "before it; code points ascend",
+                           path, n);
         at += (size_t)length;
     }
     if (n == 0)
@@ -125,9 +131,14 @@ static vw_status read_file(chars *t, const char *path, vw_error *err)
     t->json->close(doc);
     if (st)
         return st;
-    t->info = (vw_tokenizer_info){.size = sizeof t->info, .vocab_size = t->n + has_eos, .bos = -1,
-                                  .eos = has_eos ? t->n : -1, .pad = -1, .unk = -1,
-                                  .n_stop = has_eos, .stop = {t->n}};
+    t->info = (vw_tokenizer_info){.size = sizeof t->info,
+                                  .vocab_size = t->n + has_eos,
+                                  .bos = -1,
+                                  .eos = has_eos ? t->n : -1,
+                                  .pad = -1,
+                                  .unk = -1,
+                                  .n_stop = has_eos,
+                                  .stop = {t->n}};
     return VW_OK;
 }
 
@@ -156,7 +167,7 @@ static vw_status info(void *self, vw_tokenizer_info *out, vw_error *err)
     return VW_OK;
 }
 
-/* ---- text and ids ------------------------------------------------------------------------------- */
+/* ---- text and ids ---------------------------------------------------------------------------- */
 
 static vw_status encode(void *self, const char *text, size_t bytes, int parse_special, int32_t *ids,
                         size_t room, size_t *n, vw_error *err)
@@ -174,8 +185,10 @@ static vw_status encode(void *self, const char *text, size_t bytes, int parse_sp
             return vw_fail(err, VW_E_INVALID, "byte 0x%02X at offset %zu is not UTF-8",
                            (unsigned char)text[at], at);
         if (id < 0)
-            return vw_fail(err, VW_E_INVALID, "U+%04X at offset %zu is not one of the %d characters that "
-                           "this tokenizer was learnt from", (unsigned)code, at, t->n);
+            return vw_fail(err, VW_E_INVALID,
+                           "U+%04X at offset %zu is not one of the %d characters that "
+                           "this tokenizer was learnt from",
+                           (unsigned)code, at, t->n);
         if (count < room)
             ids[count] = id;
         at += (size_t)length;
@@ -193,7 +206,8 @@ static vw_status piece(void *self, int32_t id, int is_first, int show_special, c
     if (!t->alphabet)
         return vw_fail(err, VW_E_INVALID, "no tokenizer is loaded");
     if (id < 0 || id >= t->info.vocab_size)
-        return vw_fail(err, VW_E_INVALID, "token id %d, expected 0 to %d", id, t->info.vocab_size - 1);
+        return vw_fail(err, VW_E_INVALID, "token id %d, expected 0 to %d", id,
+                       t->info.vocab_size - 1);
     const char *from = id < t->n ? one : "<eos>";
     size_t n = id < t->n ? (size_t)encode_one(t->alphabet[id], one) : show_special ? 5 : 0;
     if (n)
@@ -202,17 +216,18 @@ static vw_status piece(void *self, int32_t id, int is_first, int show_special, c
     return VW_OK;
 }
 
-/* ---- learning ------------------------------------------------------------------------------------ */
+/* ---- learning -------------------------------------------------------------------------------- */
 
-static vw_status note(const vw_tokenizer_training *x, unsigned char *seen, int32_t *n, vw_error *err)
+static vw_status note(const vw_tokenizer_training *x, unsigned char *seen, int32_t *n,
+                      vw_error *err)
 {
     for (size_t i = 0; i < x->n_texts; i++)
         for (size_t at = 0; at < x->bytes[i];) {
             uint32_t code;
             int length = decode(x->texts[i] + at, x->bytes[i] - at, &code);
             if (length == 0)
-                return vw_fail(err, VW_E_FORMAT, "text %zu: byte 0x%02X at offset %zu is not UTF-8", i + 1,
-                               (unsigned char)x->texts[i][at], at);
+                return vw_fail(err, VW_E_FORMAT, "text %zu: byte 0x%02X at offset %zu is not UTF-8",
+                               i + 1, (unsigned char)x->texts[i][at], at);
             *n += !seen[code];
             seen[code] = 1;
             at += (size_t)length;
@@ -231,7 +246,8 @@ static void put(FILE *to, uint32_t code)
         fputs(one, to);
 }
 
-static vw_status write_file(const chars *t, const char *folder, const unsigned char *seen, vw_error *err)
+static vw_status write_file(const chars *t, const char *folder, const unsigned char *seen,
+                            vw_error *err)
 {
     char path[4096], temporary[4128];
     if ((size_t)snprintf(path, sizeof path, "%s/%s", folder, file_name) >= sizeof path)
@@ -269,8 +285,9 @@ static vw_status train(void *self, const vw_tokenizer_training *x, vw_error *err
         st = vw_fail(err, VW_E_FORMAT, "there is no text to learn an alphabet from");
     n += t->config->eos;
     if (!st && x->vocab_size && x->vocab_size != n)
-        st = vw_fail(err, VW_E_CONFIG, "a vocabulary of %d is wanted, and the texts have %d characters%s",
-                     x->vocab_size, n - t->config->eos, t->config->eos ? ", and there is one EOS" : "");
+        st = vw_fail(
+            err, VW_E_CONFIG, "a vocabulary of %d is wanted, and the texts have %d characters%s",
+            x->vocab_size, n - t->config->eos, t->config->eos ? ", and there is one EOS" : "");
     if (!st)
         st = write_file(t, x->folder, seen, err);
     t->host->free(t->host->core, seen);
@@ -284,7 +301,7 @@ static const char *const *files(void *self)
     return names;
 }
 
-/* ---- the description -------------------------------------------------------------------------------- */
+/* ---- the description ------------------------------------------------------------------------- */
 
 static int32_t probe(const vw_probe *about, char *why, size_t why_bytes)
 {
@@ -306,8 +323,10 @@ static vw_status open_chars(const vw_host *host, const void *options, void **sel
 {
     const vw_json *json = host->service(host->core, "json", VW_JSON_MAJOR);
     if (!json)
-        return vw_fail(err, VW_E_ABI, "tokenizer/chars needs version %d of the service \"json\", which "
-                       "this core does not have", VW_JSON_MAJOR);
+        return vw_fail(err, VW_E_ABI,
+                       "tokenizer/chars needs version %d of the service \"json\", which "
+                       "this core does not have",
+                       VW_JSON_MAJOR);
     chars *t = host->alloc(host->core, sizeof *t);
     if (!t)
         return vw_fail(err, VW_E_NOMEM, "no memory for tokenizer/chars");

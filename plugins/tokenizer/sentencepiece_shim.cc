@@ -7,7 +7,6 @@
 #include <exception>
 #include <new>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include <sentencepiece_processor.h>
@@ -90,17 +89,18 @@ class lines : public sentencepiece::SentenceIterator {
     std::string line;
 };
 
-std::unordered_map<std::string, std::string> wishes(const sp_shim_training *t)
+/* As the library's command takes them. */
+std::string wishes(const sp_shim_training *t)
 {
-    return {{"model_type", t->is_unigram ? "unigram" : "bpe"},
-            {"vocab_size", std::to_string(t->vocab_size)},
-            {"num_threads", std::to_string(t->threads)},
-            {"pad_id", "0"}, {"eos_id", "1"}, {"bos_id", "2"}, {"unk_id", "3"},
-            {"pad_piece", "<pad>"}, {"eos_piece", "<eos>"}, {"bos_piece", "<bos>"},
-            {"user_defined_symbols", "\n"},
-            {"byte_fallback", "true"}, {"split_digits", "true"}, {"character_coverage", "0.9999"},
-            {"normalization_rule_name", "identity"}, {"add_dummy_prefix", "false"},
-            {"remove_extra_whitespaces", "false"}, {"allow_whitespace_only_pieces", "true"}};
+    std::string words = t->is_unigram ? "--model_type=unigram" : "--model_type=bpe";
+    words += " --vocab_size=" + std::to_string(t->vocab_size);
+    words += " --num_threads=" + std::to_string(t->threads);
+    words += " --pad_id=0 --eos_id=1 --bos_id=2 --unk_id=3 --pad_piece=<pad> --eos_piece=<eos>"
+             " --bos_piece=<bos> --user_defined_symbols=\n --byte_fallback=true --split_digits=true"
+             " --character_coverage=0.9999 --normalization_rule_name=identity"
+             " --add_dummy_prefix=false --remove_extra_whitespaces=false"
+             " --allow_whitespace_only_pieces=true";
+    return words;
 }
 
 } // namespace

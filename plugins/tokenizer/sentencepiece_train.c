@@ -1,4 +1,5 @@
-/* sentencepiece_train.c - a tokenizer.model learnt from texts by the library, written whole or not at all.
+/* sentencepiece_train.c - a tokenizer.model learnt from texts by the library, written whole or not
+ * at all.
  */
 #include "plugins/tokenizer/sentencepiece.h"
 
@@ -36,13 +37,18 @@ vw_status sp_train(void *self, const vw_tokenizer_training *x, vw_error *err)
         total += x->bytes[i];
     if (total == 0)
         return vw_fail(err, VW_E_FORMAT, "there is no text to learn a vocabulary from");
-    sp_shim_training wish = {x->texts, x->bytes, x->n_texts,
+    sp_shim_training wish = {x->texts,
+                             x->bytes,
+                             x->n_texts,
                              x->vocab_size ? x->vocab_size : DEFAULT_VOCABULARY,
-                             sp->host->n_threads(sp->host->core), sp->config->algorithm};
+                             sp->host->n_threads(sp->host->core),
+                             sp->config->algorithm};
     int failed = sp_shim_train(&wish, &model, &bytes, why, sizeof why);
     if (failed)
-        return vw_fail(err, failed == 2 ? VW_E_NOMEM : VW_E_CONFIG, "a vocabulary of %d cannot be learnt "
-                       "from these texts: %s", wish.vocab_size, failed == 2 ? "no memory" : why);
+        return vw_fail(err, failed == 2 ? VW_E_NOMEM : VW_E_CONFIG,
+                       "a vocabulary of %d cannot be learnt "
+                       "from these texts: %s",
+                       wish.vocab_size, failed == 2 ? "no memory" : why);
     vw_status status = write_model(x->folder, model, bytes, err);
     sp_shim_free(model);
     return status;

@@ -346,7 +346,7 @@ typedef struct vw_trainer_info {
     uint64_t parameters, trained;
     int64_t train_tokens, validation_tokens;
     /* Bytes that training takes. */
-    uint64_t weights, compute_copies, gradients, moments, activations, scratch, data, total;
+    uint64_t weights, compute_copies, gradients, moments, activations, scratch, data, teacher, total;
 } vw_trainer_info;
 
 /* Make ready what [train], [data], [optimizer], [model] and their like say: read the data, learn a
