@@ -1,8 +1,11 @@
 /* trainee.h - the inside of a model that is being trained; training.h is what the loop sees.
  *
- *     trainee.c           open, measure, close       trainee_params.c    masters, gradients, first values
- *     trainee_run.c       learn, evaluate            trainee_save.c      files
- *     trainee_experts.c   loads and their balance    lora.c              adapters
+ *     trainee.c           open, measure, close
+ *     trainee_params.c    masters, gradients, first values
+ *     trainee_run.c       learn, evaluate
+ *     trainee_experts.c   loads and their balance
+ *     trainee_save.c      files
+ *     lora.c              adapters
  */
 #ifndef VW_CORE_TRAINEE_H
 #define VW_CORE_TRAINEE_H

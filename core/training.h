@@ -9,7 +9,7 @@
  *     for each micro-batch:  vw_trainee_learn(t, &micro, &loss)      gradients add up
  *     the loop: norm, clip, optimizer on every vw_trainee_param that is_trained
  *     vw_trainee_updated(t)                                          masters have new values
- *     vw_trainee_balance(t, gamma)                                   router biases, if there are any
+ *     vw_trainee_balance(t, gamma)                                router biases, if there are any
  *
  * Gradients come out multiplied by micro.loss_scale and divided by micro.divisor, so that with
  * divisor = the scored tokens of all micro-batches of the step the sum over the micro-batches is
