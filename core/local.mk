@@ -109,16 +109,54 @@ libcore_la_SOURCES += \
 	%D%/json_write.c \
 	%D%/json_write.h
 
+# Training: data, batches, the loop, what it keeps.
+libcore_la_SOURCES += \
+	%D%/batches.c \
+	%D%/batches.h \
+	%D%/checkpoint.c \
+	%D%/checkpoint.h \
+	%D%/checksum.c \
+	%D%/checksum.h \
+	%D%/dataset.c \
+	%D%/dataset.h \
+	%D%/dataset_jsonl.c \
+	%D%/dataset_text.c \
+	%D%/dataset_tokens.c \
+	%D%/metrics.c \
+	%D%/metrics.h \
+	%D%/permutation.c \
+	%D%/permutation.h \
+	%D%/profile.c \
+	%D%/profile.h \
+	%D%/tokenizer_train.c \
+	%D%/train_rules.c \
+	%D%/train_rules.h \
+	%D%/trainer.c \
+	%D%/trainer.h \
+	%D%/trainer_data.c \
+	%D%/trainer_distil.c \
+	%D%/trainer_save.c \
+	%D%/trainer_step.c
+
 # The engine: models, sequences, text.
 libcore_la_SOURCES += \
+	%D%/adapter.c \
 	%D%/engine.c \
 	%D%/engine.h \
+	%D%/experts.c \
 	%D%/feed.c \
+	%D%/forward.c \
+	%D%/forward.h \
 	%D%/generate.c \
 	%D%/generate_service.c \
 	%D%/generate_service.h \
 	%D%/kv.c \
 	%D%/nn.c \
+	%D%/nn_attention.c \
+	%D%/nn_head.c \
+	%D%/nn_moe.c \
+	%D%/nn_pointwise.c \
+	%D%/nn_product.c \
 	%D%/params.c \
 	%D%/plans.c \
 	%D%/sampling.c \
@@ -132,3 +170,16 @@ libcore_la_SOURCES += \
 	%D%/schedule_run.c \
 	%D%/schedule_run.h \
 	%D%/schedule_simulate.c
+# Training: a model with gradients, and the loop around it.
+libcore_la_SOURCES += \
+	%D%/lora.c \
+	%D%/tape.c \
+	%D%/tape.h \
+	%D%/tape_run.c \
+	%D%/trainee.c \
+	%D%/trainee.h \
+	%D%/trainee_experts.c \
+	%D%/trainee_params.c \
+	%D%/trainee_run.c \
+	%D%/trainee_save.c \
+	%D%/training.h

@@ -11,17 +11,22 @@ GEMM_S8_KERNELS = \
 	%D%/cpu/gemm-prepare.c %D%/cpu/gemm-table.c %D%/cpu/gemm-tile-s8.c
 GEMM_KERNELS = $(GEMM_S8_KERNELS) \
 	%D%/cpu/gemm-dot.c %D%/cpu/gemm-expand.c %D%/cpu/gemm-finish.c %D%/cpu/gemm-quantise.c \
-	%D%/cpu/gemm-stream.c %D%/cpu/gemm-tile.c \
+	%D%/cpu/gemm-pack-tile.c %D%/cpu/gemm-stream.c %D%/cpu/gemm-tile.c \
 	%D%/cpu/gemm.h %D%/cpu/gemm-load.h %D%/cpu/gemm-pack.h %D%/cpu/gemm-tile.h \
 	%D%/cpu/simd.h %D%/cpu/simd_avx2.h %D%/cpu/simd_avx512.h %D%/cpu/simd_base.h
 
 CPU_KERNELS = $(GEMM_KERNELS) \
+	%D%/cpu/adamw.c %D%/cpu/adamw.h \
+	%D%/cpu/attention-dense.c %D%/cpu/attention-dense.h \
 	%D%/cpu/attention-flash.c %D%/cpu/attention-load.c %D%/cpu/attention.h \
+	%D%/cpu/gradient.c %D%/cpu/gradient.h \
 	%D%/cpu/pointwise.c %D%/cpu/pointwise.h %D%/cpu/vmath.h
 CPU_DISPATCH = \
-	%D%/cpu/gemm.c %D%/cpu/gemm-weights.c \
+	%D%/cpu/adamw-best.c \
+	%D%/cpu/gemm.c %D%/cpu/gemm-product.c %D%/cpu/gemm-product.h %D%/cpu/gemm-weights.c \
 	%D%/cpu/cpu.c %D%/cpu/cpu.h \
 	%D%/cpu/attention-page.c \
+	%D%/cpu/gradient-loss.c %D%/cpu/route.c \
 	%D%/cpu/pointwise-best.c %D%/cpu/pointwise-pick.c
 AVX2_KERNELS =
 AVX512_KERNELS =
@@ -32,6 +37,7 @@ noinst_LTLIBRARIES += libkernels_ref.la libkernels_base.la libkernels_cpu.la
 libkernels_ref_la_SOURCES = \
 	%D%/ref/attention.c %D%/ref/attention-page.c %D%/ref/attention.h \
 	%D%/ref/gemm.c %D%/ref/gemm.h \
+	%D%/ref/gradient.c %D%/ref/gradient.h \
 	%D%/ref/pointwise.c %D%/ref/pointwise.h \
 	%D%/ref/quant.c %D%/ref/quant.h
 libkernels_ref_la_CFLAGS = $(KERNEL_CFLAGS)

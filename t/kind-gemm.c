@@ -525,7 +525,8 @@ static void check_gradients(opened *o)
     case_make(&c, &forms[0], 130, 50, 70); /* dW[N,K] += dY^T X; dY is the first 50 of X's columns */
     for (int64_t m = 0; m <= 130; m += 65) {
         gemm_case grad = {.form = &forms[0], .m = 50, .n = 70};
-        if (!product_make(o, &list, 1, (vw_gemm_problem){.op = VW_GEMM_WGRAD, .max_m = 130}, &p))
+        if (!product_make(o, &list, 1, (vw_gemm_problem){.op = VW_GEMM_WGRAD, .max_m = 130,
+                                                      .epilogue = VW_GEMM_ADD}, &p))
             break;
         grad.want = calloc(50 * 70, sizeof(double));
         for (int i = 0; i < 50 * 70; i++) {

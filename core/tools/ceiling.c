@@ -127,6 +127,12 @@ vw_status ceilings_measure(vw_core *core, ceilings *c, double seconds, vw_error 
     return VW_OK;
 }
 
+double ceiling_of_f32(vw_core *core)
+{
+    task t = {.loops = ceiling_loops_here()};
+    return rate_of_arithmetic(core, &t, t.loops->f32, t.loops->f32_ops, ARITHMETIC_SECONDS, N_REPEATS);
+}
+
 ceilings ceilings_look(vw_core *core, const ceilings *measured)
 {
     ceilings c = *measured;

@@ -28,6 +28,9 @@ typedef struct ceilings {
  * the last one is younger than `seconds`. */
 vw_status ceilings_measure(vw_core *core, ceilings *c, double seconds, vw_error *err);
 
+/* Multiply-adds a second in f32 alone, counted two; takes no memory. */
+double ceiling_of_f32(vw_core *core);
+
 /* After a measurement: the figures of this moment, in about 50 milliseconds. */
 ceilings ceilings_look(vw_core *core, const ceilings *measured);
 

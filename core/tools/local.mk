@@ -58,9 +58,14 @@ vishwamai_SOURCES = \
 	%D%/schedule_get.c \
 	%D%/schedule_svg.c \
 	%D%/schedule_timeline.c \
+	%D%/runs.c \
+	%D%/runs.h \
+	%D%/runs_plot.c \
+	%D%/runs_read.c \
 	%D%/svg.c \
 	%D%/svg.h \
 	%D%/tokenize.c \
+	%D%/train.c \
 	%D%/transcript.c \
 	%D%/transcript.h \
 	core/json_write.c \

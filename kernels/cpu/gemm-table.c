@@ -18,6 +18,9 @@ void SHARED(vw_gemm_quantise)(const float *panel, int64_t k, int64_t scale_k, in
                               int is_kept, void *codes, float *scales, int32_t *sums);
 void SHARED(vw_gemm_dot)(const vw_gemm_source *w, int64_t first, int64_t n, const float *x,
                          int64_t x_stride, int m, float *c, int64_t c_stride);
+void SHARED(vw_gemm_pack_tile)(const float *a, int64_t row, int64_t step, int rows, int64_t k,
+                               int64_t readable, float *out);
+void SHARED(vw_gemm_round)(vw_dtype dtype, int64_t n, float *x);
 void SHARED(vw_gemm_stream)(const vw_gemm_operand *w, int64_t panel, int64_t n_panels,
                             const float *x, int64_t x_stride, int m, float *c, int64_t c_stride);
 void SHARED(vw_gemm_finish)(const vw_gemm_job *job, const float *c, const float *up,
@@ -37,6 +40,8 @@ const vw_gemm_kernels VW_ISA_NAME(vw_gemm_kernels) = {
     .s7 = {63, VW_GEMM_S7_OFFSET ? 4 : 8, VW_ISA_NAME(vw_gemm_pack_x_s7),
            VW_ISA_NAME(vw_gemm_tiles_s7), VW_ISA_NAME(vw_gemm_one_s7)},
     .pack_x = VW_ISA_NAME(vw_gemm_pack_x),
+    .pack_tile = SHARED(vw_gemm_pack_tile),
+    .round = SHARED(vw_gemm_round),
     .expand = SHARED(vw_gemm_expand),
     .quantise = SHARED(vw_gemm_quantise),
     .dot = SHARED(vw_gemm_dot),

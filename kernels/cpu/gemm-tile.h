@@ -48,6 +48,9 @@ void VW_ISA_NAME(vw_gemm_one_s7)(const vw_gemm_tile *t);
 
 void VW_ISA_NAME(vw_gemm_pack_x)(const float *x, int64_t x_stride, int64_t x_step, int rows,
                                  int64_t k, float *out);
+void VW_ISA_NAME(vw_gemm_pack_tile)(const float *a, int64_t row, int64_t step, int rows, int64_t k,
+                                    int64_t readable, float *out);
+void VW_ISA_NAME(vw_gemm_round)(vw_dtype dtype, int64_t n, float *x);
 void VW_ISA_NAME(vw_gemm_pack_x_s8)(const float *x, int64_t x_stride, int rows, int64_t k,
                                     int64_t k4, void *out, float *scales);
 void VW_ISA_NAME(vw_gemm_pack_x_s7)(const float *x, int64_t x_stride, int rows, int64_t k,

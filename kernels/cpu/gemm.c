@@ -38,7 +38,7 @@ static size_t sums_bytes(int64_t max_m)
     return round_up((rows * WIDTH > few ? rows * WIDTH : few) * sizeof(float));
 }
 
-static size_t scratch_bytes(int64_t max_m, int is_gated)
+size_t vw_gemm_scratch_bytes(int64_t max_m, int is_gated)
 {
     return sums_bytes(max_m) * (is_gated ? 2 : 1) +
            round_up(VW_GEMM_MAX_PANELS * VW_GEMM_PANEL * BLOCK_K * sizeof(float));
@@ -53,17 +53,14 @@ size_t vw_gemm_workspace(const vw_gemm_kernels *kernels, int64_t max_m, int64_t 
                          int n_parts)
 {
     (void)kernels;
-    return rows_bytes(max_m, k) + (size_t)n_parts * scratch_bytes(max_m, is_gated);
+    return rows_bytes(max_m, k) + (size_t)n_parts * vw_gemm_scratch_bytes(max_m, is_gated);
 }
 
-static scratch scratch_of(const vw_gemm_job *job, int part)
+static scratch scratch_at(const vw_gemm_job *job, char *at)
 {
-    int is_gated = job->finish == VW_GEMM_FINISH_GATED;
-    char *at = (char *)job->workspace + rows_bytes(job->m, job->k) +
-               (size_t)part * scratch_bytes(job->m, is_gated);
     scratch s = {.sums = (float *)(void *)at};
     at += sums_bytes(job->m);
-    if (is_gated) {
+    if (job->finish == VW_GEMM_FINISH_GATED) {
         s.up = (float *)(void *)at;
         at += sums_bytes(job->m);
     }
@@ -338,9 +335,17 @@ static int64_t panels_of(const vw_gemm_operand *w)
 
 void vw_gemm_multiply(const vw_gemm_job *job, int part, int n_parts)
 {
+    int is_gated = job->finish == VW_GEMM_FINISH_GATED;
+    vw_gemm_multiply_in(job, part, n_parts,
+                        (char *)job->workspace + rows_bytes(job->m, job->k) +
+                            (size_t)part * vw_gemm_scratch_bytes(job->m, is_gated));
+}
+
+void vw_gemm_multiply_in(const vw_gemm_job *job, int part, int n_parts, void *memory)
+{
     int results = job->finish == VW_GEMM_FINISH_GATED ? 1 : job->n_weights;
     int64_t total = 0, before = 0;
-    scratch s = scratch_of(job, part);
+    scratch s = scratch_at(job, memory);
     for (int i = 0; i < results && job->m > 0; i++)
         total += panels_of(&job->w[i]);
     int64_t begin = total * part / n_parts, end = total * (part + 1) / n_parts;

@@ -82,6 +82,11 @@ int vw_gemm_needs_prepare(const vw_gemm_job *job);
 void vw_gemm_prepare(const vw_gemm_job *job, int part, int n_parts);
 void vw_gemm_multiply(const vw_gemm_job *job, int part, int n_parts);
 
+/* The second step with a scratch of the caller's, vw_gemm_scratch_bytes(m, is_gated), aligned to 64;
+ * the workspace is not needed where the first step is not. */
+void vw_gemm_multiply_in(const vw_gemm_job *job, int part, int n_parts, void *scratch);
+size_t vw_gemm_scratch_bytes(int64_t max_m, int is_gated);
+
 /* ---- packs ---- */
 
 size_t vw_gemm_pack_bytes(vw_gemm_layout layout, int64_t n, int64_t k, int64_t scale_k);
@@ -145,6 +150,12 @@ struct vw_gemm_kernels {
     /* x rows [0, rows) as [k][rows]. */
     void (*pack_x)(const float *x, int64_t x_stride, int64_t x_step, int rows, int64_t k,
                    float *out);
+    /* One tile of rows as [k][rows], whichever of row and step is 1; `readable` values may be read
+     * from the first on where row is 1. */
+    void (*pack_tile)(const float *a, int64_t row, int64_t step, int rows, int64_t k,
+                      int64_t readable, float *out);
+    /* n packed values to BF16 or F16, to nearest even, and back. */
+    void (*round)(vw_dtype dtype, int64_t n, float *x);
 
     /* Outputs [n, n + 16) and inputs [first, first + k) as f32 [k][16]; zeros past the last output. */
     void (*expand)(const vw_gemm_operand *w, int64_t n, int64_t first, int64_t k, float *out);

@@ -9,21 +9,9 @@
  * number of rows; weights in place do so only for a batch-invariant plan, which gives up the row path
  * of small batches.  Quantised activations give the same bits on every instruction set.
  */
+#include "plugins/gemm/cpu.h"
+
 #include "kernels/cpu/cpu.h"
-#include "kernels/cpu/gemm.h"
-#include "plugins/gemm/checks.h"
-#include "plugins/gemm/groups.h"
-
-typedef struct cpu_config {
-    int64_t threads;
-    int32_t pack, activations;
-} cpu_config;
-
-typedef struct cpu_gemm {
-    const vw_host *host;
-    const vw_gemm_kernels *kernels;
-    cpu_config config;
-} cpu_gemm;
 
 enum { F32_ACTIVATIONS, INT8_ACTIVATIONS, INT7_ACTIVATIONS };
 
@@ -176,8 +164,8 @@ static vw_status check_weight(const cpu_gemm *g, const vw_gemm_problem *p, int i
 static vw_status supports(void *self, const vw_gemm_problem *p, vw_error *err)
 {
     vw_status s = check_problem(p, err);
-    if (s == VW_OK && p->op == VW_GEMM_WGRAD && p->n_weights != 1)
-        return vw_fail(err, VW_E_UNSUPPORTED, "wgrad is planned with the one weight it is for");
+    if (s == VW_OK)
+        s = check_rounding(p, err);
     for (int i = 0; s == VW_OK && p->op != VW_GEMM_WGRAD && i < p->n_weights; i++)
         s = check_weight(self, p, i, err);
     return s;
@@ -196,9 +184,11 @@ static vw_status plan(void *self, const vw_gemm_problem *p, vw_gemm_plan *out, v
     keep_weights(kept, out, p);
     out->state = kept;
     vw_gemm_source w = matrix_source(&kept->copy[0].stored, p->op);
-    int64_t m = p->op == VW_GEMM_WGRAD ? w.n : p->max_m, k = p->op == VW_GEMM_WGRAD ? p->max_m : w.k;
-    out->workspace_bytes = vw_gemm_workspace(g->kernels, m, k, p->epilogue == VW_GEMM_GATED,
-                                             g->host->n_threads(g->host->core));
+    size_t prepared = 0, product = cpu_product_bytes(g, &out->problem);
+    if (p->op == VW_GEMM_FORWARD)
+        prepared = vw_gemm_workspace(g->kernels, p->max_m, w.k, p->epilogue == VW_GEMM_GATED,
+                                     g->host->n_threads(g->host->core));
+    out->workspace_bytes = prepared > product ? prepared : product;
     return VW_OK;
 }
 
@@ -273,15 +263,20 @@ static void set_rows(vw_gemm_job *job, const vw_gemm_problem *p, const vw_tensor
     }
 }
 
-static vw_gemm_job new_job(const cpu_gemm *g, const vw_gemm_problem *p, void *workspace)
+vw_gemm_job cpu_job(const cpu_gemm *g, const vw_gemm_problem *p,
+                    const vw_gemm_weight *const *weights, const vw_tensor *x, const vw_tensor *y,
+                    int64_t first, int64_t m, void *workspace)
 {
-    return (vw_gemm_job){.kernels = g->kernels,
-                         .x_step = 1,
-                         .finish = (vw_gemm_finish)p->epilogue,
-                         .act = (vw_gemm_act)p->activation,
-                         .cap = p->cap,
-                         .is_one_path = p->is_batch_invariant,
-                         .workspace = workspace};
+    vw_gemm_job job = {.kernels = g->kernels,
+                       .x_step = 1,
+                       .finish = (vw_gemm_finish)p->epilogue,
+                       .act = (vw_gemm_act)p->activation,
+                       .cap = p->cap,
+                       .is_one_path = p->is_batch_invariant,
+                       .workspace = workspace};
+    set_weights(g, &job, p, weights);
+    set_rows(&job, p, x, y, first, m);
+    return job;
 }
 
 static vw_status run(void *self, const vw_gemm_plan *p, vw_stream *stream, vw_tensor x,
@@ -295,62 +290,37 @@ static vw_status run(void *self, const vw_gemm_plan *p, vw_stream *stream, vw_te
     vw_status s = check_run(p, kept->list, &x, weights, y, &m, err);
     if (s != VW_OK || m == 0)
         return s;
-    vw_gemm_job job = new_job(g, &p->problem, workspace);
-    set_weights(g, &job, &p->problem, weights);
-    set_rows(&job, &p->problem, &x, y, 0, m);
+    if (cpu_is_product(&p->problem, m)) {
+        cpu_run_product(g, &p->problem, &x, weights, y, workspace);
+        return VW_OK;
+    }
+    vw_gemm_job job = cpu_job(g, &p->problem, weights, &x, y, 0, m, workspace);
     compute(g, &job);
     return VW_OK;
 }
 
+/* Groups that need their rows prepared go one after another, the others all at once. */
 static vw_status run_grouped(void *self, const vw_gemm_plan *p, vw_stream *stream, vw_tensor x,
                              const vw_gemm_weight *const *weights, const vw_groups *groups,
                              const vw_tensor *y, void *workspace, vw_error *err)
 {
     cpu_gemm *g = self;
-    group_walk walk;
+    group_walk walk, again;
     (void)stream;
     vw_status s = group_walk_begin(&walk, p, weights, groups, &x, y, err);
     if (s != VW_OK)
         return s;
-    vw_gemm_job job = new_job(g, &p->problem, workspace);
+    again = walk;
     while (group_walk_next(&walk)) {
         if (walk.group < 0) {
             clear_group_rows(&walk, &p->problem);
-            continue;
+        } else if (!cpu_is_task(&p->problem, walk.m)) {
+            vw_gemm_job job = cpu_job(g, &p->problem, weights + walk.group * p->problem.n_weights,
+                                      &walk.x, walk.y, walk.first, walk.m, workspace);
+            compute(g, &job);
         }
-        set_weights(g, &job, &p->problem, weights + walk.group * p->problem.n_weights);
-        set_rows(&job, &p->problem, &walk.x, walk.y, walk.first, walk.m);
-        compute(g, &job);
     }
-    return VW_OK;
-}
-
-/* dW[N,K] += dY^T X is the product of dY's columns with X, stored [in, out]. */
-static vw_status run_wgrad(void *self, const vw_gemm_plan *p, vw_stream *stream, vw_tensor dy,
-                           vw_tensor x, vw_tensor dw, void *workspace, vw_error *err)
-{
-    cpu_gemm *g = self;
-    int64_t m = x.shape[0], n = dy.shape[1], k = x.shape[1];
-    (void)stream;
-    if (p->problem.op != VW_GEMM_WGRAD || m > p->problem.max_m ||
-        n != matrix_n(&p->problem.weights[0]->stored) ||
-        k != matrix_k(&p->problem.weights[0]->stored) || !is_rows_f32(&dy, m, n) ||
-        !is_rows_f32(&x, m, k) || !is_rows_f32(&dw, n, k))
-        return vw_fail(err, VW_E_INVALID, "wgrad of shapes that are not the plan's");
-    vw_gemm_job job = new_job(g, &p->problem, workspace);
-    job.finish = VW_GEMM_FINISH_ADD;
-    job.m = n;
-    job.k = m;
-    job.x = dy.data;
-    job.x_stride = 1;
-    job.x_step = dy.stride[0];
-    job.n_weights = 1;
-    job.w[0].source = (vw_gemm_source){.data = x.data, .dtype = VW_F32, .is_in_out = 1, .n = k,
-                                       .k = m, .row_stride = x.stride[0]};
-    job.y[0] = dw.data;
-    job.y_stride[0] = dw.stride[0];
-    if (n > 0 && m > 0)
-        compute(g, &job);
+    cpu_run_groups(g, &p->problem, again, weights, workspace);
     return VW_OK;
 }
 
@@ -381,7 +351,8 @@ static const vw_gemm_ops ops = {
     .plan_free = plan_free,
     .run = run,
     .run_grouped = run_grouped,
-    .run_wgrad = run_wgrad,
+    .run_wgrad = cpu_run_wgrad,
+    .run_grouped_wgrad = cpu_run_grouped_wgrad,
     .gather = gather,
 };
 

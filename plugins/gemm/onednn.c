@@ -232,6 +232,8 @@ static vw_status pack(void *self, const vw_matrix *stored, vw_gemm_format format
 static vw_status supports(void *self, const vw_gemm_problem *p, vw_error *err)
 {
     vw_status s = check_problem(p, err);
+    if (s == VW_OK)
+        s = check_no_rounding(p, err);
     if (s != VW_OK)
         return s;
     if (p->op != VW_GEMM_FORWARD || p->epilogue > VW_GEMM_ADD || p->is_batch_invariant)
