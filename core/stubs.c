@@ -312,7 +312,7 @@ OPERATIONS(model, "load", "info", "forward", "new_config");
 const vw_balance_ops vw_balance_stubs = {sizeof vw_balance_stubs, NULL};
 OPERATIONS(balance, "place");
 const vw_pipeline_ops vw_pipeline_stubs = {sizeof vw_pipeline_stubs, NULL, NULL, NULL};
-OPERATIONS(pipeline, "n_chunks", "stage", "schedule");
+OPERATIONS(pipeline, "layout", "stage", "schedule");
 const vw_optimizer_ops vw_optimizer_stubs = {sizeof vw_optimizer_stubs, NULL, NULL};
 OPERATIONS(optimizer, "states", "update");
 const vw_reasoning_ops vw_reasoning_stubs = {sizeof vw_reasoning_stubs, NULL};

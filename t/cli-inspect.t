@@ -28,11 +28,11 @@ my $cpu = json_of('inspect', 'gemm/cpu');
 is("$cpu->{kind}/$cpu->{name}", 'gemm/cpu', 'inspect KIND/NAME');
 my %option = map { ($_->{key} => $_) } @{ $cpu->{options} };
 is($option{activations}{type}, 'enum', 'an option: type');
-is_deeply($option{activations}{choices}, ['f32', 'int8'], 'its choices');
+is_deeply($option{activations}{choices}, ['f32', 'int8', 'int7'], 'its choices');
 is($option{activations}{default}, 'f32', 'its default');
 ok(length $option{activations}{help}, 'its help');
 ($status, $out) = run('inspect', 'gemm/cpu');
-like($out, qr/^  usable +yes, score \d+.*^options:\n.*^  activations \(enum: f32, int8; default f32\)\n/ms,
+like($out, qr/^  usable +yes, score \d+.*^options:\n.*^  activations \(enum: f32, int8, int7; default f32\)\n/ms,
      'the same for people');
 
 ($status, my $ini) = run('inspect', '--ini', 'gemm/cpu');

@@ -134,7 +134,7 @@ t_golden_training_t_SOURCES = t/golden-training.c $(TRAINEE)
 # ---- the command -------------------------------------------------------------------------------
 script_tests += t/cli-train.t t/cli-bench.t t/cli-chat.t t/cli-eval.t t/cli-help.t t/cli-inspect.t \
 	t/cli-interrupt.t t/cli-logits.t t/cli-matrix.t t/cli-perplexity.t t/cli-run.t \
-	t/cli-tokenize.t
+	t/cli-schedule.t t/cli-tokenize.t
 EXTRA_DIST += t/lib/Command.pm
 check_PROGRAMS += t/svg.t
 t_svg_t_SOURCES = t/svg.c core/tools/svg.c core/tools/svg.h
@@ -145,6 +145,7 @@ t_trainer_t_SOURCES = t/trainer.c t/trainee-linear.c t/trainee-linear.h t/folder
 t_train_rules_t_SOURCES = t/train-rules.c t/folder.c
 t_dataset_t_SOURCES = t/dataset.c t/folder.c
 t_dataset_t_LDADD = $(MOCK_LIBS) libcore.la
+EXTRA_DIST += t/gpu-check t/gpu/jansson.h
 
 # ---- small kinds: comm, balance, pipeline, optimizer, verifier, reasoning ----------------------
 check_PROGRAMS += t/kind-comm.t
@@ -155,7 +156,11 @@ t_kind_balance_t_SOURCES = t/kind-balance.c
 t_kind_balance_t_LDADD = $(MOCK_LIBS)
 check_PROGRAMS += t/kind-pipeline.t
 t_kind_pipeline_t_SOURCES = t/kind-pipeline.c
-t_kind_pipeline_t_LDADD = $(MOCK_LIBS)
+t_kind_pipeline_t_LDADD = $(MOCK_LIBS) libcore.la
+check_PROGRAMS += t/schedules.t t/schedule-check.t
+t_schedules_t_SOURCES = t/schedules.c
+t_schedules_t_LDADD = $(MOCK_LIBS) libcore.la -lm
+t_schedule_check_t_SOURCES = t/schedule-check.c
 check_PROGRAMS += t/kind-optimizer.t
 t_kind_optimizer_t_SOURCES = t/kind-optimizer.c
 t_kind_optimizer_t_LDADD = $(MOCK_LIBS)
@@ -265,11 +270,13 @@ installcheck-local:
 	@INSTALLED_BIN=$(bindir) PKG_CONFIG_PATH=$(pkgconfigdir) CC='$(CC)' top_srcdir=$(top_srcdir) \
 	  $(PROVE) --exec $(SHELL) $(top_srcdir)/t/installed
 
-# Long checks.  The first two configure a build folder of their own inside this one.
+# Long checks.  The first two configure a build folder of their own inside this one; without oneDNN
+# there, since LeakSanitizer dies of a signal of its own on what that library's threads leave behind.
 check-asan:
-	@$(MAKE) check-in-subdir SUBDIR=asan SUBFLAGS=--enable-sanitizers=address,undefined
+	@$(MAKE) check-in-subdir SUBDIR=asan \
+	  SUBFLAGS='--enable-sanitizers=address,undefined --with-onednn=no'
 check-tsan:
-	@$(MAKE) check-in-subdir SUBDIR=tsan SUBFLAGS=--enable-sanitizers=thread
+	@$(MAKE) check-in-subdir SUBDIR=tsan SUBFLAGS='--enable-sanitizers=thread --with-onednn=no'
 check-in-subdir:
 	@test "$(srcdir)" != . || { \
 	  echo "this needs a build folder apart from the sources: make distclean, then configure elsewhere" >&2; \

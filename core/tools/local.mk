@@ -52,6 +52,11 @@ vishwamai_SOURCES = \
 	%D%/runs.h \
 	%D%/runs_plot.c \
 	%D%/runs_read.c \
+	%D%/schedule.c \
+	%D%/schedule.h \
+	%D%/schedule_get.c \
+	%D%/schedule_svg.c \
+	%D%/schedule_timeline.c \
 	%D%/svg.c \
 	%D%/svg.h \
 	%D%/tokenize.c \
