@@ -164,12 +164,6 @@ libcore_la_SOURCES += \
 	%D%/text.c \
 	%D%/text.h
 
-# Pipeline schedules: asked for, checked, timed.
-libcore_la_SOURCES += \
-	%D%/schedule.c \
-	%D%/schedule_run.c \
-	%D%/schedule_run.h \
-	%D%/schedule_simulate.c
 # Training: a model with gradients, and the loop around it.
 libcore_la_SOURCES += \
 	%D%/lora.c \
@@ -183,3 +177,9 @@ libcore_la_SOURCES += \
 	%D%/trainee_run.c \
 	%D%/trainee_save.c \
 	%D%/training.h
+# Pipeline schedules: asked for, checked, timed.
+libcore_la_SOURCES += \
+	%D%/schedule.c \
+	%D%/schedule_run.c \
+	%D%/schedule_run.h \
+	%D%/schedule_simulate.c

@@ -53,15 +53,15 @@ vishwamai_SOURCES = \
 	%D%/progress.c \
 	%D%/progress.h \
 	%D%/run.c \
+	%D%/runs.c \
+	%D%/runs.h \
+	%D%/runs_plot.c \
+	%D%/runs_read.c \
 	%D%/schedule.c \
 	%D%/schedule.h \
 	%D%/schedule_get.c \
 	%D%/schedule_svg.c \
 	%D%/schedule_timeline.c \
-	%D%/runs.c \
-	%D%/runs.h \
-	%D%/runs_plot.c \
-	%D%/runs_read.c \
 	%D%/svg.c \
 	%D%/svg.h \
 	%D%/tokenize.c \

@@ -1,6 +1,6 @@
 # plugins/gemm/: components of the kind `gemm'.  Makefile.am says how to add one.
-noinst_HEADERS += %D%/checks.h %D%/cublaslt_product.h %D%/cublaslt_way.h %D%/cuda_weights.h %D%/groups.h %D%/onednn_layout.h
 noinst_HEADERS += %D%/checks.h %D%/cpu.h %D%/cuda_weights.h %D%/groups.h %D%/onednn_layout.h
+noinst_HEADERS += %D%/checks.h %D%/cublaslt_product.h %D%/cublaslt_way.h %D%/cuda_weights.h %D%/groups.h %D%/onednn_layout.h
 
 plugins_LTLIBRARIES += gemm_ref.la
 gemm_ref_la_SOURCES = %D%/ref.c
