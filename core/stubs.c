@@ -292,12 +292,18 @@ const vw_weights_ops vw_weights_stubs = {
 OPERATIONS(weights, "open", "close", "count", "tensor", "find", "metadata", "prefetch", "release",
            "create", "write", "finish", "abort");
 
+/* ---- balance --------------------------------------------------------------------------------- */
+
+STUB(BALANCE, balance, split, const vw_balance_problem *problem, const int32_t *expert,
+     const int64_t *tokens, int64_t *quota)
+
+const vw_balance_ops vw_balance_stubs = {sizeof vw_balance_stubs, .split = balance_split};
+OPERATIONS(balance, "place", "split");
+
 /* ---- kinds whose operations are all required ------------------------------------------------- */
 
-const vw_balance_ops vw_balance_stubs = {sizeof vw_balance_stubs, NULL};
-OPERATIONS(balance, "place");
 const vw_pipeline_ops vw_pipeline_stubs = {sizeof vw_pipeline_stubs, NULL, NULL, NULL};
-OPERATIONS(pipeline, "n_chunks", "stage", "schedule");
+OPERATIONS(pipeline, "layout", "stage", "schedule");
 const vw_optimizer_ops vw_optimizer_stubs = {sizeof vw_optimizer_stubs, NULL, NULL};
 OPERATIONS(optimizer, "state_floats", "update");
 const vw_model_ops vw_model_stubs = {sizeof vw_model_stubs, NULL, NULL, NULL};

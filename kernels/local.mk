@@ -75,10 +75,12 @@ endif
 #
 # The compiler's report (registers, stack, spills) stays beside it for t/cuda-kernels.t.
 CUDA_KERNELS = %D%/cuda/pointwise.cu %D%/cuda/rows.cu %D%/cuda/sample.cu %D%/cuda/gemm.cu \
+	%D%/cuda/gemm-gather.cu %D%/cuda/parts.cu \
 	%D%/cuda/attention-append.cu %D%/cuda/attention-decode.cu %D%/cuda/attention-prefill.cu
 CUDA_INCLUDES = %D%/cuda/cuda.h \
 	%D%/cuda/number.h %D%/cuda/order.h %D%/cuda/pointwise.h %D%/cuda/reduce.h \
 	%D%/cuda/type.h %D%/cuda/load.h %D%/cuda/gemm.h %D%/cuda/attention.h \
+	%D%/cuda/epilogue.h %D%/cuda/gemm-weight.h %D%/cuda/parts.h \
 	%D%/cuda/attention-cache.h
 CUDA_DRIVER = plugins/cuda/driver.c plugins/cuda/driver.h
 

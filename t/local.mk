@@ -120,10 +120,13 @@ t_engine_t_SOURCES = t/engine.c t/with_engine.c t/with_engine.h
 t_golden_gemma_t_SOURCES = t/golden-gemma.c t/with_engine.c t/with_engine.h
 
 # ---- the command -------------------------------------------------------------------------------
-script_tests += t/cli-bench.t t/cli-chat.t t/cli-eval.t t/cli-help.t t/cli-inspect.t \
+script_tests += t/cli-balance.t t/cli-bench.t t/cli-chat.t t/cli-eval.t t/cli-help.t t/cli-inspect.t \
 	t/cli-interrupt.t t/cli-logits.t t/cli-matrix.t t/cli-perplexity.t t/cli-run.t \
-	t/cli-tokenize.t
+	t/cli-schedule.t t/cli-tokenize.t
 EXTRA_DIST += t/lib/Command.pm
+EXTRA_DIST += t/gpu-check t/gpu/jansson.h
+check_PROGRAMS += t/svg.t
+t_svg_t_SOURCES = t/svg.c core/tools/svg.c core/tools/svg.h
 
 # ---- small kinds: comm, balance, pipeline, optimizer, verifier, reasoning ----------------------
 check_PROGRAMS += t/kind-comm.t
@@ -132,9 +135,20 @@ t_kind_comm_t_LDADD = $(MOCK_LIBS)
 check_PROGRAMS += t/kind-balance.t
 t_kind_balance_t_SOURCES = t/kind-balance.c
 t_kind_balance_t_LDADD = $(MOCK_LIBS)
+check_PROGRAMS += t/balance-eplb.t t/balance-vishwamai.t t/balance-split.t
+t_balance_eplb_t_SOURCES = t/balance-eplb.c t/balance-case.c t/balance-case.h
+t_balance_eplb_t_LDADD = $(MOCK_LIBS)
+t_balance_split_t_SOURCES = t/balance-split.c t/balance-case.c t/balance-case.h
+t_balance_split_t_LDADD = $(MOCK_LIBS)
+t_balance_vishwamai_t_SOURCES = t/balance-vishwamai.c t/balance-case.c t/balance-case.h
+t_balance_vishwamai_t_LDADD = $(MOCK_LIBS)
 check_PROGRAMS += t/kind-pipeline.t
 t_kind_pipeline_t_SOURCES = t/kind-pipeline.c
-t_kind_pipeline_t_LDADD = $(MOCK_LIBS)
+t_kind_pipeline_t_LDADD = $(MOCK_LIBS) libcore.la
+check_PROGRAMS += t/schedules.t t/schedule-check.t
+t_schedules_t_SOURCES = t/schedules.c
+t_schedules_t_LDADD = $(MOCK_LIBS) libcore.la -lm
+t_schedule_check_t_SOURCES = t/schedule-check.c
 check_PROGRAMS += t/kind-optimizer.t
 t_kind_optimizer_t_SOURCES = t/kind-optimizer.c
 t_kind_optimizer_t_LDADD = $(MOCK_LIBS)
@@ -244,11 +258,13 @@ installcheck-local:
 	@INSTALLED_BIN=$(bindir) PKG_CONFIG_PATH=$(pkgconfigdir) CC='$(CC)' top_srcdir=$(top_srcdir) \
 	  $(PROVE) --exec $(SHELL) $(top_srcdir)/t/installed
 
-# Long checks.  The first two configure a build folder of their own inside this one.
+# Long checks.  The first two configure a build folder of their own inside this one; without oneDNN
+# there, since LeakSanitizer dies of a signal of its own on what that library's threads leave behind.
 check-asan:
-	@$(MAKE) check-in-subdir SUBDIR=asan SUBFLAGS=--enable-sanitizers=address,undefined
+	@$(MAKE) check-in-subdir SUBDIR=asan \
+	  SUBFLAGS='--enable-sanitizers=address,undefined --with-onednn=no'
 check-tsan:
-	@$(MAKE) check-in-subdir SUBDIR=tsan SUBFLAGS=--enable-sanitizers=thread
+	@$(MAKE) check-in-subdir SUBDIR=tsan SUBFLAGS='--enable-sanitizers=thread --with-onednn=no'
 check-in-subdir:
 	@test "$(srcdir)" != . || { \
 	  echo "this needs a build folder apart from the sources: make distclean, then configure elsewhere" >&2; \

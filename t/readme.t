@@ -29,6 +29,11 @@ if (!-x "$built/vishwamai") {
     exit;
 }
 my $scratch = tempdir(CLEANUP => 1);
+for my $name ('loads.csv', 'new.csv') { # what the lines on balance read: two layers of 256 experts
+    open my $csv, '>', "$scratch/$name" or die $!;
+    print $csv join(',', map { 1 + $_ * 37 % 101 + ($name eq 'new.csv') } 1 .. 256), "\n" for 1, 2;
+    close $csv;
+}
 for my $line ($text =~ /^    ((?:build\/t\/run )?vishwamai .*)$/mg) {
     $line =~ s/\s+#.*//;
     $line =~ s{^build/t/run }{};
@@ -38,7 +43,7 @@ for my $line ($text =~ /^    ((?:build\/t\/run )?vishwamai .*)$/mg) {
             skip "$1/$2 is not built", 1;
         }
         my $words = `cd '$scratch' && $line 2>&1 </dev/null`;
-        ok($? == 0 && $words ne '', $line) or diag($words);
+        ok($? == 0 && ($words ne '' || $line =~ / > \S+$/), $line) or diag($words);
     }
 }
 my ($ini) = $text =~ /^```ini\n(.*?)^```/ms;

@@ -20,8 +20,10 @@ enum { BENCH_MAX_PLUGINS = 16, BENCH_MAX_ROUNDS = 1000 };
 typedef struct contestant {
     const vw_component *component;
     vw_status (*run)(void *state, int64_t i, vw_error *err);
+    vw_status (*wait)(void *state, vw_error *err); /* until all of it is done; NULL: it is */
     void *state;
     int64_t i;
+    double read;      /* bytes a second of its own memory; 0: as the race's ceilings say */
     double seconds;   /* median of one run; 0 when it took no part */
     double error;     /* of its result, relative to the largest term; negative: not known */
     char note[200];   /* why it took no part */
@@ -48,6 +50,7 @@ typedef struct bench_choices {
     int64_t repeats;
     double max_seconds;  /* of one run: who needs more takes no part */
     opened o;
+    const struct bench_device *elsewhere; /* where it all lies, when that is not the host's memory */
     ceilings top;
     vw_json_writer json;
 } bench_choices;
@@ -62,9 +65,11 @@ typedef struct bench_choices {
 
 /* The device everything lies on, and memory of it that holds what the host has. */
 typedef struct bench_device {
+    const char *name;
     const vw_device_ops *ops;
     void *self;
     vw_stream *stream;
+    int is_elsewhere; /* the host cannot see its memory */
 } bench_device;
 
 vw_status bench_device_open(bench_choices *b, bench_device *d, vw_error *err);
@@ -74,6 +79,10 @@ vw_status bench_alloc(const bench_device *d, size_t bytes, const void *from_host
 void bench_free(const bench_device *d, vw_buffer *buffer); /* and zero it */
 vw_status bench_download(const bench_device *d, void *to_host, const vw_buffer *from, size_t bytes,
                          vw_error *err);
+
+vw_status bench_wait(const bench_device *d, vw_error *err);
+/* Bytes a second, read plus written, of a copy within the device's memory. */
+vw_status bench_copy_rate(const bench_device *d, double *rate, vw_error *err);
 
 /* Open the core and enter every plugin of the kind that is usable here. */
 vw_status bench_begin(bench_choices *b, vw_kind kind, race *r, vw_error *err);

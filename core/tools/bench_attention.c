@@ -65,6 +65,7 @@ static vw_status enter_all(attention_bench *g, const attention_case *w, double *
         *e = (attention_entry){.device = &g->device, .ops = c->component->ops,
                                .self = c->component->self};
         c->run = attention_entry_run;
+        c->wait = attention_entry_wait;
         c->state = e;
         c->note[0] = '\0';
         estimates[i] = g->rate[i] > 0 ? attention_case_ops(w) / g->rate[i] : 0;

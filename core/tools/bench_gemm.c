@@ -1,7 +1,8 @@
 /* bench_gemm.c - `vishwamai bench gemm`: every gemm against every other and against the machine.
  *
  * The share of the ceiling is that of the nearer one: the time that the arithmetic needs at the
- * measured peak, or that the weights need at the measured read bandwidth, whichever is longer.
+ * measured peak, or that the weights need at the measured read bandwidth, whichever is longer.  Of
+ * a device other than the processor no peak is measured: there a large product is its own.
  */
 #include "bench_gemm_case.h"
 #include "options.h"
@@ -136,6 +137,7 @@ static vw_status bind_all(gemm_bench *g, const gemm_weights *w, vw_error *err)
         *e = (gemm_entry){.device = &g->device, .ops = c->component->ops,
                           .self = c->component->self};
         c->run = gemm_entry_run;
+        c->wait = gemm_entry_wait;
         c->state = e;
         c->note[0] = '\0';
         vw_status status = gemm_entry_bind(e, g->b.o.core, w, err);

@@ -158,7 +158,7 @@ static vw_status measure(void *arg, void *result, vw_error *err)
 
 typedef struct series {
     double load[MAX_ROUNDS], first_token[MAX_ROUNDS], prefill[MAX_ROUNDS], decode[MAX_ROUNDS],
-        seconds[MAX_ROUNDS], share_peak[MAX_ROUNDS], share_read[MAX_ROUNDS];
+        seconds[MAX_ROUNDS], share_f32[MAX_ROUNDS], share_int8[MAX_ROUNDS], share_read[MAX_ROUNDS];
     findings last;
     uint64_t peak_bytes; /* the largest */
     char *output;        /* of a rival's last run */
@@ -175,7 +175,9 @@ static void add_shares(series *s, int n)
     const findings *f = &s->last;
     double ops = f->token_ops * (double)f->n_prompt + f->head_ops;
     double bytes = (double)f->token_bytes * (double)f->n_decode;
-    s->share_peak[n] = f->n_prompt && f->prefill > 0 ? 100 * ops / f->prefill / f->top.f32 : 0;
+    double rate = f->n_prompt && f->prefill > 0 ? ops / f->prefill : 0;
+    s->share_f32[n] = 100 * rate / f->top.f32;
+    s->share_int8[n] = 100 * rate / f->top.int8;
     s->share_read[n] = f->n_decode && f->decode > 0 ? 100 * bytes / f->decode / f->top.read : 0;
 }
 
@@ -225,7 +227,7 @@ static vw_status run_rounds(const model_bench *g, rounds *r, vw_error *err)
 
 /* Medians and shares of one configuration. */
 typedef struct summary {
-    double load, first_token, prefill_rate, decode_rate, share_peak, share_read;
+    double load, first_token, prefill_rate, decode_rate, share_f32, share_int8, share_read;
 } summary;
 
 static summary summarise(const rounds *r, series *s)
@@ -233,7 +235,8 @@ static summary summarise(const rounds *r, series *s)
     const findings *f = &s->last;
     double prefill = median_of(s->prefill, r->n), decode = median_of(s->decode, r->n);
     summary m = {.load = median_of(s->load, r->n), .first_token = median_of(s->first_token, r->n),
-                 .share_peak = median_of(s->share_peak, r->n),
+                 .share_f32 = median_of(s->share_f32, r->n),
+                 .share_int8 = median_of(s->share_int8, r->n),
                  .share_read = median_of(s->share_read, r->n)};
     if (f->n_prompt && prefill > 0)
         m.prefill_rate = (double)f->n_prompt / prefill;
@@ -246,8 +249,8 @@ static void print_own(const model_bench *g, const summary *m, const summary *bas
                       int i)
 {
     printf("%s%s\n  %s\n", i ? "--vs " : "as given", i ? g->vs.words[i - 1] : "", s->last.what);
-    printf("  prefill %lld: %9.2f tokens/s, %5.1f %% of the f32 peak\n",
-           (long long)s->last.n_prompt, m->prefill_rate, m->share_peak);
+    printf("  prefill %lld: %9.2f tokens/s, %5.1f %% of the f32 peak, %.1f %% of the int8 peak\n",
+           (long long)s->last.n_prompt, m->prefill_rate, m->share_f32, m->share_int8);
     printf("  decode  %lld: %9.2f tokens/s, %5.1f %% of the read bandwidth (%.1f MB a token)\n",
            (long long)s->last.n_decode, m->decode_rate, m->share_read,
            (double)s->last.token_bytes * 1e-6);
@@ -267,7 +270,8 @@ static void add_own(vw_json_writer *w, const model_bench *g, const summary *m, c
     vw_json_add_string(w, "what", s->last.what);
     vw_json_add_int(w, "prompt_tokens", s->last.n_prompt);
     vw_json_add_double(w, "prefill_tokens_s", m->prefill_rate);
-    vw_json_add_double(w, "prefill_percent_of_f32_peak", m->share_peak);
+    vw_json_add_double(w, "prefill_percent_of_f32_peak", m->share_f32);
+    vw_json_add_double(w, "prefill_percent_of_int8_peak", m->share_int8);
     vw_json_add_int(w, "decode_tokens", s->last.n_decode);
     vw_json_add_double(w, "decode_tokens_s", m->decode_rate);
     vw_json_add_double(w, "decode_percent_of_read", m->share_read);

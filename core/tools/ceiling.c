@@ -143,6 +143,11 @@ ceilings ceilings_look(vw_core *core, const ceilings *measured)
 
 void ceilings_print(const ceilings *c)
 {
+    if (c->device) {
+        printf("ceiling (device/%s): a copy within its memory reads plus writes %.1f GB/s\n",
+               c->device, c->read * 1e-9);
+        return;
+    }
     printf("ceilings (%d threads, %s): read %.1f GB/s, f32 %.1f GFLOP/s, int8 %.1f GOP/s\n",
            c->threads, c->isa, c->read * 1e-9, c->f32 * 1e-9, c->int8 * 1e-9);
 }
@@ -150,6 +155,12 @@ void ceilings_print(const ceilings *c)
 void ceilings_add_json(vw_json_writer *w, const ceilings *c)
 {
     vw_json_begin_object(w, "ceilings");
+    if (c->device) {
+        vw_json_add_string(w, "device", c->device);
+        vw_json_add_double(w, "read_gb_s", c->read * 1e-9);
+        vw_json_end_object(w);
+        return;
+    }
     vw_json_add_int(w, "threads", c->threads);
     vw_json_add_string(w, "isa", c->isa);
     vw_json_add_double(w, "read_gb_s", c->read * 1e-9);

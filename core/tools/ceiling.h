@@ -13,6 +13,8 @@
 #include <vishwamai/vishwamai.h>
 
 typedef struct ceilings {
+    const char *device; /* NULL: the processor.  Of another device `read` alone is known: bytes a
+                           second of a copy within its memory, read plus written */
     int threads;
     const char *isa; /* of the arithmetic loops: "avx512", "avx2", "baseline" */
     double read;     /* bytes a second, from memory */

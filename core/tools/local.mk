@@ -5,6 +5,11 @@ bin_PROGRAMS += vishwamai
 vishwamai_SOURCES = \
 	%D%/answer.c \
 	%D%/answer.h \
+	%D%/balance.c \
+	%D%/balance_draw.c \
+	%D%/balance_input.c \
+	%D%/balance_job.h \
+	%D%/balance_result.c \
 	%D%/bench.c \
 	%D%/bench.h \
 	%D%/bench_attention.c \
@@ -48,6 +53,13 @@ vishwamai_SOURCES = \
 	%D%/progress.c \
 	%D%/progress.h \
 	%D%/run.c \
+	%D%/schedule.c \
+	%D%/schedule.h \
+	%D%/schedule_get.c \
+	%D%/schedule_svg.c \
+	%D%/schedule_timeline.c \
+	%D%/svg.c \
+	%D%/svg.h \
 	%D%/tokenize.c \
 	%D%/transcript.c \
 	%D%/transcript.h \

@@ -70,7 +70,7 @@ static vw_status decode(tokenize *t, vw_error *err)
 {
     char *text;
     size_t bytes;
-    vw_status status = input_ids(t->tokens, &t->ids, err);
+    vw_status status = input_ids("--tokens", t->tokens, &t->ids, err);
     if (status == VW_OK)
         status = check_ids(&t->o, t->ids.ids, t->ids.n, err);
     if (status == VW_OK)

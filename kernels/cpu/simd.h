@@ -31,8 +31,11 @@
 /* Keep a vector in its register here: the compiler may neither reorder nor regroup sums across. */
 #if defined(__x86_64__) && !defined(VW_EMULATE_AVX512)
 #define VW_KEEP(v) __asm__("" : "+v"(v))
+/* Forget what was read through a pointer: the next use of it is an operand in memory. */
+#define VW_REREAD(p) __asm__("" : "+r"(p))
 #else
 #define VW_KEEP(v) ((void)(v))
+#define VW_REREAD(p) ((void)(p))
 #endif
 
 /* A test compiles the 512-bit kernels through SIMDe for machines that cannot run them. */

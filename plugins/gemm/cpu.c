@@ -2,18 +2,20 @@
  *
  * Stored weights run in place by default: a start is then immediate and nothing is kept twice.
  * Weights that the user has re-quantised to int8 are packed, and `pack = yes` packs the others, which
- * is a little faster for small batches.  Activations are f32 unless `activations = int8` says that
- * products with int8 weights may quantise each row to int8.
+ * is a little faster for small batches.  Activations are f32 unless `activations = int8` or `int7`
+ * says that products with int8 weights may quantise each row to 8 or 7 bits.
  *
  * Bits: results do not depend on the number of threads.  Packed weights sum in the same order for any
  * number of rows; weights in place do so only for a batch-invariant plan, which gives up the row path
- * of small batches.  int8 x int8 gives the same bits on every instruction set.
+ * of small batches.  Quantised activations give the same bits on every instruction set.
  */
 #include "plugins/gemm/cpu.h"
 
 #include "kernels/cpu/cpu.h"
 
-enum { F32_ACTIVATIONS, INT8_ACTIVATIONS };
+enum { F32_ACTIVATIONS, INT8_ACTIVATIONS, INT7_ACTIVATIONS };
+
+static const char *const activations[] = {"f32", "int8", "int7", NULL};
 
 /* The number of a pack layout, as a file would hold it: the version above the kernels' word. */
 enum { LAYOUT_VERSION = 1 << 8 };
@@ -54,10 +56,10 @@ static vw_status open_cpu(const vw_host *host, const void *config, void **self, 
     if (!g)
         return vw_fail(err, VW_E_NOMEM, "no memory for gemm/cpu");
     *g = (cpu_gemm){host, kernels_of(isa), *(const cpu_config *)config};
-    host->log(host->core, VW_LOG_INFO, "matrix kernels: %s%s", g->kernels->name,
-              g->config.activations == INT8_ACTIVATIONS
-                  ? "; activations are quantised to int8 where weights are int8"
-                  : "");
+    host->log(host->core, VW_LOG_INFO, "matrix kernels: %s%s%s%s", g->kernels->name,
+              g->config.activations ? "; activations are quantised to " : "",
+              g->config.activations ? activations[g->config.activations] : "",
+              g->config.activations ? " where weights are int8" : "");
     *self = g;
     return VW_OK;
 }
@@ -81,7 +83,7 @@ static vw_gemm_layout choose_layout(const cpu_gemm *g, const vw_matrix *w, vw_ge
         *scale_k = format == VW_GEMM_INT8_BLOCK32 ? 32 : *scale_k;
         return VW_GEMM_PANEL_S8;
     }
-    if (w->dtype == VW_I8 && (g->config.pack || g->config.activations == INT8_ACTIVATIONS) &&
+    if (w->dtype == VW_I8 && (g->config.pack || g->config.activations != F32_ACTIVATIONS) &&
         vw_gemm_keeps_s8(&s, scale_k)) {
         *is_kept = 1;
         return VW_GEMM_PANEL_S8;
@@ -237,10 +239,13 @@ static void compute(const cpu_gemm *g, vw_gemm_job *job)
 static void set_weights(const cpu_gemm *g, vw_gemm_job *job, const vw_gemm_problem *p,
                         const vw_gemm_weight *const *weights)
 {
-    job->is_int8 = g->config.activations == INT8_ACTIVATIONS;
+    job->codes = g->config.activations == INT8_ACTIVATIONS   ? &g->kernels->s8
+                 : g->config.activations == INT7_ACTIVATIONS ? &g->kernels->s7
+                                                             : NULL;
     for (int i = 0; i < p->n_weights; i++) {
         job->w[i] = operand(g, weights[i], p->op);
-        job->is_int8 &= job->w[i].layout == VW_GEMM_PANEL_S8;
+        if (job->w[i].layout != VW_GEMM_PANEL_S8)
+            job->codes = NULL;
     }
     job->n_weights = p->n_weights;
     job->k = job->w[0].source.k;
@@ -351,8 +356,6 @@ static const vw_gemm_ops ops = {
     .gather = gather,
 };
 
-static const char *const activations[] = {"f32", "int8", NULL};
-
 static const vw_option options[] = {
     {.key = "threads", .type = VW_OPTION_INT, .def = "0", .min = 0, .max = 4096,
      .offset = offsetof(cpu_config, threads), .flags = VW_OPTION_RANGE,
@@ -361,7 +364,8 @@ static const vw_option options[] = {
      .help = "copy f32, bf16, f16 and int8 weights into the order in which they are read"},
     {.key = "activations", .type = VW_OPTION_ENUM, .def = "f32", .choices = activations,
      .offset = offsetof(cpu_config, activations),
-     .help = "int8: quantise each row of activations where weights are int8; faster, less exact"},
+     .help = "int8, int7: quantise each row of activations where weights are int8; faster, less exact; "
+             "int7 rounds twice as coarsely and is faster still where the CPU has no VNNI"},
     VW_OPTION_END,
 };
 

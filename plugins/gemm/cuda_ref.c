@@ -13,7 +13,7 @@
 #include "plugins/gemm/cuda_weights.h"
 #include "plugins/gemm/groups.h"
 
-extern const unsigned long long vw_fatbin_gemm[];
+extern const unsigned long long vw_fatbin_gemm[], vw_fatbin_gemm_gather[];
 
 typedef enum kernel { ROW, ROWS, COLS, TILE, GATHER, N_KERNELS } kernel;
 
@@ -28,7 +28,7 @@ static const char *const names[N_KERNELS * VW_TYPE_COUNT] = {
 typedef struct cuda_gemm {
     const vw_host *host;
     vw_cuda cuda;
-    CUmodule module;
+    CUmodule products, rows;
     CUfunction function[N_KERNELS * VW_TYPE_COUNT];
 } cuda_gemm;
 
@@ -269,7 +269,8 @@ static void close_gemm(void *self)
 {
     cuda_gemm *g = self;
     const vw_host *host = g->host;
-    vw_cuda_unload(&g->cuda, g->module);
+    vw_cuda_unload(&g->cuda, g->products);
+    vw_cuda_unload(&g->cuda, g->rows);
     vw_cuda_close(&g->cuda);
     host->free(host->core, g);
 }
@@ -284,8 +285,11 @@ static vw_status open_gemm(const vw_host *host, const void *config, void **self,
     g->host = host;
     vw_status s = vw_cuda_open_beside(&g->cuda, host, NULL, err);
     if (s == VW_OK)
-        s = vw_cuda_load(&g->cuda, vw_fatbin_gemm, names, N_KERNELS * VW_TYPE_COUNT, &g->module,
+        s = vw_cuda_load(&g->cuda, vw_fatbin_gemm, names, GATHER * VW_TYPE_COUNT, &g->products,
                          g->function, err);
+    if (s == VW_OK)
+        s = vw_cuda_load(&g->cuda, vw_fatbin_gemm_gather, names + GATHER * VW_TYPE_COUNT,
+                         VW_TYPE_COUNT, &g->rows, g->function + GATHER * VW_TYPE_COUNT, err);
     if (s != VW_OK) {
         close_gemm(g);
         return s;
