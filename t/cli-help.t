@@ -9,7 +9,6 @@ use Test::More;
 
 my @all = qw(run chat tokenize logits perplexity eval train runs bench balance schedule inspect check
     config new);
-my @all = qw(run chat tokenize logits perplexity eval train runs bench schedule inspect check config new);
 
 my ($status, $out, $err) = run('--help');
 is($status, 0, '--help');
