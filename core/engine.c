@@ -4,7 +4,7 @@
  * then one measuring forward that makes every plan, and only then the cache, whose pages the
  * attention's plan sizes.  Closing undoes the same steps backwards and accepts any prefix of them.
  */
-#include "core/engine.h"
+#include "core/forward.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +50,7 @@ static vw_status read_settings(vw_engine *e, const char *label, vw_config_model 
     e->kv_dtype = vw_kv_dtypes[kv.dtype];
     e->kv_bytes_limit = kv.pool_bytes;
     e->format = (vw_gemm_format)model->weights;
+    e->adapter = model->adapter;
     return VW_OK;
 }
 
@@ -82,6 +83,8 @@ static vw_status open_tokenizer(vw_engine *e, const char *label, const vw_probe 
                                 int is_optional, vw_error *err)
 {
     vw_error why;
+    if (!e->path) /* a new model that names no tokenizer */
+        return VW_OK;
     vw_status st = vw_core_instance_open(e->core, VW_KIND_TOKENIZER, label, about, &e->tokenizer,
                                          &why);
     if (!st) {
@@ -107,9 +110,10 @@ static vw_status open_tokenizer(vw_engine *e, const char *label, const vw_probe 
 static const char *label_or_none(const char *label) { return label && *label ? label : NULL; }
 
 static vw_status open_components(vw_engine *e, const vw_config_model *m, const char *label,
-                                 int no_tokenizer, vw_error *err)
+                                 bool is_fresh, int no_tokenizer, vw_error *err)
 {
-    vw_probe about = {sizeof about, e->path, NULL};
+    /* A new model's folder holds a tokenizer alone. */
+    vw_probe about = {sizeof about, is_fresh ? NULL : e->path, NULL};
     vw_status st = vw_core_component(e->core, VW_KIND_DEVICE, label_or_none(m->kind.device), &about,
                                      &e->device, err);
     if (st)
@@ -126,6 +130,7 @@ static vw_status open_components(vw_engine *e, const vw_config_model *m, const c
         (st = vw_core_instance_open(e->core, VW_KIND_MODEL, label, &about, &e->model, err)) ||
         (st = vw_core_component(e->core, VW_KIND_WEIGHTS, NULL, &about, &e->weights, err)))
         return st;
+    about.folder = e->path;
     e->mm = e->gemm->ops;
     e->att = e->attention->ops;
     e->mdl = e->model->ops;
@@ -152,6 +157,27 @@ static vw_status check_vocabulary(vw_engine *e, vw_error *err)
                    e->info->vocab_size);
 }
 
+/* The configuration of a new model comes from its family, and is then read like any other. */
+static vw_status make_config(vw_engine *e, const vw_new_model *fresh, vw_error *err)
+{
+    char text[8192];
+    vw_new_model about = *fresh;
+    if (!about.vocab_size && e->tokenizer) {
+        about.vocab_size = e->tokens.vocab_size;
+        about.bos = e->tokens.bos;
+        about.eos = e->tokens.eos;
+        about.pad = e->tokens.pad;
+    }
+    vw_status st = e->mdl->new_config(e->model->self, &about, text, sizeof text, err);
+    if (!st && !(e->config_text = vw_core_alloc(e->core, strlen(text) + 1)))
+        st = vw_fail(err, VW_E_NOMEM, "no memory for a configuration");
+    if (st)
+        return st;
+    memcpy(e->config_text, text, strlen(text) + 1);
+    return vw_json_service()->open_text(text, strlen(text), "the new model's configuration",
+                                        &e->config, err);
+}
+
 /* config.json of the folder; a model in one file brings its own configuration. */
 static vw_status read_config(vw_engine *e, vw_error *err)
 {
@@ -170,11 +196,12 @@ static vw_status read_config(vw_engine *e, vw_error *err)
     return st ? st : json->open_text(text, strlen(text), e->path, &e->config, err);
 }
 
-static vw_status read_checkpoint(vw_engine *e, int64_t ctx_size, vw_error *err)
+static vw_status read_checkpoint(vw_engine *e, const vw_new_model *fresh, int64_t ctx_size,
+                                 vw_error *err)
 {
     const vw_json *json = vw_json_service();
-    vw_status st = read_config(e, err);
-    if (!st && (st = e->mdl->load(e->model->self, json, e->config, err)))
+    vw_status st = fresh ? make_config(e, fresh, err) : read_config(e, err);
+    if (!st && (st = e->mdl->load(e->model->self, json, e->config, err)) && e->path)
         st = vw_fail_in(err, st, "%s", e->path);
     if (st)
         return st;
@@ -185,7 +212,7 @@ static vw_status read_checkpoint(vw_engine *e, int64_t ctx_size, vw_error *err)
                     "was trained for", (long long)e->context, (long long)e->info->max_positions);
     if (e->batch_tokens > e->context)
         e->batch_tokens = e->context;
-    if ((st = check_vocabulary(e, err)) || e->reader)
+    if ((st = check_vocabulary(e, err)) || fresh || e->reader)
         return st;
     return e->wts->open(e->weights->self, e->path, &e->reader, err);
 }
@@ -215,41 +242,68 @@ static vw_status open_buffers(vw_engine *e, vw_error *err)
                          e->dev->sample_bytes(dev, 1, e->info->vocab_size), &e->sample_space, err);
 }
 
-static vw_status open_all(vw_engine *e, const vw_engine_options *o, vw_error *err)
+static vw_status begin(vw_engine *e, const vw_engine_options *o, const vw_new_model *fresh,
+                       vw_error *err)
 {
     vw_config_model m;
     int64_t ctx_size;
     vw_status st;
     if ((st = read_settings(e, o->label, &m, &ctx_size, err)) ||
-        (st = find_folder(e, o->path ? o->path : m.path, err)) ||
-        (st = open_components(e, &m, o->label, o->no_tokenizer, err)) ||
-        (st = read_checkpoint(e, ctx_size, err)))
+        ((!fresh || o->path) && (st = find_folder(e, o->path ? o->path : m.path, err))) ||
+        (st = open_components(e, &m, o->label, fresh != NULL, o->no_tokenizer, err)) ||
+        (st = read_checkpoint(e, fresh, ctx_size, err)))
         return st;
-    e->logit_rows = (int64_t)(LOGIT_BYTES / ((size_t)e->info->vocab_size * sizeof(float)));
-    if (e->logit_rows < 1)
-        e->logit_rows = 1;
-    if (e->logit_rows > e->batch_tokens)
-        e->logit_rows = e->batch_tokens;
-    if ((st = vw_kv_group_layers(e, err)) || (st = vw_params_load(e, o, err)))
+    e->logit_rows = vw_logit_rows(e, e->batch_tokens);
+    return vw_kv_group_layers(e, err);
+}
+
+int64_t vw_logit_rows(const vw_engine *e, int64_t tokens)
+{
+    int64_t rows = (int64_t)(LOGIT_BYTES / ((size_t)e->info->vocab_size * sizeof(float)));
+    if (rows < 1)
+        rows = 1;
+    return rows < tokens ? rows : tokens;
+}
+
+vw_status vw_engine_begin(vw_core *core, const vw_engine_options *options,
+                          const vw_new_model *fresh, vw_engine **engine, vw_error *err)
+{
+    vw_engine *e = vw_core_alloc(core, sizeof *e);
+    if (!e)
+        return vw_fail(err, VW_E_NOMEM, "no memory for an engine");
+    memset(e, 0, sizeof *e);
+    e->core = core;
+    vw_status st = begin(e, options, fresh, err);
+    if (st) {
+        vw_engine_close(e);
         return st;
-    if ((st = vw_forward_measure(e, err)))
+    }
+    *engine = e;
+    return VW_OK;
+}
+
+vw_status vw_engine_serve(vw_engine *e, vw_error *err)
+{
+    vw_status st = vw_forward_measure(e, err);
+    if (st && e->path)
         return vw_fail_in(err, st, "%s", e->path);
-    if ((st = vw_kv_open(e, err)))
-        return st;
-    return open_buffers(e, err);
+    if (!st)
+        st = vw_kv_open(e, err);
+    return st ? st : open_buffers(e, err);
 }
 
 vw_status vw_engine_open(vw_core *core, const vw_engine_options *options, vw_engine **engine,
                          vw_error *err)
 {
     static const vw_engine_options defaults = {.size = sizeof defaults};
-    vw_engine *e = vw_core_alloc(core, sizeof *e);
-    if (!e)
-        return vw_fail(err, VW_E_NOMEM, "no memory for an engine");
-    memset(e, 0, sizeof *e);
-    e->core = core;
-    vw_status st = open_all(e, options ? options : &defaults, err);
-    if (st) {
+    const vw_engine_options *o = options ? options : &defaults;
+    vw_engine *e;
+    vw_status st = vw_engine_begin(core, o, NULL, &e, err);
+    if (st)
+        return st;
+    if ((st = vw_params_load(e, o, err)) || (st = vw_experts_open(e, err)) ||
+        (*e->adapter && (st = vw_adapters_load(e, e->adapter, err))) ||
+        (st = vw_engine_serve(e, err))) {
         vw_engine_close(e);
         return st;
     }
@@ -278,6 +332,9 @@ void vw_engine_close(vw_engine *e)
     if (e->info)
         vw_kv_close(e);
     vw_plans_free(e);
+    vw_experts_close(e);
+    if (e->dev)
+        vw_adapters_close(e);
     if (e->info)
         vw_params_free(e);
     if (e->reader)
@@ -287,6 +344,7 @@ void vw_engine_close(vw_engine *e)
     vw_json_service()->close(e->config);
     if (e->stream)
         e->dev->stream_free(e->device->self, e->stream);
+    vw_core_release(core, e->config_text);
     vw_core_release(core, e->path);
     vw_core_release(core, e);
 }

@@ -2,7 +2,8 @@
  *
  *     engine.c    open, close, info                  params.c   the checkpoint's tensors as vw_param
  *     kv.c        pages, block tables, sequences     plans.c    gemm and attention plans, kept by shape
- *     nn.c        the blocks                         feed.c     tokens in, rows of logits out
+ *     nn*.c       the blocks                         feed.c     tokens in, rows of logits out
+ *     forward.c   a forward of inference             experts.c  the experts of a layer as one thing
  *     text.c      ids to text, stop strings          sampling.c, generate.c (scoring too)
  *
  * Everything a decoded token needs is allocated before the first one: plans, the arena for
@@ -24,6 +25,12 @@
 
 /* ---- parameters ------------------------------------------------------------------------------- */
 
+/* Low-rank adaptation of a matrix: y += scale up(down(x)).  The two are parameters like others. */
+typedef struct vw_adapter {
+    struct vw_param *down, *up; /* A [rank, K], B [N, rank] */
+    float scale, dropout;
+} vw_adapter;
+
 struct vw_param {
     const vw_param_spec *spec;
     vw_gemm_weight weight; /* matrices */
@@ -31,12 +38,36 @@ struct vw_param {
     vw_buffer scales;
     float *vector;         /* vectors: device f32 [cols] */
     size_t bytes;          /* that a use of the whole parameter reads */
+    float *values;         /* training: the f32 master, which weight and vector then read */
+    float *gradient;       /* device, as values; NULL: not trained */
+    const vw_adapter *adapter;
 };
+
+/* The adapters of a model: two parameters each, under the names that PEFT gives them. */
+typedef struct adapter_list {
+    struct vw_param *params;  /* [2 n]: down, up */
+    vw_adapter *of;           /* [n] */
+    vw_param_spec *specs;     /* [2 n] */
+    char (*names)[192];
+    struct vw_param **adapted; /* [n]: the matrices */
+    size_t n;
+    vw_buffer values;         /* where they were loaded for inference */
+} adapter_list;
+
+/* The experts of one layer, [n] of each: what a grouped product takes. */
+typedef struct vw_experts {
+    int32_t n;
+    vw_param *const *params;              /* gate, up, down of each in turn */
+    const vw_gemm_weight **gate_up;       /* [2 n], in turn */
+    const vw_gemm_weight **gate, **up, **down;
+    vw_tensor *d_gate, *d_up, *d_down;    /* gradients; NULL where they are not trained */
+} vw_experts;
 
 /* ---- plans -------------------------------------------------------------------------------------- */
 
 typedef struct gemm_plan {
     vw_gemm_problem key; /* what a block asked for */
+    bool is_grouped;
     vw_gemm_plan plan;
     bool is_composed;    /* the gemm has no such epilogue: store, then a pointwise step */
 } gemm_plan;
@@ -46,7 +77,7 @@ typedef struct rope_table { /* a model's inv_freq on the device */
     vw_buffer buffer;
 } rope_table;
 
-enum { MAX_GEMM_PLANS = 64, MAX_ATTENTION_PLANS = 16, MAX_ROPE_TABLES = 8, MAX_KV_GROUPS = 8,
+enum { MAX_GEMM_PLANS = 128, MAX_ATTENTION_PLANS = 16, MAX_ROPE_TABLES = 8, MAX_KV_GROUPS = 8,
        SAMPLE_RESULT_BYTES = 256 };
 
 /* ---- the cache ---------------------------------------------------------------------------------- */
@@ -62,7 +93,8 @@ typedef struct kv_group {
 
 typedef struct kv_layer {
     int32_t group;
-    const vw_attention_plan *plan; /* set while measuring */
+    const vw_attention_plan *plan;  /* set while measuring */
+    const vw_attention_plan *dense; /* the same of training */
     vw_buffer pages;
 } kv_layer;
 
@@ -74,38 +106,12 @@ struct vw_sequence {
     struct vw_sequence *next_spare;
 };
 
-/* ---- a forward in progress ---------------------------------------------------------------------- */
-
-typedef enum cx_mode { CX_MEASURE, CX_RUN } cx_mode;
-
-/* Called with the device rows of logits [n, V] that a forward produced: rows first .. first + n. */
-typedef vw_status (*logits_fn)(void *arg, int64_t first, vw_tensor logits, vw_error *err);
-
-typedef struct batch { /* of one forward; device arrays are parts of one staging buffer */
-    int64_t n_tokens, n_wanted;
-    int32_t n_sequences;
-    int64_t max_keys, max_queries_one;
-    const int32_t *ids, *positions, *query_start, *n_keys, *wanted;
-    const int32_t *tables[MAX_KV_GROUPS];
-} batch;
-
-typedef struct forward {
-    vw_cx cx; /* what models see; first */
-    vw_engine *engine;
-    cx_mode mode;
-    vw_status status;
-    vw_error *err;
-    const batch *batch;
-    size_t arena_used, arena_peak;
-    logits_fn on_logits;
-    void *arg;
-} forward;
-
 /* ---- the engine --------------------------------------------------------------------------------- */
 
 struct vw_engine {
     vw_core *core;
     char *path;
+    const char *adapter;    /* folder of an adapter, or ""; the settings' */
     const vw_component *device, *gemm, *attention, *tokenizer, *weights, *model;
     const vw_device_ops *dev;
     const vw_gemm_ops *mm;
@@ -117,6 +123,7 @@ struct vw_engine {
     const vw_model_info *info;
     vw_tokenizer_info tokens;
     vw_json_doc *config;
+    char *config_text;      /* of a new model: its config.json */
     vw_weights_reader *reader;
     vw_stream *stream;
 
@@ -129,6 +136,8 @@ struct vw_engine {
     const char *prefix;     /* of this file's names; see vw_model_info */
     vw_param *params;       /* [info->n_params] */
     vw_param **param_list;  /* what the model gets; NULL where optional and absent */
+    vw_experts *experts;    /* [info->n_experts] */
+    adapter_list adapters;
     uint64_t parameters, weight_bytes, token_bytes;
 
     gemm_plan gemm_plans[MAX_GEMM_PLANS];
@@ -156,22 +165,38 @@ struct vw_engine {
     atomic_int is_interrupted; /* set by signal handlers and other threads; free of locks */
 };
 
+/* engine.c: opening in steps.  Begin opens components and reads the configuration, of a folder or of
+ * a new model (whose options' path is a folder with a tokenizer, or NULL); the parameters come
+ * between; serve makes what inference needs. */
+vw_status vw_engine_begin(vw_core *core, const vw_engine_options *options,
+                          const vw_new_model *fresh, vw_engine **engine, vw_error *err);
+vw_status vw_engine_serve(vw_engine *e, vw_error *err);
+/* Rows of logits made at once, when at most `tokens` are wanted. */
+int64_t vw_logit_rows(const vw_engine *e, int64_t tokens);
+
 /* params.c */
 vw_status vw_params_load(vw_engine *e, const vw_engine_options *options, vw_error *err);
 void vw_params_free(vw_engine *e);
 
-/* plans.c: find or make.  In run mode a plan that was not made while measuring is an error. */
-gemm_plan *vw_plan_gemm(forward *f, vw_param *const *params, int n, vw_gemm_epilogue epilogue,
-                        vw_activation activation, float cap);
-const vw_attention_plan *vw_plan_attention(forward *f, const vw_nn_attention *desc);
-const float *vw_plan_rope(forward *f, const float *inv_freq, int32_t n);
+/* plans.c */
 void vw_plans_free(vw_engine *e);
+
+/* adapter.c.  Adaptable: a matrix that the block of a product reads, not the embedding, a router or an
+ * expert.  Attach: give it an adapter whose parameters have no values yet.  Load: those of a folder, for
+ * inference. */
+bool vw_adaptable(const vw_engine *e, size_t param);
+void vw_adapter_block(const char *name, char *block, size_t room, char *last, size_t last_room);
+vw_status vw_adapters_open(vw_engine *e, vw_error *err);
+void vw_adapters_attach(vw_engine *e, vw_param *w, int64_t rank, double alpha, double dropout);
+vw_status vw_adapters_load(vw_engine *e, const char *folder, vw_error *err);
+void vw_adapters_close(vw_engine *e);
+
+/* experts.c: the handles of info->experts. */
+vw_status vw_experts_open(vw_engine *e, vw_error *err);
+void vw_experts_close(vw_engine *e);
 
 /* nn.c */
 extern const vw_nn vw_nn_table;
-vw_status vw_forward_measure(vw_engine *e, vw_error *err);
-vw_status vw_forward_run(vw_engine *e, const batch *b, logits_fn on_logits, void *arg,
-                         vw_error *err);
 
 /* kv.c */
 vw_status vw_kv_group_layers(vw_engine *e, vw_error *err);

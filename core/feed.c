@@ -5,7 +5,7 @@
  * in one go, and runs a forward.  Everything that can be wrong is found before the first round; a
  * failure later on cuts every sequence back to where it was.
  */
-#include "core/engine.h"
+#include "core/forward.h"
 
 #include <string.h>
 

@@ -24,7 +24,7 @@ static const vw_kind_info kinds[VW_KIND_COUNT] = {
     KIND(GEMM, gemm, "products of activations with stored weights"),
     KIND(ATTENTION, attention, "attention over a paged cache of keys and values"),
     KIND(COMM, comm, "moving data between ranks"),
-    KIND(BALANCE, balance, "placing the experts of a mixture on ranks"),
+    KIND(BALANCE, balance, "placing the experts of a mixture on devices"),
     KIND(PIPELINE, pipeline, "the order of micro-batches in a pipeline of stages"),
     KIND(TOKENIZER, tokenizer, "text to token ids and back"),
     KIND(WEIGHTS, weights, "reading and writing files of named tensors"),

@@ -1,7 +1,7 @@
 # core/: libvishwamai.  Sources, one line each, in alphabetical order.
 #
 # libcore.la is the whole library with its internals reachable, for the tests; libvishwamai.la is the
-# same objects, exporting exactly the functions that vishwamai.h declares.
+# same objects, exporting exactly the functions that vishwamai.h and schedule.h declare.
 
 noinst_LTLIBRARIES += libcore.la
 
@@ -16,13 +16,15 @@ libvishwamai_la_LDFLAGS = -version-info 0:0:0 -no-undefined -export-symbols core
 	$(ZDEFS_LDFLAGS)
 EXTRA_libvishwamai_la_DEPENDENCIES = core/vishwamai.sym
 
-# The names of the functions that the application's header declares: its declarations begin in the
-# first column, which nothing else in it does.
-core/vishwamai.sym: $(top_srcdir)/core/include/vishwamai/vishwamai.h
+# The names of the functions that the application's headers declare: their declarations begin in the
+# first column, which nothing else in them does.
+api_headers = $(top_srcdir)/core/include/vishwamai/vishwamai.h \
+	$(top_srcdir)/core/include/vishwamai/schedule.h
+core/vishwamai.sym: $(api_headers)
 	$(AM_V_GEN)$(MKDIR_P) core && $(AWK) \
 	  '/^[a-z]/ && !/^(static|typedef|enum|extern)/ && match($$0, /vw_[a-z0-9_]+\(/) \
 	  { print substr($$0, RSTART, RLENGTH - 1) }' \
-	  $(top_srcdir)/core/include/vishwamai/vishwamai.h > $@
+	  $(api_headers) > $@
 CLEANFILES += core/vishwamai.sym
 
 # Headers that are installed.  Those that are not go to libcore_la_SOURCES.
@@ -43,6 +45,7 @@ vwinclude_HEADERS += \
 	%D%/include/vishwamai/pipeline.h \
 	%D%/include/vishwamai/plugin.h \
 	%D%/include/vishwamai/reasoning.h \
+	%D%/include/vishwamai/schedule.h \
 	%D%/include/vishwamai/status.h \
 	%D%/include/vishwamai/tensor.h \
 	%D%/include/vishwamai/tokenizer.h \
@@ -106,19 +109,77 @@ libcore_la_SOURCES += \
 	%D%/json_write.c \
 	%D%/json_write.h
 
+# Training: data, batches, the loop, what it keeps.
+libcore_la_SOURCES += \
+	%D%/batches.c \
+	%D%/batches.h \
+	%D%/checkpoint.c \
+	%D%/checkpoint.h \
+	%D%/checksum.c \
+	%D%/checksum.h \
+	%D%/dataset.c \
+	%D%/dataset.h \
+	%D%/dataset_jsonl.c \
+	%D%/dataset_text.c \
+	%D%/dataset_tokens.c \
+	%D%/metrics.c \
+	%D%/metrics.h \
+	%D%/permutation.c \
+	%D%/permutation.h \
+	%D%/profile.c \
+	%D%/profile.h \
+	%D%/tokenizer_train.c \
+	%D%/train_rules.c \
+	%D%/train_rules.h \
+	%D%/trainer.c \
+	%D%/trainer.h \
+	%D%/trainer_data.c \
+	%D%/trainer_distil.c \
+	%D%/trainer_save.c \
+	%D%/trainer_step.c
+
 # The engine: models, sequences, text.
 libcore_la_SOURCES += \
+	%D%/adapter.c \
 	%D%/engine.c \
 	%D%/engine.h \
+	%D%/experts.c \
 	%D%/feed.c \
+	%D%/forward.c \
+	%D%/forward.h \
 	%D%/generate.c \
 	%D%/generate_service.c \
 	%D%/generate_service.h \
 	%D%/kv.c \
 	%D%/nn.c \
+	%D%/nn_attention.c \
+	%D%/nn_head.c \
+	%D%/nn_moe.c \
+	%D%/nn_pointwise.c \
+	%D%/nn_product.c \
 	%D%/params.c \
 	%D%/plans.c \
 	%D%/sampling.c \
 	%D%/sampling.h \
 	%D%/text.c \
 	%D%/text.h
+
+# Training: a model with gradients, and the loop around it.
+libcore_la_SOURCES += \
+	%D%/lora.c \
+	%D%/tape.c \
+	%D%/tape.h \
+	%D%/tape_run.c \
+	%D%/trainee.c \
+	%D%/trainee.h \
+	%D%/trainee_experts.c \
+	%D%/trainee_params.c \
+	%D%/trainee_run.c \
+	%D%/trainee_save.c \
+	%D%/training.h
+# Pipeline schedules: asked for, checked, timed.
+libcore_la_SOURCES += \
+	%D%/schedule.c \
+	%D%/schedule_run.c \
+	%D%/schedule_run.h \
+	%D%/schedule_simulate.c

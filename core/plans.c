@@ -4,7 +4,7 @@
  * shapes and formats of its weights and its epilogue, that of an attention plan its whole problem.
  * A gemm that lacks an epilogue is used without it, and a pointwise step of the device follows.
  */
-#include "core/engine.h"
+#include "core/forward.h"
 
 #include <string.h>
 
@@ -20,7 +20,8 @@ static bool same_weight(const vw_gemm_weight *a, const vw_gemm_weight *b)
 
 static bool same_problem(const vw_gemm_problem *a, const vw_gemm_problem *b)
 {
-    if (a->n_weights != b->n_weights || a->epilogue != b->epilogue ||
+    if (a->op != b->op || a->max_m != b->max_m || a->rounding != b->rounding ||
+        a->n_weights != b->n_weights || a->epilogue != b->epilogue ||
         a->activation != b->activation || memcmp(&a->cap, &b->cap, sizeof a->cap) != 0)
         return false;
     for (int i = 0; i < a->n_weights; i++)
@@ -53,24 +54,26 @@ static gemm_plan *make_gemm(forward *f, vw_gemm_problem *problem)
     return p;
 }
 
-gemm_plan *vw_plan_gemm(forward *f, vw_param *const *params, int n, vw_gemm_epilogue epilogue,
-                        vw_activation activation, float cap)
+const gemm_plan *vw_plan_gemm(forward *f, const product *w)
 {
     vw_engine *e = f->engine;
+    if (f->status)
+        return NULL;
     vw_gemm_problem problem = {
-        .size = sizeof problem, .op = VW_GEMM_FORWARD, .max_m = e->batch_tokens, .n_weights = n,
-        .x_dtype = VW_F32, .y_dtype = VW_F32, .epilogue = epilogue, .activation = activation,
-        .cap = cap, .is_batch_invariant = e->is_batch_invariant,
+        .size = sizeof problem, .op = w->op, .max_m = w->max_m ? w->max_m : f->max_tokens,
+        .n_weights = w->n, .x_dtype = VW_F32, .y_dtype = VW_F32, .epilogue = w->epilogue,
+        .activation = w->activation, .cap = w->cap, .is_batch_invariant = e->is_batch_invariant,
+        .rounding = f->lesson && !w->is_exact ? f->lesson->rounding : VW_GEMM_ROUND_NONE,
     };
-    for (int i = 0; i < n; i++)
-        problem.weights[i] = &params[i]->weight;
+    for (int i = 0; i < w->n; i++)
+        problem.weights[i] = w->w[i];
     for (int i = 0; i < e->n_gemm_plans; i++)
         if (same_problem(&e->gemm_plans[i].key, &problem))
             return &e->gemm_plans[i];
     if (f->mode == CX_MEASURE)
         return make_gemm(f, &problem);
     f->status = vw_fail(f->err, VW_E_INVALID, "%s: this product was not made while measuring; the "
-                        "model's forward must depend on shapes alone", params[0]->spec->name);
+                        "model's forward must depend on shapes alone", w->name);
     return NULL;
 }
 
@@ -79,8 +82,9 @@ const vw_attention_plan *vw_plan_attention(forward *f, const vw_nn_attention *de
     vw_engine *e = f->engine;
     kv_layer *layer = &e->kv_layers[desc->layer];
     const vw_cache_spec *cache = &e->info->caches[desc->layer];
-    if (layer->plan)
-        return layer->plan;
+    const vw_attention_plan **place = f->lesson ? &layer->dense : &layer->plan;
+    if (f->status || *place)
+        return f->status ? NULL : *place;
     vw_attention_problem problem;
     memset(&problem, 0, sizeof problem); /* compared as bytes */
     problem.size = sizeof problem;
@@ -96,12 +100,13 @@ const vw_attention_plan *vw_plan_attention(forward *f, const vw_nn_attention *de
     problem.q_dtype = VW_F32;
     problem.kv_dtype = e->kv_dtype;
     problem.page_tokens = e->page_tokens;
-    problem.max_queries = e->batch_tokens;
-    problem.max_sequences = e->max_sequences;
-    problem.max_keys = e->context;
+    problem.max_queries = f->max_tokens;
+    problem.max_sequences = f->max_sequences;
+    problem.max_keys = f->lesson ? f->max_tokens : e->context;
+    problem.is_dense = f->lesson != NULL;
     for (int i = 0; i < e->n_attention_plans; i++)
         if (memcmp(&e->attention_plans[i].problem, &problem, sizeof problem) == 0)
-            return layer->plan = &e->attention_plans[i];
+            return *place = &e->attention_plans[i];
     if (e->n_attention_plans == MAX_ATTENTION_PLANS) {
         f->status = vw_fail(f->err, VW_E_UNSUPPORTED, "a model with more than %d different kinds "
                             "of attention layers", MAX_ATTENTION_PLANS);
@@ -115,7 +120,7 @@ const vw_attention_plan *vw_plan_attention(forward *f, const vw_nn_attention *de
     if (p->workspace_bytes > e->workspace_bytes)
         e->workspace_bytes = p->workspace_bytes;
     e->n_attention_plans++;
-    return layer->plan = p;
+    return *place = p;
 }
 
 const float *vw_plan_rope(forward *f, const float *inv_freq, int32_t n)

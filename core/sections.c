@@ -3,15 +3,33 @@
 
 #include <vishwamai/gemm.h>
 
+#include "core/batches.h"
+#include "core/train_rules.h"
+#include "core/training.h"
+
 static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL};
 static const char *const kv_dtype_names[] = {"f32", "f16", "bf16", "int8", NULL};
 static const char *const weight_formats[] = {"stored", "int8", "int8_block32", NULL};
+
+static const char *const schedules[] = {"cosine", "linear", "constant", NULL};
+static const char *const precisions[] = {"f32", "bf16", "f16", "fp8", NULL};
+static const char *const data_formats[] = {"auto", "text", "jsonl", "u16", "u32", NULL};
+static const char *const document_ends[] = {"file", "blank_line", NULL};
+static const char *const packings[] = {"crossing", "documents", NULL};
+static const char *const long_documents[] = {"error", "split", "truncate", NULL};
+static const char *const merged_formats[] = {"no", "f32", "bf16", "f16", NULL};
+static const char *const splits[] = {"last", "seed", NULL};
 
 const vw_dtype vw_kv_dtypes[] = {VW_F32, VW_F16, VW_BF16, VW_I8};
 
 _Static_assert(VW_LOG_ERROR == 0 && VW_LOG_DEBUG == 3, "log_levels follows vw_log_level");
 _Static_assert(VW_GEMM_STORED == 0 && VW_GEMM_INT8 == 1 && VW_GEMM_INT8_BLOCK32 == 2,
                "weight_formats follows vw_gemm_format");
+
+_Static_assert(VW_DECAY_COSINE == 0 && VW_DECAY_CONSTANT == 2, "schedules follows vw_decay");
+_Static_assert(VW_PRECISION_F32 == 0 && VW_PRECISION_FP8 == 3, "precisions follows vw_precision");
+_Static_assert(VW_DATA_AUTO == 0 && VW_DATA_U32 == 4, "data_formats follows vw_data_format");
+_Static_assert(VW_LONG_ERROR == 0 && VW_LONG_TRUNCATE == 2, "long_documents follows its enum");
 
 #define NO_LIMIT 9.3e18
 #define INT(config, key, def, min, max, help)                                                    \
@@ -70,6 +88,101 @@ const vw_option vw_sampling_options[] = {
     VW_OPTION_END,
 };
 
+#define PATHS(config, key, help)                                                                 \
+    {#key, VW_OPTION_PATH, "", 0, 0, NULL, offsetof(config, key), 0, help}
+
+const vw_option vw_train_options[] = {
+    PATHS(vw_config_train, out, "folder of the run: metrics, checkpoints; made if it is not there"),
+    {"resume", VW_OPTION_BOOL, "yes", 0, 0, NULL, offsetof(vw_config_train, resumes), 0,
+     "go on from the newest checkpoint in `out`; no: refuse a folder that has any"},
+    INT(vw_config_train, max_steps, "500000", 1, NO_LIMIT, "optimizer steps"),
+    INT(vw_config_train, batch_size, "8", 1, 1 << 20, "windows of max_length in a micro-batch"),
+    INT(vw_config_train, grad_accum_steps, "4", 1, 1 << 20, "micro-batches of a step"),
+    REAL(vw_config_train, learning_rate, "1e-4", 0, 1e3, "at its peak"),
+    REAL(vw_config_train, min_learning_rate_share, "0.1", 0, 1, "of the peak, where the decay ends"),
+    CHOICE(vw_config_train, schedule, "cosine", schedules, "how the rate falls after the warm-up"),
+    INT(vw_config_train, warmup_steps, "2000", 0, NO_LIMIT, "steps of linear rise to the peak"),
+    INT(vw_config_train, decay_steps, "0", 0, NO_LIMIT, "step where the decay ends; 0: max_steps"),
+    REAL(vw_config_train, weight_decay, "0.01", 0, 100, "of matrices; norms and biases have none"),
+    REAL(vw_config_train, max_grad_norm, "1.0", 0, 1e30, "longer gradients are clipped; 0: none are"),
+    REAL(vw_config_train, label_smoothing, "0", 0, 0.999, "share of the label spread over all tokens"),
+    REAL(vw_config_train, dropout, "-1", -1, 0.999, "share of values dropped; -1: as the model says"),
+    REAL(vw_config_train, router_bias_rate, "0.001", 0, 1,
+         "step of the router biases that even out experts; 0: they stay"),
+    INT(vw_config_train, save_every, "10000", 0, NO_LIMIT,
+        "steps between checkpoints; 0: only at the end and when stopped"),
+    INT(vw_config_train, eval_every, "1000", 0, NO_LIMIT, "steps between validations; 0: at the end"),
+    INT(vw_config_train, log_every, "100", 1, NO_LIMIT, "steps between lines of metrics.jsonl"),
+    INT(vw_config_train, sample_every, "0", 0, NO_LIMIT, "steps between samples of text; 0: none"),
+    {"sample_prompt", VW_OPTION_STRING, "", 0, 0, NULL, offsetof(vw_config_train, sample_prompt), 0,
+     "what a sample begins with; [sampling] says how it goes on"},
+    INT(vw_config_train, sample_tokens, "64", 1, 1 << 20, "tokens of a sample"),
+    INT(vw_config_train, eval_windows, "200", 0, NO_LIMIT,
+        "windows of a validation, spread evenly over its data; 0: all"),
+    INT(vw_config_train, keep, "5", 1, 1 << 20, "newest checkpoints that stay; the best stays besides"),
+    INT(vw_config_train, patience, "0", 0, NO_LIMIT,
+        "validations without a better loss after which training ends; 0: never"),
+    CHOICE(vw_config_train, precision, "f32", precisions, "of products; everything else is f32"),
+    REAL(vw_config_train, loss_scale, "65536", 1, 16777216, "of the first step, with f16"),
+    INT(vw_config_train, loss_scale_interval, "2000", 1, NO_LIMIT,
+        "finite steps after which it is doubled"),
+    INT(vw_config_train, recompute_layers, "0", 0, 1 << 16,
+        "keep the input of every n-th layer and run the rest again; 0: keep all"),
+    INT(vw_config_train, max_batch_size, "0", 0, 1 << 20,
+        "the batch size grows up to this while training is stable; 0: it is fixed"),
+    INT(vw_config_train, min_batch_size, "1", 1, 1 << 20, "and shrinks down to this"),
+    INT(vw_config_train, stable_steps, "100", 1, NO_LIMIT,
+        "finite steps below the clip after which it doubles"),
+    {"memory_budget", VW_OPTION_SIZE, "0", 0, 0, NULL, offsetof(vw_config_train, memory_budget), 0,
+     "the largest batch size that fits is taken, up to the one that is set; 0: no limit"},
+    INT(vw_config_train, seed, "1", 0, NO_LIMIT, "of initial values, order of the data, dropout"),
+    VW_OPTION_END,
+};
+
+const vw_option vw_data_options[] = {
+    PATHS(vw_config_data, train, "text, JSON lines or ids to learn from; a file or a folder of files"),
+    PATHS(vw_config_data, validation, "the same to validate with; empty: a share of the training data"),
+    CHOICE(vw_config_data, format, "auto", data_formats,
+           "auto: by the name (.jsonl, .u16, .u32, .bin), else text"),
+    CHOICE(vw_config_data, documents, "file", document_ends, "where a document of plain text ends"),
+    CHOICE(vw_config_data, packing, "crossing", packings,
+           "crossing: windows over everything; documents: attention begins anew at each"),
+    CHOICE(vw_config_data, long_documents, "error", long_documents,
+           "with packing = documents: those longer than max_length"),
+    REAL(vw_config_data, validation_share, "0.1", 0.000001, 0.9, "share that is kept for validation"),
+    CHOICE(vw_config_data, validation_split, "last", splits,
+           "last: the end of the data; seed: whole documents by draw"),
+    INT(vw_config_data, max_length, "2048", 1, 1 << 24, "tokens of a window, the context"),
+    INT(vw_config_data, min_length, "8", 2, 1 << 24,
+        "with packing = documents: shorter ones are left out"),
+    BOOL(vw_config_data, shuffle, "yes", "another order in each epoch, by the seed"),
+    BOOL(vw_config_data, prompt_loss, "no", "JSON lines: learn prompts like answers"),
+    PATHS(vw_config_data, tokenizer,
+          "folder of the tokenizer; empty: the model's, or one is learnt from the data"),
+    INT(vw_config_data, vocab_size, "0", 0, 1 << 24,
+        "tokens of a tokenizer that is learnt, or of a model without one; 0: what it gives"),
+    VW_OPTION_END,
+};
+
+const vw_option vw_lora_options[] = {
+    INT(vw_config_lora, rank, "0", 0, 4096, "train adapters of this rank beside a frozen model; 0: all of it"),
+    REAL(vw_config_lora, alpha, "16", 0, 1e6, "an adapter's product is multiplied by alpha / rank"),
+    REAL(vw_config_lora, dropout, "0", 0, 0.99, "share of an adapter's inputs dropped in training"),
+    {"targets", VW_OPTION_LIST, "", 0, 0, NULL, offsetof(vw_config_lora, targets), 0,
+     "last words of blocks, such as q_proj, v_proj; empty: all but embedding, head and router"},
+    CHOICE(vw_config_lora, merged, "no", merged_formats,
+           "write the adapted model to OUT/merged at the end, in this format"),
+    VW_OPTION_END,
+};
+
+const vw_option vw_distill_options[] = {
+    {"teacher", VW_OPTION_STRING, "", 0, 0, NULL, offsetof(vw_config_distill, teacher), 0,
+     "label of the [model:label] to learn from; empty: none"},
+    REAL(vw_config_distill, alpha, "0.5", 0, 1, "weight of the teacher's part of the loss"),
+    REAL(vw_config_distill, temperature, "2.0", 0.01, 1000, "divides the logits of both there"),
+    VW_OPTION_END,
+};
+
 #define KIND_OPTIONS(config, base)                                                               \
     {"plugin", VW_OPTION_STRING, "auto", 0, 0, NULL, offsetof(config, base plugin), 0,           \
      "name of the plugin; auto: the highest rank that can be used here"},                        \
@@ -89,6 +202,8 @@ const vw_option vw_model_options[] = {
      "folder of the model; empty: the bundled one"},
     CHOICE(vw_config_model, weights, "stored", weight_formats,
            "stored: exactly the file's values; else re-quantised while loading"),
+    {"adapter", VW_OPTION_PATH, "", 0, 0, NULL, offsetof(vw_config_model, adapter), 0,
+     "folder of a low-rank adapter (PEFT's files) to run the model with; empty: none"},
     LABEL(vw_config_model, gemm),
     LABEL(vw_config_model, attention),
     LABEL(vw_config_model, tokenizer),
@@ -119,6 +234,10 @@ static const struct {
     {"engine", "sequences and batches", vw_engine_options_table},
     {"kv", "the cache of keys and values", vw_kv_options},
     {"sampling", "how a token is drawn", vw_sampling_options},
+    {"train", "the loop of `vishwamai train`", vw_train_options},
+    {"data", "what it learns from", vw_data_options},
+    {"lora", "low-rank adapters instead of the whole model", vw_lora_options},
+    {"distill", "learning from another model besides", vw_distill_options},
 };
 
 enum { N_SECTIONS = sizeof sections / sizeof *sections };

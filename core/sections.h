@@ -31,6 +31,50 @@ typedef struct vw_config_kv {
 
 extern const vw_dtype vw_kv_dtypes[];
 
+typedef struct vw_config_train {
+    const char *out;         /* the run's folder */
+    int32_t resumes;
+    int64_t max_steps, batch_size, grad_accum_steps;
+    double learning_rate, min_learning_rate_share;
+    int32_t schedule;        /* vw_decay */
+    int64_t warmup_steps, decay_steps; /* decay_steps 0: max_steps */
+    double weight_decay, max_grad_norm, label_smoothing, dropout, router_bias_rate;
+    int64_t save_every, eval_every, log_every, sample_every, keep, patience;
+    int64_t eval_windows, sample_tokens;
+    const char *sample_prompt;
+    int32_t precision;       /* vw_precision */
+    double loss_scale;
+    int64_t loss_scale_interval;
+    int64_t recompute_layers;
+    int64_t max_batch_size, min_batch_size, stable_steps; /* max 0: the batch size is fixed */
+    uint64_t memory_budget;
+    int64_t seed;
+} vw_config_train;
+
+typedef struct vw_config_lora {
+    int64_t rank;            /* 0: none */
+    double alpha, dropout;
+    const char *const *targets;
+    int32_t merged;          /* 0: no, 1: f32, 2: bf16, 3: f16 */
+} vw_config_lora;
+
+typedef struct vw_config_distill {
+    const char *teacher;     /* label of a [model:label]; "": none */
+    double alpha, temperature;
+} vw_config_distill;
+
+typedef struct vw_config_data {
+    const char *train, *validation, *tokenizer;
+    int32_t format;          /* vw_data_format */
+    int32_t documents;       /* 0: a file is one, 1: by blank lines */
+    int32_t packing;         /* 0: crossing, 1: documents */
+    int32_t long_documents;  /* vw_long_documents */
+    int32_t validation_split; /* 0: last, 1: seed */
+    double validation_share;
+    int64_t max_length, min_length, vocab_size;
+    int32_t shuffle, prompt_loss;
+} vw_config_data;
+
 /* What every kind's section has: [kind] or [kind:label]. */
 typedef struct vw_config_kind {
     const char *plugin; /* a name, or "auto" */
@@ -42,6 +86,7 @@ typedef struct vw_config_model {
     vw_config_kind kind;
     const char *path;  /* "": the bundled model */
     int32_t weights;   /* vw_gemm_format */
+    const char *adapter; /* folder of a low-rank adapter; "": none */
     const char *gemm, *attention, *tokenizer; /* labels of the instances it uses; "": the first */
 } vw_config_model;
 
@@ -52,7 +97,8 @@ typedef struct vw_config_reasoning {
 
 extern const vw_option vw_vishwamai_options[], vw_log_options[], vw_engine_options_table[],
     vw_kv_options[], vw_sampling_options[], vw_kind_options[], vw_model_options[],
-    vw_reasoning_options[];
+    vw_reasoning_options[], vw_train_options[], vw_data_options[], vw_lora_options[],
+    vw_distill_options[];
 
 /* The key that every [kind.plugin] section has beside the plugin's own. */
 typedef struct vw_config_implicit {

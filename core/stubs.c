@@ -119,7 +119,37 @@ D(convert, vw_stream *s, vw_tensor x, vw_tensor y, vw_tensor scales)
 D(sample, vw_stream *s, vw_tensor logits, const vw_sample_desc *desc, int32_t *token,
   float *logprob, void *workspace)
 
+D(rms_norm_backward, vw_stream *s, vw_tensor x, vw_tensor w, float w_offset, float eps,
+  vw_tensor d_y, vw_tensor d_x, int32_t is_added, vw_tensor d_w, void *workspace)
+D(rope_backward, vw_stream *s, vw_tensor d_x, const int32_t *positions, const vw_rope_desc *rope)
+D(activate_backward, vw_stream *s, vw_activation act, vw_tensor x, vw_tensor d_y, vw_tensor d_x,
+  int32_t is_added)
+D(gate_backward, vw_stream *s, vw_activation act, vw_tensor gate, vw_tensor up, vw_tensor d_y,
+  vw_tensor d_gate, vw_tensor d_up)
+D(softcap_backward, vw_stream *s, float cap, vw_tensor y, vw_tensor d_y)
+D(softmax_backward, vw_stream *s, vw_tensor y, vw_tensor d_y)
+D(cross_entropy, vw_stream *s, const vw_loss_desc *loss, vw_tensor logits, const int32_t *labels,
+  float *ce, float *kl)
+D(dropout, vw_stream *s, float p, uint64_t seed, uint64_t stream, vw_tensor x, vw_tensor y)
+D(sum_squares, vw_stream *s, vw_tensor x, double *result, void *workspace)
+D(sum_rows, vw_stream *s, vw_tensor x, vw_tensor y, void *workspace)
+D(moe_route, vw_stream *s, const vw_route_desc *route, vw_tensor logits, vw_tensor ids,
+  vw_tensor weights, vw_tensor shares, float *lse)
+D(moe_route_backward, vw_stream *s, const vw_route_desc *route, const vw_route_losses *losses,
+  vw_tensor logits, vw_tensor ids, vw_tensor d_weights, vw_tensor d_logits, int32_t is_added)
+D(moe_sort, vw_stream *s, vw_tensor ids, int32_t experts, int32_t capacity, int32_t *offsets,
+  int32_t *token, int32_t *place, int64_t *load, void *workspace)
+D(moe_combine, vw_stream *s, vw_tensor rows, const int32_t *place, int32_t top_k,
+  vw_tensor weights, vw_tensor y, int32_t is_added)
+D(moe_combine_backward, vw_stream *s, vw_tensor rows, const int32_t *place, vw_tensor weights,
+  vw_tensor d_y, vw_tensor d_rows, vw_tensor d_weights)
+
 static size_t device_sample_bytes(void *self, int64_t tokens, int64_t vocabulary)
+{
+    return 0;
+}
+
+static size_t device_reduce_bytes(void *self, int64_t rows, int64_t cols)
 {
     return 0;
 }
@@ -131,13 +161,21 @@ const vw_device_ops vw_device_stubs = {
     H(event_wait), H(event_seconds), H(capture_begin), H(capture_end), H(graph_launch),
     H(graph_free), H(rms_norm), H(rope), H(activate), H(gate), H(axpby), H(softcap), H(softmax),
     H(gather), H(scatter_add), H(top_k), H(convert), H(sample_bytes), H(sample),
+    H(reduce_bytes), H(rms_norm_backward), H(rope_backward), H(activate_backward),
+    H(gate_backward), H(softcap_backward), H(softmax_backward), H(cross_entropy), H(dropout),
+    H(sum_squares), H(sum_rows), H(moe_route), H(moe_route_backward), H(moe_sort), H(moe_combine),
+    H(moe_combine_backward),
 };
 #undef H
 OPERATIONS(device, "info", "alloc", "free", "map", "upload", "download", "copy", "fill",
            "stream_new", "stream_free", "synchronize", "event_new", "event_free", "event_record",
            "event_wait", "event_seconds", "capture_begin", "capture_end", "graph_launch",
            "graph_free", "rms_norm", "rope", "activate", "gate", "axpby", "softcap", "softmax",
-           "gather", "scatter_add", "top_k", "convert", "sample_bytes", "sample");
+           "gather", "scatter_add", "top_k", "convert", "sample_bytes", "sample", "reduce_bytes",
+           "rms_norm_backward", "rope_backward", "activate_backward", "gate_backward",
+           "softcap_backward", "softmax_backward", "cross_entropy", "dropout", "sum_squares",
+           "sum_rows", "moe_route", "moe_route_backward", "moe_sort", "moe_combine",
+           "moe_combine_backward");
 
 /* ---- gemm ------------------------------------------------------------------------------------ */
 
@@ -149,6 +187,8 @@ G(run_grouped, const vw_gemm_plan *plan, vw_stream *stream, vw_tensor x,
   void *workspace)
 G(run_wgrad, const vw_gemm_plan *plan, vw_stream *stream, vw_tensor dy, vw_tensor x, vw_tensor dw,
   void *workspace)
+G(run_grouped_wgrad, const vw_gemm_plan *plan, vw_stream *stream, vw_tensor dy, vw_tensor x,
+  const vw_groups *groups, const vw_tensor *dw, void *workspace)
 
 const vw_gemm_ops vw_gemm_stubs = {
     sizeof vw_gemm_stubs,
@@ -156,9 +196,10 @@ const vw_gemm_ops vw_gemm_stubs = {
     HAVE(gemm, plan_free),
     HAVE(gemm, run_grouped),
     HAVE(gemm, run_wgrad),
+    HAVE(gemm, run_grouped_wgrad),
 };
 OPERATIONS(gemm, "supports", "pack_size", "pack", "plan", "plan_free", "run", "run_grouped",
-           "run_wgrad", "gather");
+           "run_wgrad", "gather", "run_grouped_wgrad");
 
 /* ---- attention ------------------------------------------------------------------------------- */
 
@@ -218,11 +259,17 @@ OPERATIONS(comm, "world", "split", "free", "rank", "n_ranks", "barrier", "all_re
 
 STUB(TOKENIZER, tokenizer, chat, const vw_chat_message *messages, size_t n_messages, int32_t *ids,
      size_t room, size_t *n)
+STUB(TOKENIZER, tokenizer, train, const vw_tokenizer_training *training)
+static const char *const *tokenizer_files(void *self)
+{
+    (void)self;
+    return NULL;
+}
 const vw_tokenizer_ops vw_tokenizer_stubs = {
     sizeof vw_tokenizer_stubs,
-    HAVE(tokenizer, chat),
+    HAVE(tokenizer, chat), HAVE(tokenizer, train), HAVE(tokenizer, files),
 };
-OPERATIONS(tokenizer, "load", "info", "encode", "piece", "chat");
+OPERATIONS(tokenizer, "load", "info", "encode", "piece", "chat", "train", "files");
 
 static const char *weights_metadata(void *self, vw_weights_reader *reader, const char *key)
 {
@@ -257,16 +304,29 @@ const vw_weights_ops vw_weights_stubs = {
 OPERATIONS(weights, "open", "close", "count", "tensor", "find", "metadata", "prefetch", "release",
            "create", "write", "finish", "abort", "config");
 
+/* ---- balance --------------------------------------------------------------------------------- */
+
+STUB(BALANCE, balance, split, const vw_balance_problem *problem, const int32_t *expert,
+     const int64_t *tokens, int64_t *quota)
+
+const vw_balance_ops vw_balance_stubs = {sizeof vw_balance_stubs, .split = balance_split};
+OPERATIONS(balance, "place", "split");
+
+/* ---- model ----------------------------------------------------------------------------------- */
+
+STUB(MODEL, model, new_config, const vw_new_model *about, char *text, size_t room)
+const vw_model_ops vw_model_stubs = {
+    .size = sizeof vw_model_stubs,
+    HAVE(model, new_config),
+};
+OPERATIONS(model, "load", "info", "forward", "new_config");
+
 /* ---- kinds whose operations are all required ------------------------------------------------- */
 
-const vw_balance_ops vw_balance_stubs = {sizeof vw_balance_stubs, NULL};
-OPERATIONS(balance, "place");
 const vw_pipeline_ops vw_pipeline_stubs = {sizeof vw_pipeline_stubs, NULL, NULL, NULL};
-OPERATIONS(pipeline, "n_chunks", "stage", "schedule");
+OPERATIONS(pipeline, "layout", "stage", "schedule");
 const vw_optimizer_ops vw_optimizer_stubs = {sizeof vw_optimizer_stubs, NULL, NULL};
-OPERATIONS(optimizer, "state_floats", "update");
-const vw_model_ops vw_model_stubs = {sizeof vw_model_stubs, NULL, NULL, NULL};
-OPERATIONS(model, "load", "info", "forward");
+OPERATIONS(optimizer, "states", "update");
 const vw_reasoning_ops vw_reasoning_stubs = {sizeof vw_reasoning_stubs, NULL};
 OPERATIONS(reasoning, "solve");
 const vw_verifier_ops vw_verifier_stubs = {sizeof vw_verifier_stubs, NULL};

@@ -27,9 +27,11 @@ dist_tinygemma_DATA = \
 
 # INI presets, found by `include = presets/NAME.ini'.
 dist_presets_DATA += \
+	%D%/presets/gpt2-124m.ini \
 	%D%/presets/greedy.ini \
 	%D%/presets/int8.ini \
 	%D%/presets/lively.ini \
+	%D%/presets/nanogpt-shakespeare.ini \
 	%D%/presets/reference.ini \
 	%D%/presets/small-cache.ini
 

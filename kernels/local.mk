@@ -12,16 +12,23 @@ GEMM_S8_KERNELS = \
 GEMM_KERNELS = $(GEMM_S8_KERNELS) \
 	%D%/cpu/gemm-block.c %D%/cpu/gemm-dot.c %D%/cpu/gemm-expand.c %D%/cpu/gemm-finish.c %D%/cpu/gemm-quantise.c \
 	%D%/cpu/gemm-stream.c %D%/cpu/gemm-tile.c \
+	%D%/cpu/gemm-dot.c %D%/cpu/gemm-expand.c %D%/cpu/gemm-finish.c %D%/cpu/gemm-quantise.c \
+	%D%/cpu/gemm-pack-tile.c %D%/cpu/gemm-stream.c %D%/cpu/gemm-tile.c \
 	%D%/cpu/gemm.h %D%/cpu/gemm-load.h %D%/cpu/gemm-pack.h %D%/cpu/gemm-tile.h \
 	%D%/cpu/simd.h %D%/cpu/simd_avx2.h %D%/cpu/simd_avx512.h %D%/cpu/simd_base.h
 
 CPU_KERNELS = $(GEMM_KERNELS) \
+	%D%/cpu/adamw.c %D%/cpu/adamw.h \
+	%D%/cpu/attention-dense.c %D%/cpu/attention-dense.h \
 	%D%/cpu/attention-flash.c %D%/cpu/attention-load.c %D%/cpu/attention.h \
+	%D%/cpu/gradient.c %D%/cpu/gradient.h \
 	%D%/cpu/pointwise.c %D%/cpu/pointwise.h %D%/cpu/vmath.h
 CPU_DISPATCH = \
-	%D%/cpu/gemm.c %D%/cpu/gemm-weights.c \
+	%D%/cpu/adamw-best.c \
+	%D%/cpu/gemm.c %D%/cpu/gemm-product.c %D%/cpu/gemm-product.h %D%/cpu/gemm-weights.c \
 	%D%/cpu/cpu.c %D%/cpu/cpu.h \
 	%D%/cpu/attention-page.c \
+	%D%/cpu/gradient-loss.c %D%/cpu/route.c \
 	%D%/cpu/pointwise-best.c %D%/cpu/pointwise-pick.c
 AVX2_KERNELS =
 AVX512_KERNELS =
@@ -33,6 +40,7 @@ libkernels_ref_la_SOURCES = \
 	%D%/ref/attention.c %D%/ref/attention-page.c %D%/ref/attention.h \
 	%D%/ref/blocks.c %D%/ref/blocks.h \
 	%D%/ref/gemm.c %D%/ref/gemm.h \
+	%D%/ref/gradient.c %D%/ref/gradient.h \
 	%D%/ref/pointwise.c %D%/ref/pointwise.h \
 	%D%/ref/quant.c %D%/ref/quant.h
 libkernels_ref_la_CFLAGS = $(KERNEL_CFLAGS)
@@ -72,10 +80,12 @@ endif
 #
 # The compiler's report (registers, stack, spills) stays beside it for t/cuda-kernels.t.
 CUDA_KERNELS = %D%/cuda/pointwise.cu %D%/cuda/rows.cu %D%/cuda/sample.cu %D%/cuda/gemm.cu \
+	%D%/cuda/gemm-gather.cu %D%/cuda/parts.cu \
 	%D%/cuda/attention-append.cu %D%/cuda/attention-decode.cu %D%/cuda/attention-prefill.cu
 CUDA_INCLUDES = %D%/cuda/cuda.h \
 	%D%/cuda/number.h %D%/cuda/order.h %D%/cuda/pointwise.h %D%/cuda/reduce.h \
 	%D%/cuda/type.h %D%/cuda/load.h %D%/cuda/gemm.h %D%/cuda/attention.h \
+	%D%/cuda/epilogue.h %D%/cuda/gemm-weight.h %D%/cuda/parts.h \
 	%D%/cuda/attention-cache.h
 CUDA_DRIVER = plugins/cuda/driver.c plugins/cuda/driver.h
 

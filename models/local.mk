@@ -5,3 +5,10 @@ model_gemma_la_SOURCES = %D%/gemma/config.c %D%/gemma/gemma.c %D%/gemma/gguf.c %
 model_gemma_la_LIBADD = $(PLUGIN_LIBS)
 model_gemma_la_LDFLAGS = -module $(PLUGIN_LDFLAGS)
 model_gemma_la_CFLAGS = $(PLUGIN_CFLAGS)
+
+plugins_LTLIBRARIES += model_vishwamai.la
+model_vishwamai_la_SOURCES = %D%/vishwamai/config.c %D%/vishwamai/params.c \
+	%D%/vishwamai/vishwamai.c %D%/vishwamai/vishwamai.h
+model_vishwamai_la_LIBADD = $(PLUGIN_LIBS)
+model_vishwamai_la_LDFLAGS = -module $(PLUGIN_LDFLAGS)
+model_vishwamai_la_CFLAGS = $(PLUGIN_CFLAGS)

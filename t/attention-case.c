@@ -305,3 +305,62 @@ double distance_of(const fixture *f, const float *out, const float *lse)
     free(want), free(want_lse);
     return d;
 }
+
+/* ---- dense batches --------------------------------------------------------------------------- */
+
+/* The sequences' rows, end to end. */
+static float *end_to_end(const fixture *f, float *const *rows, int64_t width)
+{
+    float *all = malloc((size_t)(f->n_queries * width + 1) * sizeof *all), *to = all;
+    for (int i = 0; i < f->n_sequences; i++) {
+        memcpy(to, rows[i], (size_t)(f->n[i] * width) * sizeof *all);
+        to += f->n[i] * width;
+    }
+    return all;
+}
+
+/* A tensor of gradients full of NaN: what backward does not write shows. */
+static vw_tensor unwritten(float **data, int64_t rows, int64_t cols)
+{
+    *data = malloc((size_t)(rows * cols + 1) * sizeof **data);
+    for (int64_t i = 0; i < rows * cols; i++)
+        (*data)[i] = NAN;
+    return vw_tensor_2d(*data, VW_F32, rows, cols);
+}
+
+void run_backward(const bench *b, fixture *f, const float *d_out, grads *g)
+{
+    const shape *s = &f->s;
+    int64_t wq = (int64_t)s->q_heads * s->dk, wk = (int64_t)s->k_heads * s->dk;
+    int64_t wv = (int64_t)s->k_heads * s->dv, wo = (int64_t)s->q_heads * s->dv, n = f->n_queries;
+    float *q = end_to_end(f, f->q, wq), *k = end_to_end(f, f->k, wk), *v = end_to_end(f, f->v, wv);
+    vw_attention_problem p = problem_of(f);
+    vw_attention_plan plan;
+    int32_t start[MAX_SEQUENCES + 1] = {0};
+    char *workspace;
+    p.is_dense = 1;
+    for (int i = 0; i < f->n_sequences; i++)
+        start[i + 1] = start[i] + f->n[i];
+    vw_attention_batch batch = {.n_sequences = f->n_sequences, .n_queries = n,
+                                .query_start = start, .max_queries_one = f->max_keys};
+    vw_tensor tq = vw_tensor_2d(q, VW_F32, n, wq), tk = vw_tensor_2d(k, VW_F32, n, wk);
+    vw_tensor tv = vw_tensor_2d(v, VW_F32, n, wv), to = vw_tensor_2d(f->out, VW_F32, n, wo);
+    vw_tensor td = vw_tensor_2d((float *)(uintptr_t)d_out, VW_F32, n, wo);
+    vw_tensor dq = unwritten(&g->dq, n, wq), dk = unwritten(&g->dk, n, wk);
+    vw_tensor dv = unwritten(&g->dv, n, wv);
+    ok(b->ops->plan(b->self, &p, &plan, &err) == VW_OK, "%s: a dense plan", b->name);
+    workspace = aligned_alloc(256, (plan.workspace_bytes + 511) / 256 * 256);
+    memset(workspace, 0x5A, (plan.workspace_bytes + 511) / 256 * 256);
+    ok(b->ops->run_dense(b->self, &plan, NULL, &batch, tq, tk, tv, to, f->lse, workspace, &err) ==
+           VW_OK, "%s: run_dense", b->name);
+    ok(b->ops->backward(b->self, &plan, NULL, &batch, tq, tk, tv, to, f->lse, td, dq, dk, dv,
+                        workspace, &err) == VW_OK, "%s: backward", b->name);
+    is_int(workspace[plan.workspace_bytes], 0x5A, "%s: the workspace is enough", b->name);
+    b->ops->plan_free(b->self, &plan);
+    free(workspace), free(q), free(k), free(v);
+}
+
+void free_grads(grads *g)
+{
+    free(g->dq), free(g->dk), free(g->dv);
+}

@@ -74,6 +74,15 @@ void attend(const bench *b, const fixture *f, cache *c, const int *first, const 
 /* Fill the cache in one call and attend with all queries in one. */
 void attend_once(const bench *b, fixture *f);
 
+/* Forward and gradients of a fixture whose sequences have as many keys as queries, rows end to end, as
+ * one dense batch; out and lse are the fixture's.  Freed by free_grads(). */
+typedef struct grads {
+    float *dq, *dk, *dv;
+} grads;
+
+void run_backward(const bench *b, fixture *f, const float *d_out, grads *g);
+void free_grads(grads *g);
+
 /* Expected out and lse of the whole fixture. */
 void formula(const fixture *f, float *out, float *lse);
 

@@ -11,8 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static vw_error err;
-
 /* ---- the vectors of the specification -------------------------------------------------------- */
 
 typedef struct vector {
@@ -237,46 +235,6 @@ static void test_vectors(const bench *b)
 }
 
 /* ---- dense forward and gradients ------------------------------------------------------------- */
-
-typedef struct grads {
-    float *d_out, *dq, *dk, *dv;
-} grads;
-
-/* Forward and backward of a fixture whose sequences are dense, rows end to end. */
-static void run_backward(const bench *b, fixture *f, const float *d_out, grads *g)
-{
-    const shape *s = &f->s;
-    int64_t wq = (int64_t)s->q_heads * s->dk, wk = (int64_t)s->k_heads * s->dk;
-    int64_t wv = (int64_t)s->k_heads * s->dv, wo = (int64_t)s->q_heads * s->dv, n = f->n_queries;
-    cache c = make_cache(b, f);
-    float *q = malloc((size_t)(n * wq) * 4), *k = malloc((size_t)(n * wk) * 4),
-          *v = malloc((size_t)(n * wv) * 4);
-    set_batch(f, &c, zeros, f->S);
-    for (int i = 0; i < f->n_sequences; i++) {
-        memcpy(q + c.start[i] * wq, f->q[i], (size_t)(f->n[i] * wq) * 4);
-        memcpy(k + c.start[i] * wk, f->k[i], (size_t)(f->n[i] * wk) * 4);
-        memcpy(v + c.start[i] * wv, f->v[i], (size_t)(f->n[i] * wv) * 4);
-    }
-    *g = (grads){NULL, malloc((size_t)(n * wq) * 4), malloc((size_t)(n * wk) * 4),
-                 malloc((size_t)(n * wv) * 4)};
-    vw_tensor tq = vw_tensor_2d(q, VW_F32, n, wq), tk = vw_tensor_2d(k, VW_F32, n, wk);
-    vw_tensor tv = vw_tensor_2d(v, VW_F32, n, wv), to = vw_tensor_2d(f->out, VW_F32, n, wo);
-    vw_tensor td = vw_tensor_2d((float *)(uintptr_t)d_out, VW_F32, n, wo);
-    ok(b->ops->run_dense(b->self, &c.plan, NULL, &c.batch, tq, tk, tv, to, f->lse, c.workspace,
-                         &err) == VW_OK,
-       "%s: run_dense", b->name);
-    ok(b->ops->backward(b->self, &c.plan, NULL, &c.batch, tq, tk, tv, to, f->lse, td,
-                        vw_tensor_2d(g->dq, VW_F32, n, wq), vw_tensor_2d(g->dk, VW_F32, n, wk),
-                        vw_tensor_2d(g->dv, VW_F32, n, wv), c.workspace, &err) == VW_OK,
-       "%s: backward", b->name);
-    free(q), free(k), free(v);
-    free_cache(b, &c);
-}
-
-static void free_grads(grads *g)
-{
-    free(g->dq), free(g->dk), free(g->dv);
-}
 
 /* The vectors as dense batches: S queries, the first of which have no gradient. */
 static void test_gradient_vectors(const bench *b)

@@ -48,7 +48,8 @@ is(scalar @{ $bench->{configurations} }, 2, 'model: two configurations');
 for my $one (@{ $bench->{configurations} }) {
     cmp_ok($one->{$_}, '>', 0, 'model: ' . ($one->{vs} // 'as given') . ": $_")
         for qw(prefill_tokens_s decode_tokens_s load_seconds first_token_seconds peak_bytes
-               decode_percent_of_read prefill_percent_of_f32_peak token_bytes);
+               decode_percent_of_read
+               prefill_percent_of_f32_peak prefill_percent_of_int8_peak token_bytes);
 }
 like($bench->{configurations}[1]{what}, qr/gemm\/ref/, 'model: --vs is in force');
 is($bench->{rivals}[0]{output}, "hello\nworld\n", 'model: what a rival prints');

@@ -7,7 +7,8 @@ use lib ($ENV{top_srcdir} // '.') . '/t/lib';
 use Command;
 use Test::More;
 
-my @all = qw(run chat tokenize logits perplexity eval bench inspect check config new);
+my @all = qw(run chat tokenize logits perplexity eval train runs bench balance schedule inspect check
+    config new);
 
 my ($status, $out, $err) = run('--help');
 is($status, 0, '--help');

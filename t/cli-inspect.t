@@ -11,7 +11,8 @@ my $all = json_of('inspect')->{components};
 # Where the project is installed too, its components come once more, hidden by those built here.
 my %known = map { ("$_->{kind}/$_->{name}" => $_) } grep { $_->{usable} ne 'hidden' } @$all;
 for my $name (qw(device/cpu gemm/ref gemm/cpu attention/ref weights/safetensors model/gemma
-                 comm/self balance/ref pipeline/gpipe optimizer/sgd reasoning/direct verifier/exact),
+                 comm/self balance/eplb balance/static balance/vishwamai pipeline/gpipe optimizer/sgd
+                 reasoning/direct verifier/exact),
               grep { is_there($_) } "tokenizer/sentencepiece") {
     ok($known{$name}, "$name is there");
     is($known{$name}{usable}, 'yes', "$name is usable");
@@ -28,11 +29,11 @@ my $cpu = json_of('inspect', 'gemm/cpu');
 is("$cpu->{kind}/$cpu->{name}", 'gemm/cpu', 'inspect KIND/NAME');
 my %option = map { ($_->{key} => $_) } @{ $cpu->{options} };
 is($option{activations}{type}, 'enum', 'an option: type');
-is_deeply($option{activations}{choices}, ['f32', 'int8'], 'its choices');
+is_deeply($option{activations}{choices}, ['f32', 'int8', 'int7'], 'its choices');
 is($option{activations}{default}, 'f32', 'its default');
 ok(length $option{activations}{help}, 'its help');
 ($status, $out) = run('inspect', 'gemm/cpu');
-like($out, qr/^  usable +yes, score \d+.*^options:\n.*^  activations \(enum: f32, int8; default f32\)\n/ms,
+like($out, qr/^  usable +yes, score \d+.*^options:\n.*^  activations \(enum: f32, int8, int7; default f32\)\n/ms,
      'the same for people');
 
 ($status, my $ini) = run('inspect', '--ini', 'gemm/cpu');

@@ -40,6 +40,19 @@ for my $i (1 .. $#ids) {
 }
 is_near(json_of('perplexity', '-f', $file)->{nll}, $loss / $#ids, 1e-6, 'the mean of -log p');
 
+my $id_file = write_file('ids', join "\n", @ids[1 .. $#ids]);
+is_near(json_of('perplexity', '-f', $id_file, '--ids')->{nll}, $loss / $#ids, 1e-6,
+        'the same from ids');
+{
+    my $built = $ENV{top_builddir} // '.';
+    mkdir "$scratch/bare";
+    symlink $_, "$scratch/bare/" . s{.*/}{}r for grep { !m{/tokenizer_} } glob "$built/.libs/*_*.so";
+    local $ENV{VW_PLUGIN_PATH} = "$scratch/bare";
+    is_near(json_of('perplexity', '-f', $id_file, '--ids')->{nll}, $loss / $#ids, 1e-6,
+            'and without a tokenizer');
+}
+fails(2, qr/^vishwamai: .*words: 'Hello' is not a token id/, 'perplexity', '-f', $file, '--ids');
+
 like((run('perplexity', '-f', $file))[1],
      qr/^perplexity \d+\.\d+; mean loss \d+\.\d+ nats over $#ids tokens, windows of 256\n\z/, 'for people');
 fails(1, qr/^vishwamai: .*too short/, 'perplexity', '-f', write_file('empty', ''));

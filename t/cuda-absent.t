@@ -65,5 +65,12 @@ SKIP: {
     is(json_of('inspect', 'device/cuda')->{usable}, 'yes', 'a device is usable');
     fails(1, qr/^vishwamai: .*there is no CUDA device 3; the driver has 1/, @ask, @cuda,
           '--set', 'device.cuda.index=3');
+    skip 'no gemm/cublaslt', 1 unless -e "$built/.libs/gemm_cublaslt.so";
+    $ENV{VW_CUBLASLT} = "$scratch/nothing.so";
+    my $why = qr/VW_CUBLASLT cannot be loaded: .*nothing\.so/;
+    my $lt = json_of('inspect', 'gemm/cublaslt');
+    is($lt->{usable}, 'no', 'a device without the library: gemm/cublaslt is not usable');
+    like(join(' ', map { $lt->{$_} // '' } sort keys %$lt), $why, 'for this reason');
+    fails(1, qr/^vishwamai: .*gemm\/cublaslt.*$why/, @ask, @cuda, '--set', 'gemm.plugin=cublaslt');
 }
 done_testing;

@@ -12,12 +12,14 @@ my $driver = "$built/t/cuda-sim/.libs/libcuda.so";
 plan skip_all => 'built without CUDA' unless -e "$built/.libs/device_cuda.so";
 plan skip_all => 'the simulated driver is not built' unless -e $driver;
 $ENV{VW_CUDA_DRIVER} = $driver;
+$ENV{VW_CUBLASLT} = $driver; # the simulated library is in the same file
 $ENV{VW_CUDA_SIM_STRICT} = 1;
 
 # A test, the plugin it is about, and how many assertions are few.
 my @tests = (
     ['kind-device', 'device_cuda', 100],
     ['kind-gemm', 'gemm_cuda_ref', 100],
+    ['kind-gemm', 'gemm_cublaslt', 80],
     ['kind-attention', 'attention_cuda_ref', 100],
     ['attention-exact', 'attention_cuda_ref', 100],
 );
@@ -34,10 +36,11 @@ sub run_test {
 
 for my $test (@tests) {
     my ($program, $plugin, $few) = @$test;
+    next unless -e "$built/.libs/$plugin.so"; # the toolkit has no cublasLt.h
     my $folder = tempdir(CLEANUP => 1);
     symlink "$built/.libs/$_.so", "$folder/$_.so" for 'device_cuda', $plugin;
     local $ENV{VW_PLUGIN_PATH} = $folder;
-    local $ENV{VW_REQUIRE} = 'cuda ' . $plugin =~ s/_/\//r;
+    local $ENV{VW_REQUIRE} = 'cuda,' . $plugin =~ s/_/\//r;
     for my $order (qw(forwards backwards)) {
         local $ENV{VW_CUDA_SIM_ORDER} = $order;
         run_test("$program of $plugin, $order", $few, "'$built/t/$program.t'");

@@ -72,6 +72,23 @@ for my $how ([], ['--decode']) {
     ok($worst <= 2e-5 * $largest, "logits @$how within $worst of values up to $largest");
 }
 
+# With cublasLt, simulated in the same file, the same tokens: its f32 activations are exact.
+SKIP: {
+    skip 'no gemm/cublaslt', 1 unless -e "$built/.libs/gemm_cublaslt.so";
+    local $ENV{VW_CUBLASLT} = $driver;
+    is(tokens_of(\@cuda, @first, '--set', 'gemm.plugin=cublaslt'), "@want", 'through cublasLt');
+}
+
+# Races on the device are among those that run there, and held to its own memory.
+fails(1, qr/^vishwamai: gemm\/cpu does not run on the device cuda/, 'bench', 'gemm/cpu', '--set',
+      'device.plugin=cuda');
+my $bench = json_of('bench', 'attention', '--set', 'device.plugin=cuda', '--shape', '1,64',
+                    '--repeats', 1);
+is($bench->{ceilings}{device}, 'cuda', 'bench: the ceiling is the device\'s');
+cmp_ok($bench->{ceilings}{read_gb_s}, '>', 0, 'measured');
+my %racing = map { $_->{plugin} => 1 } @{ $bench->{races} };
+is(join(' ', sort keys %racing), 'cuda_ref', 'and who runs there races');
+
 $ENV{VW_CUDA_SIM_MEMORY} = 1;
 my $sentence = 'no memory for \d+ MiB \(\d+ bytes\) on CUDA device 0; \d+ of its 1 MiB are free';
 fails(1, qr/^vishwamai: .*$sentence$/, 'run', @cuda, @first);

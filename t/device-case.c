@@ -9,6 +9,15 @@
 
 static vw_error err;
 
+bool offers(const bench *b, size_t at, const char *what)
+{
+    static void (*const none)(void);
+    bool is_there = at < b->ops->size && memcmp((const char *)b->ops + at, &none, sizeof none);
+    if (!is_there)
+        skip(1, "device/%s has no %s", b->name, what);
+    return is_there;
+}
+
 /* ---- device memory --------------------------------------------------------------------------- */
 
 void *to_device(const bench *b, const void *host, size_t bytes, vw_buffer *buffer)

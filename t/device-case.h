@@ -39,6 +39,10 @@ void from_device(const bench *b, void *host, const void *device, size_t bytes);
 extern uint64_t random_state;
 float uniform(float low, float high);
 
+/* Does the device have the optional operation at this place of its table, and so those that came with
+ * it?  Else one skipped assertion. */
+bool offers(const bench *b, size_t at, const char *what);
+
 /* A grid of random values in [-range, range]; what lies between the rows is NaN. */
 grid make_grid(const bench *b, int64_t rows, int64_t cols, int64_t pad, float range);
 void drop(const bench *b, grid *g);

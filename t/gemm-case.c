@@ -74,7 +74,7 @@ void case_make(gemm_case *c, const case_form *form, int64_t m, int64_t n, int64_
         c->stored.scales = make_scales(c, rows, cols);
     c->values = get((size_t)(n * k) * sizeof *c->values);
     c->want = get((size_t)(m * n) * sizeof *c->want);
-    case_expect(c, false);
+    case_expect(c, CASE_EXACT);
 }
 
 static void weight_values(gemm_case *c)
@@ -102,16 +102,43 @@ static double mean_square(const float *x, int64_t n)
     return n ? sum / (double)n : 0;
 }
 
-void case_expect(gemm_case *c, bool is_int8)
+static float largest(const float *x, int64_t n)
+{
+    float most = 0;
+    for (int64_t i = 0; i < n; i++)
+        most = isfinite(x[i]) ? fmaxf(most, fabsf(x[i])) : most;
+    return most;
+}
+
+/* A row of X as a product of this weight's own format has it. */
+static void round_to_weight(float *x, int64_t n, vw_dtype dtype)
+{
+    float most = largest(x, n), scale = most / 448;
+    int exponent = 0;
+    frexpf(most, &exponent);
+    for (int64_t i = 0; i < n; i++) {
+        if (dtype == VW_BF16)
+            x[i] = vw_bf16_to_f32(vw_f32_to_bf16(x[i]));
+        else if (dtype == VW_F16) /* the largest becomes 2^14 and more, exactly */
+            x[i] = ldexpf(vw_f16_to_f32(vw_f32_to_f16(ldexpf(x[i], 15 - exponent))), exponent - 15);
+        else if (dtype != VW_F32)
+            x[i] = scale * vw_e4m3_to_f32(vw_f32_to_e4m3(x[i] / scale));
+    }
+}
+
+void case_expect(gemm_case *c, case_rounding rounding)
 {
     float *row = get((size_t)c->k * sizeof *row);
     weight_values(c);
+    c->is_coarse = rounding == CASE_WEIGHT && vw_dtype_bits(c->form->dtype) == 8;
     c->typical = sqrt((double)c->k * mean_square(c->x, c->m * c->k) *
                       mean_square(c->values, c->n * c->k));
     for (int64_t m = 0; m < c->m; m++) {
         memcpy(row, c->x + m * c->k, (size_t)c->k * sizeof *row);
-        if (is_int8)
-            vw_ref_round_int8(row, c->k);
+        if (rounding == CASE_INT7 || rounding == CASE_INT8)
+            vw_ref_round_int(row, c->k, rounding == CASE_INT7 ? 63 : 127);
+        else if (rounding == CASE_WEIGHT)
+            round_to_weight(row, c->k, c->form->dtype);
         for (int64_t n = 0; n < c->n; n++)
             c->want[m * c->n + n] = vw_ref_dot(row, c->values + n * c->k, c->k);
     }
@@ -149,23 +176,25 @@ static bool is_tile_wrong(const gemm_case *c, const float *y, int64_t stride, in
         for (int64_t j = 0; j < c->n; j += 64) {
             int64_t rows = m - i < 64 ? m - i : 64, cols = c->n - j < 64 ? c->n - j : 64;
             if (!(case_diff(y + i * stride + j, stride, c->want + i * c->n + j, rows, cols, c->n) <
-                  5e-8))
+                  (c->is_coarse ? 5e-5 : 5e-8)))
                 return true;
         }
     return false;
 }
 
 /* Elements [j, j + n) of one row. */
-static bool is_segment_wrong(const float *y, const double *want, int64_t n, double typical)
+static bool is_segment_wrong(const gemm_case *c, const float *y, const double *want, int64_t n)
 {
+    double relative = c->is_coarse ? 0x1p-8 : 0x1p-16, absolute = c->is_coarse ? 2e-3 : 1e-5;
     double sum = 0;
     for (int64_t j = 0; j < n; j++)
         sum += isfinite(want[j]) ? want[j] * want[j] : 0;
-    double rms = fmax(sqrt(sum / (double)n), typical);
+    double rms = fmax(sqrt(sum / (double)n), c->typical);
     for (int64_t j = 0; j < n; j++) {
         if (isnan(want[j]) != isnan(y[j]) || isinf(want[j]) != isinf(y[j]))
             return true;
-        if (isfinite(want[j]) && !(fabs(y[j] - want[j]) <= 0x1p-16 * fabs(want[j]) + 1e-5 * rms))
+        if (isfinite(want[j]) &&
+            !(fabs(y[j] - want[j]) <= relative * fabs(want[j]) + absolute * rms))
             return true;
     }
     return false;
@@ -175,12 +204,12 @@ const char *case_wrong(const gemm_case *c, const float *y, int64_t stride, int64
 {
     for (int64_t i = 0; i < m; i++)
         for (int64_t j = 0; j < c->n; j += 128)
-            if (is_segment_wrong(y + i * stride + j, c->want + i * c->n + j,
-                                 c->n - j < 128 ? c->n - j : 128, c->typical))
+            if (is_segment_wrong(c, y + i * stride + j, c->want + i * c->n + j,
+                                 c->n - j < 128 ? c->n - j : 128))
                 return "an element is off, or NaN or infinity is not where it belongs";
     if (is_tile_wrong(c, y, stride, m))
         return "a 64 x 64 tile is off";
-    if (!(case_diff(y, stride, c->want, m, c->n, c->n) < 1e-9))
+    if (!(case_diff(y, stride, c->want, m, c->n, c->n) < (c->is_coarse ? 1e-6 : 1e-9)))
         return "the whole is off";
     return NULL;
 }

@@ -17,6 +17,14 @@ typedef struct case_form {
     vw_gemm_format format;
 } case_form;
 
+/* What a gemm does to the rows of X before it multiplies. */
+typedef enum case_rounding {
+    CASE_EXACT,
+    CASE_INT7,  /* to codes of at most 63, one scale a row */
+    CASE_INT8,  /* of at most 127 */
+    CASE_WEIGHT /* to the weight's own format: f16 and fp8 with one scale a row, fp8 as e4m3 */
+} case_rounding;
+
 /* Y = X W^T with everything it takes.  All of it is plain memory; case_free frees it. */
 typedef struct gemm_case {
     const case_form *form;
@@ -27,12 +35,13 @@ typedef struct gemm_case {
     vw_matrix stored;
     float *values;  /* [n, k]: what the weight is worth in its format */
     double *want;   /* [m, n] */
+    bool is_coarse; /* limits for sums of fp8 tensor cores, which keep fewer bits */
     double typical; /* the size of a sum whose terms do not cancel more than chance has it */
 } gemm_case;
 
 void case_make(gemm_case *c, const case_form *form, int64_t m, int64_t n, int64_t k);
-/* Again after x, data or scales were changed; with is_int8, of rows of x rounded to int8. */
-void case_expect(gemm_case *c, bool is_int8);
+/* Again after x, data or scales were changed, and for a gemm that rounds. */
+void case_expect(gemm_case *c, case_rounding rounding);
 void case_free(gemm_case *c);
 
 /* A number in (-3, 3), near normal; the same sequence on every machine. */
@@ -44,7 +53,8 @@ double case_diff(const float *y, int64_t stride, const double *want, int64_t m, 
 
 /* The limits G for f32 results, on the first m rows: diff < 1e-9 overall and < 5e-8 on every 64 x 64
  * tile, every element within 2^-16 of itself plus 1e-5 of the rms of its 1 x 128 segment or of a
- * typical sum, NaN and infinities where they belong.  A reason that they are broken, or NULL. */
+ * typical sum, NaN and infinities where they belong.  Coarse: 1e-6, 5e-5, 2^-8 and 2e-3, as for
+ * results in bf16.  A reason that they are broken, or NULL. */
 const char *case_wrong(const gemm_case *c, const float *y, int64_t stride, int64_t m);
 
 #endif

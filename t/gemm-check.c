@@ -303,15 +303,16 @@ static void check_batches(const vw_gemm_kernels *kernels)
     }
 }
 
-/* int8 activations by the definition: quantise the row, sum integers a group, two roundings. */
-static void plain_s8(const problem *p, float *want)
+/* Quantised activations by the definition: a row's codes, integer sums a group, two roundings. */
+static void plain_codes(const problem *p, float *want)
 {
     const vw_gemm_operand *w = &p->job.w[0];
     int64_t k = p->job.k, n_out = w->source.n;
     vw_gemm_s8 s = vw_gemm_s8_shape(n_out, k, w->scale_k);
     int8_t *codes = malloc((size_t)k + 1);
     for (int64_t m = 0; m < p->job.m; m++) {
-        float x_scale = vw_ref_quantise_int8(p->x + m * p->job.x_stride, k, codes);
+        float x_scale = vw_ref_quantise_int(p->x + m * p->job.x_stride, k, p->job.codes->most,
+                                            codes);
         for (int64_t n = 0; n < n_out; n++) {
             const int8_t *q = (const int8_t *)w->pack + n / 16 * s.k4 * 64 + n % 16 * 4;
             float total = 0;
@@ -329,7 +330,7 @@ static void plain_s8(const problem *p, float *want)
     free(codes);
 }
 
-static void check_s8(const vw_gemm_kernels *kernels)
+static void check_codes(const vw_gemm_kernels *kernels, const vw_gemm_codes *codes)
 {
     for (int f = 0; f < N_FORMS; f++) {
         int n_exact = 0, n_same = 0;
@@ -338,8 +339,8 @@ static void check_s8(const vw_gemm_kernels *kernels)
         for (int i = 0; i < N_SHAPES; i++) {
             problem p;
             make_problem(&p, kernels, &forms[f], shapes[i]);
-            p.job.is_int8 = 1;
-            plain_s8(&p, p.want);
+            p.job.codes = codes;
+            plain_codes(&p, p.want);
             memset(p.bound, 0, (size_t)(shapes[i].m * shapes[i].n) * sizeof *p.bound);
             float *one = run(&p, 1), *three = run(&p, 3);
             n_exact += is_within(&p, one);
@@ -347,11 +348,40 @@ static void check_s8(const vw_gemm_kernels *kernels)
             free(one), free(three);
             free_problem(&p);
         }
-        is_int(n_exact, N_SHAPES, "%s: %s with int8 activations is the plain sum, bit for bit",
-               kernels->name, forms[f].name);
-        is_int(n_same, N_SHAPES, "%s: %s with int8 activations in 3 parts", kernels->name,
-               forms[f].name);
+        is_int(n_exact, N_SHAPES, "%s: %s with codes up to %d is the plain sum, bit for bit",
+               kernels->name, forms[f].name, codes->most);
+        is_int(n_same, N_SHAPES, "%s: %s with codes up to %d in 3 parts", kernels->name,
+               forms[f].name, codes->most);
     }
+}
+
+/* The largest sums there are: every code of both sides at its limit, of either sign. */
+static void check_extremes(const vw_gemm_kernels *kernels, const vw_gemm_codes *codes)
+{
+    static const int limits[] = {-128, -127, 127};
+    static const form stored = {"stored int8 packed", VW_I8, 0, 1, -1, VW_GEMM_PANEL_S8, 0};
+    int n_exact = 0;
+    for (int i = 0; i < 6; i++) {
+        problem p;
+        make_problem(&p, kernels, &stored, (shape){7, 20, 2052});
+        vw_gemm_operand *w = &p.job.w[0];
+        vw_gemm_s8 s = vw_gemm_s8_shape(20, 2052, w->scale_k);
+        memset(p.pack[0], limits[i / 2], vw_gemm_s8_codes(&s));
+        int32_t *sums = (int32_t *)(uintptr_t)vw_gemm_s8_sums(&s, p.pack[0], 0);
+        for (int64_t j = 0; j < s.panels * s.groups * VW_GEMM_PANEL; j++)
+            sums[j] = limits[i / 2] * (int)(j / VW_GEMM_PANEL % s.groups ? 4 : s.group);
+        for (int j = 0; j < 7 * (2052 + 5); j++)
+            p.x[j] = i % 2 ? -1.0f : 1.0f;
+        p.job.codes = codes;
+        plain_codes(&p, p.want);
+        memset(p.bound, 0, 7 * 20 * sizeof *p.bound);
+        float *y = run(&p, 1);
+        n_exact += is_within(&p, y);
+        free(y);
+        free_problem(&p);
+    }
+    is_int(n_exact, 6, "%s: codes up to %d, the largest sums there are", kernels->name,
+           codes->most);
 }
 
 /* Every epilogue against the plain one, on rows of weights, on packs and on tiles. */
@@ -440,7 +470,10 @@ void check_kernels(const vw_gemm_kernels *kernels)
 {
     check_sums(kernels);
     check_batches(kernels);
-    check_s8(kernels);
+    check_codes(kernels, &kernels->s8);
+    check_codes(kernels, &kernels->s7);
+    check_extremes(kernels, &kernels->s8);
+    check_extremes(kernels, &kernels->s7);
     check_finishes(kernels);
     check_gather(kernels);
     check_nan(kernels);

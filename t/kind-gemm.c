@@ -27,6 +27,9 @@ static const case_form forms[] = {
     {"bf16 [in, out]", VW_BF16, VW_IN_OUT, 0, 0, VW_F32, VW_GEMM_STORED},
     {"bf16 as int8", VW_BF16, VW_OUT_IN, 0, 0, VW_F32, VW_GEMM_INT8},
     {"bf16 as int8 in blocks of 32", VW_BF16, VW_OUT_IN, 0, 0, VW_F32, VW_GEMM_INT8_BLOCK32},
+    {"e4m3, one scale", VW_E4M3, VW_OUT_IN, -1, -1, VW_F32, VW_GEMM_STORED},
+    {"e4m3, one scale a row", VW_E4M3, VW_OUT_IN, 1, -1, VW_F32, VW_GEMM_STORED},
+    {"f16, one scale a row", VW_F16, VW_OUT_IN, 1, -1, VW_F32, VW_GEMM_STORED},
 };
 enum { N_FORMS = sizeof forms / sizeof *forms, GUARD = 5 };
 
@@ -38,7 +41,7 @@ typedef struct opened {
     const vw_gemm_ops *ops;
     void *self;
     const char *name;
-    bool is_int8; /* activations are quantised where weights are int8 */
+    case_rounding rounding; /* of activations; to int7 or int8 where weights are int8 */
 } opened;
 
 static bool must_do_all(const opened *o)
@@ -197,8 +200,9 @@ static void check_shapes(opened *o, const char *what, const shape *shapes, int n
             gemm_case c;
             product p;
             case_make(&c, &forms[f], ms[n_ms - 1], shapes[s].n, shapes[s].k);
-            if (o->is_int8 && (forms[f].format != VW_GEMM_STORED || forms[f].dtype == VW_I8))
-                case_expect(&c, true);
+            if (o->rounding == CASE_WEIGHT || (o->rounding != CASE_EXACT &&
+                (forms[f].format != VW_GEMM_STORED || forms[f].dtype == VW_I8)))
+                case_expect(&c, o->rounding);
             bool is_there = one_weight(o, &c, c.m, &p);
             for (int i = 0; is_there && i < n_ms; i++) {
                 n_right += is_right(o, &p, &c, ms[i]);
@@ -248,7 +252,7 @@ static void check_harness(void)
         y[i] = (float)c.want[i];
     float *scales = c.scales;
     memmove(scales + 1, scales, 5 * sizeof *scales);
-    case_expect(&c, false);
+    case_expect(&c, CASE_EXACT);
     ok(case_wrong(&c, y, 1024, 256) != NULL, "the harness finds scales shifted by a block");
     free(y);
     case_free(&c);
@@ -303,7 +307,7 @@ static void check_several(opened *o)
     for (int i = 0; i < 3; i++) {
         case_make(&c[i], &forms[i ? 1 : 0], 20, widths[i], 70);
         memcpy(c[i].x, c[0].x, sizeof(float) * 20 * 70);
-        case_expect(&c[i], false);
+        case_expect(&c[i], o->rounding == CASE_WEIGHT ? CASE_WEIGHT : CASE_EXACT);
         list[i] = &c[i];
     }
     if (product_make(o, list, 3, (vw_gemm_problem){.max_m = 20}, &p)) {
@@ -352,7 +356,7 @@ static void check_epilogue(opened *o, vw_gemm_problem problem, const char *name)
         case_make(&c[i], &forms[1], 21, 85, 60);
     for (int i = 0; i < 85 * 60; i++) /* another weight for the gate */
         ((uint16_t *)c[1].data)[i] = ((uint16_t *)c[0].data)[85 * 60 - 1 - i];
-    case_expect(&c[1], false);
+    case_expect(&c[1], CASE_EXACT);
     apply(&c[0], &c[1], &problem);
     problem.max_m = 21;
     if (product_make(o, list, problem.epilogue == VW_GEMM_GATED ? 2 : 1, problem, &p)) {
@@ -424,7 +428,7 @@ static void check_specials(opened *o)
                 codes[n * 300 + 299] = 0x38;
             c.x[5 * 300 + 7] = NAN;
         }
-        case_expect(&c, false);
+        case_expect(&c, CASE_EXACT);
         if (one_weight(o, &c, 20, &p)) {
             float *y = run(o, &p, &c, 20);
             int n_zero = 0;
@@ -521,7 +525,8 @@ static void check_gradients(opened *o)
     case_make(&c, &forms[0], 130, 50, 70); /* dW[N,K] += dY^T X; dY is the first 50 of X's columns */
     for (int64_t m = 0; m <= 130; m += 65) {
         gemm_case grad = {.form = &forms[0], .m = 50, .n = 70};
-        if (!product_make(o, &list, 1, (vw_gemm_problem){.op = VW_GEMM_WGRAD, .max_m = 130}, &p))
+        if (!product_make(o, &list, 1, (vw_gemm_problem){.op = VW_GEMM_WGRAD, .max_m = 130,
+                                                      .epilogue = VW_GEMM_ADD}, &p))
             break;
         grad.want = calloc(50 * 70, sizeof(double));
         for (int i = 0; i < 50 * 70; i++) {
@@ -555,47 +560,105 @@ static bool has_option(const vw_plugin *plugin, const char *key)
     return false;
 }
 
-static void check_opened(const vw_plugin *plugin, const char *const *settings, const char *name)
+static bool has_choice(const vw_plugin *plugin, const char *key, const char *choice)
+{
+    for (const vw_option *p = plugin->options; p && p->key; p++)
+        for (const char *const *c = p->choices; c && *c && !strcmp(p->key, key); c++)
+            if (!strcmp(*c, choice))
+                return true;
+    return false;
+}
+
+/* f32 by f32 with 10 bits of each fraction kept, cut off or rounded: 2^-9 of the sizes of the terms,
+ * and not what f32 gives. */
+static void check_tf32(opened *o)
+{
+    gemm_case c;
+    product p;
+    case_make(&c, &forms[0], 33, 40, 144);
+    if (one_weight(o, &c, 33, &p)) {
+        float *y = run(o, &p, &c, 33);
+        int n_within = 0, n_off = 0;
+        for (int i = 0; y && i < 33 * 40; i++) {
+            const float *x = c.x + i / 40 * 144, *w = c.values + i % 40 * 144;
+            double sizes = 0, off = fabs(y[i / 40 * (40 + GUARD) + i % 40] - c.want[i]);
+            for (int k = 0; k < 144; k++)
+                sizes += fabs((double)x[k] * (double)w[k]);
+            n_within += off <= 0x1p-9 * sizes;
+            n_off += off > 0x1p-16 * sizes;
+        }
+        is_int(n_within, 33 * 40, "%s: within the rounding of both operands", o->name);
+        ok(n_off > 0, "%s: and it is tf32", o->name);
+        free(y);
+        product_free(o, &p);
+    }
+    case_free(&c);
+}
+
+typedef enum way { AS_IT_IS, TO_INT7, TO_INT8, TO_WEIGHT, TF32 } way;
+
+static void check_everything(opened *o)
+{
+    check_all_shapes(o);
+    check_several(o);
+    check_gather(o);
+    if (o->rounding == CASE_EXACT) {
+        check_empty(o);
+        check_epilogues(o);
+        check_specials(o);
+        check_gradients(o);
+        if (o->ops->run_grouped || must_do_all(o))
+            check_groups(o->ops, o->self, o->name, !o->device.is_used);
+    }
+    check_determinism(o);
+}
+
+static void check_opened(const vw_plugin *plugin, const char *setting, const char *name, way how)
 {
     opened o = {.name = name};
+    const char *settings[3] = {setting, NULL, NULL};
     mock_host_init(&o.mock);
     o.mock.n_threads = threads_of(&o);
     o.mock.is_quiet = true;
     if (!with_device_open(&o.device, plugin, &o.mock))
         return;
+    if (o.device.is_simulated && has_option(plugin, "workspace")) /* each call has a new one */
+        settings[setting != NULL] = "workspace=64K";
     if (!mock_open(&o.mock, plugin, settings, &o.it)) {
         with_device_close(&o.device);
         return;
     }
     o.ops = with_device_gemm(&o.device, &o.it, &o.self);
-    o.is_int8 = settings && strstr(settings[0], "int8");
-    check_all_shapes(&o);
-    check_several(&o);
-    check_gather(&o);
-    if (!o.is_int8) {
-        check_empty(&o);
-        check_epilogues(&o);
-        check_specials(&o);
-        check_gradients(&o);
-        check_groups(o.ops, o.self, name, !o.device.is_used);
-    }
-    check_determinism(&o);
+    o.rounding = how == TO_INT7 ? CASE_INT7 : how == TO_INT8 ? CASE_INT8
+                 : how == TO_WEIGHT ? CASE_WEIGHT : CASE_EXACT;
+    if (how == TF32)
+        check_tf32(&o);
+    else
+        check_everything(&o);
     mock_close(&o.mock, &o.it);
     with_device_close(&o.device);
 }
 
 static void check_plugin(const vw_plugin *plugin, void *arg)
 {
-    static const char *const pack[] = {"pack=yes", NULL}, *const int8[] = {"activations=int8", NULL};
     char name[64];
     (void)arg;
-    check_opened(plugin, NULL, plugin->name);
+    check_opened(plugin, NULL, plugin->name, AS_IT_IS);
     snprintf(name, sizeof name, "%s, packed", plugin->name);
     if (has_option(plugin, "pack"))
-        check_opened(plugin, pack, name);
+        check_opened(plugin, "pack=yes", name, AS_IT_IS);
     snprintf(name, sizeof name, "%s, int8 activations", plugin->name);
-    if (has_option(plugin, "activations"))
-        check_opened(plugin, int8, name);
+    if (has_choice(plugin, "activations", "int8"))
+        check_opened(plugin, "activations=int8", name, TO_INT8);
+    snprintf(name, sizeof name, "%s, int7 activations", plugin->name);
+    if (has_choice(plugin, "activations", "int7"))
+        check_opened(plugin, "activations=int7", name, TO_INT7);
+    snprintf(name, sizeof name, "%s, rounded activations", plugin->name);
+    if (has_choice(plugin, "activations", "rounded"))
+        check_opened(plugin, "activations=rounded", name, TO_WEIGHT);
+    snprintf(name, sizeof name, "%s, tf32", plugin->name);
+    if (has_option(plugin, "tf32"))
+        check_opened(plugin, "tf32=yes", name, TF32);
 }
 
 int main(void)

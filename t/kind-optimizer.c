@@ -17,8 +17,10 @@ static const float guard = -12345.5f;
 
 /* One parameter with everything that belongs to it, each array with guards behind it. */
 typedef struct subject {
-    int64_t rows, cols, n, n_state;
-    float *parameter, *gradient, *state;
+    int64_t rows, cols, n;
+    int32_t n_states;
+    vw_optimizer_state states[VW_OPTIMIZER_MAX_STATES];
+    float *parameter, *gradient, *state[VW_OPTIMIZER_MAX_STATES];
 } subject;
 
 /* What a check works on. */
@@ -58,12 +60,18 @@ static subject subject_new(const bench *b, int64_t rows, int64_t cols, uint64_t 
 {
     subject s = {.rows = rows, .cols = cols, .n = rows * cols};
 
-    s.n_state = b->ops->state_floats(b->self, rows, cols);
-    if (s.n_state < 0 || s.n_state > 16 * s.n + 1024)
-        bail_out("a state of %lld floats for %lld values", (long long)s.n_state, (long long)s.n);
+    s.n_states = b->ops->states(b->self, rows, cols, s.states);
+    if (s.n_states < 0 || s.n_states > VW_OPTIMIZER_MAX_STATES)
+        bail_out("%d states", s.n_states);
+    for (int32_t i = 0; i < s.n_states; i++) {
+        if (!s.states[i].name || !*s.states[i].name || s.states[i].n < 0 ||
+            s.states[i].n > 16 * s.n + 1024)
+            bail_out("state %d has no name, or %lld values for a parameter of %lld", i,
+                     (long long)s.states[i].n, (long long)s.n);
+        s.state[i] = array(s.states[i].n);
+    }
     s.parameter = array(s.n);
     s.gradient = array(s.n);
-    s.state = array(s.n_state);
     for (int64_t i = 0; i < s.n; i++) {
         s.parameter[i] = draw(&seed);
         s.gradient[i] = draw(&seed);
@@ -75,20 +83,26 @@ static void subject_free(subject *s)
 {
     free(s->parameter);
     free(s->gradient);
-    free(s->state);
+    for (int32_t i = 0; i < s->n_states; i++)
+        free(s->state[i]);
 }
 
 static vw_status step(const bench *b, const subject *s, int64_t number, double rate, double scale,
                       double decay, vw_error *err)
 {
-    vw_update u = {sizeof u, number,  rate,         scale,       decay,   s->n,
-                   s->rows,  s->cols, s->parameter, s->gradient, s->state};
-    vw_status status = b->ops->update(b->self, NULL, &u, err);
+    vw_update u = {.size = sizeof u, .step = number, .learning_rate = rate, .grad_scale = scale,
+                   .weight_decay = decay, .n = s->n, .rows = s->rows, .cols = s->cols,
+                   .parameter = s->parameter, .gradient = s->gradient};
+    bool is_kept = true;
 
+    for (int32_t i = 0; i < s->n_states; i++)
+        u.state[i] = s->state[i];
+    vw_status status = b->ops->update(b->self, NULL, &u, err);
     if (status)
         return status;
-    if (!is_guarded(s->parameter, s->n) || !is_guarded(s->gradient, s->n) ||
-        !is_guarded(s->state, s->n_state))
+    for (int32_t i = 0; i < s->n_states; i++)
+        is_kept = is_kept && is_guarded(s->state[i], s->states[i].n);
+    if (!is_kept || !is_guarded(s->parameter, s->n) || !is_guarded(s->gradient, s->n))
         return vw_fail(err, VW_E_INVALID, "it wrote behind an array");
     return VW_OK;
 }
@@ -223,7 +237,7 @@ static vw_status check_formula(const bench *b, double momentum, bool nesterov, v
 
     for (int64_t k = 1; k <= 6 && status == VW_OK; k++) {
         for (int64_t i = 0; i < s.n; i++) {
-            double p = s.parameter[i], old = momentum > 0 ? s.state[i] : 0;
+            double p = s.parameter[i], old = momentum > 0 ? s.state[0][i] : 0;
             double g = scale * s.gradient[i] + decay * p, v = momentum * old + g;
             double size = fabs(scale * s.gradient[i]) + fabs(decay * p) + fabs(momentum * old);
             want[i] = p - rate * (nesterov ? g + momentum * v : v);
@@ -261,7 +275,10 @@ static void test_sgd(const vw_plugin *plugin)
             continue;
         b.ops = it.component.ops;
         b.self = it.component.self;
-        is_int(b.ops->state_floats(b.self, 3, 5), i ? 15 : 0, "sgd %d: state", i);
+        vw_optimizer_state state[VW_OPTIMIZER_MAX_STATES];
+        is_int(b.ops->states(b.self, 3, 5, state), i > 0, "sgd %d: states", i);
+        if (i > 0)
+            is_int(state[0].n, 15, "sgd %d: values of it", i);
         err.text[0] = '\0';
         ok(check_formula(&b, cases[i].momentum, cases[i].nesterov, &err) == VW_OK,
            "sgd %d: the formula in double %s", i, err.text);
@@ -278,11 +295,139 @@ static void test_sgd(const vw_plugin *plugin)
     like(err.text, "nesterov = yes needs a momentum above 0", "and its sentence");
 }
 
+/* ---- adamw against its formula ---------------------------------------------------------------- */
+
+typedef struct adamw_numbers {
+    double beta1, beta2, eps, rate, scale, decay;
+} adamw_numbers;
+
+/* One step in double from the f32 state that the last one left.  Every number is rounded a few times
+ * on its way (constants, products, sums), so the bound is eight roundings of the terms' sizes; the
+ * quotient inherits them from its parts.  `last` is how many steps are taken; the formula uses c, the
+ * plugin is given `decay`. */
+static vw_status check_adamw(const bench *b, int64_t rows, int64_t cols, int64_t last,
+                             adamw_numbers c, double decay, vw_error *err)
+{
+    const double u = 0x1p-24;
+    subject s = subject_new(b, rows, cols, 7);
+    double *want = calloc((size_t)s.n, sizeof *want), *bound = calloc((size_t)s.n, sizeof *bound);
+    vw_status status = VW_OK;
+
+    if (!want || !bound)
+        bail_out("no memory");
+    for (int64_t t = 1; t <= last && status == VW_OK; t++) {
+        for (int64_t i = 0; i < s.n; i++) {
+            double p = s.parameter[i], g = c.scale * s.gradient[i];
+            double m = c.beta1 * s.state[0][i] + (1 - c.beta1) * g;
+            double v = c.beta2 * s.state[1][i] + (1 - c.beta2) * g * g;
+            double below = sqrt(v / (1 - pow(c.beta2, (double)t))) + c.eps;
+            double rate = c.rate / (1 - pow(c.beta1, (double)t)) / below;
+            double size = fabs(c.beta1 * s.state[0][i]) + fabs((1 - c.beta1) * g);
+            want[i] = p - rate * m - c.rate * c.decay * p;
+            bound[i] = 8 * u * (fabs(p) * (0.25 + c.rate * c.decay) + 2 * rate * size);
+        }
+        status = step(b, &s, t, c.rate, c.scale, decay, err);
+        for (int64_t i = 0; i < s.n && status == VW_OK; i++)
+            if (!(fabs(s.parameter[i] - want[i]) <= bound[i]))
+                status = vw_fail(err, VW_E_INVALID, "step %lld, value %lld: %.9g, not %.9g",
+                                 (long long)t, (long long)i, (double)s.parameter[i], want[i]);
+        for (int64_t i = 0; i < s.n; i++)
+            s.gradient[i] = -0.5f * s.gradient[i] + 0.01f * (float)t;
+    }
+    free(want);
+    free(bound);
+    subject_free(&s);
+    return status;
+}
+
+/* A million steps later nothing overflows, and the bias corrections have become 1. */
+static vw_status check_late_step(const bench *b, adamw_numbers c, vw_error *err)
+{
+    subject s = subject_new(b, 1, 19, 8);
+    vw_status status = VW_OK;
+
+    for (int64_t i = 0; i < s.n; i++) {
+        s.state[0][i] = s.gradient[i];
+        s.state[1][i] = s.gradient[i] * s.gradient[i];
+    }
+    float before = s.parameter[4], sign = s.gradient[4] > 0 ? 1 : -1;
+    status = step(b, &s, 1000000, c.rate, 1, 0, err);
+    double moved = (double)(before - s.parameter[4]) * (double)sign, g = fabs(s.gradient[4]);
+    double want = c.rate * g / (g + c.eps);
+    if (status == VW_OK && !(fabs(moved - want) <= 1e-6 * want + 2 * 0x1p-24))
+        status = vw_fail(err, VW_E_INVALID, "a constant gradient moves by %.9g, not by %.9g", moved,
+                         want);
+    subject_free(&s);
+    return status;
+}
+
+static void test_adamw_refusals(const bench *b)
+{
+    subject s = subject_new(b, 2, 3, 9);
+    vw_error err = {VW_OK, ""};
+    vw_update u = {.size = sizeof u, .step = 0, .n = 6, .rows = 2, .cols = 3,
+                   .parameter = s.parameter, .gradient = s.gradient,
+                   .state = {s.state[0], s.state[1]}};
+
+    is_int(b->ops->update(b->self, NULL, &u, &err), VW_E_INVALID, "adamw: step 0");
+    like(err.text, "its step 0 is below 1", "and its sentence");
+    u.step = 1;
+    u.n = 5;
+    is_int(b->ops->update(b->self, NULL, &u, &err), VW_E_INVALID, "adamw: n");
+    like(err.text, "5 values are no matrix of 2 x 3", "and its sentence");
+    u.n = 6;
+    u.state[1] = NULL;
+    is_int(b->ops->update(b->self, NULL, &u, &err), VW_E_INVALID, "adamw: no second moment");
+    like(err.text, "the parameter, its gradient or its state is missing", "and its sentence");
+    u.state[1] = s.state[1];
+    u.grad_scale = NAN;
+    is_int(b->ops->update(b->self, NULL, &u, &err), VW_E_INVALID, "adamw: NaN");
+    like(err.text, "gradient scale nan, weight decay 0: all must be finite", "and its sentence");
+    subject_free(&s);
+}
+
+static void test_adamw(const vw_plugin *plugin)
+{
+    static const char *const settings[][4] = {
+        {NULL}, {"beta1=0.8", "beta2=0.999", "eps=1e-3", NULL}, {"beta1=0", NULL}};
+    static const adamw_numbers numbers[] = {{0.9, 0.95, 1e-8, 0.01, 0.7, 0.1},
+                                            {0.8, 0.999, 1e-3, 0.003, 1, 0},
+                                            {0, 0.95, 1e-8, 0.1, 0.25, 0.5}};
+    vw_error err = {VW_OK, ""};
+    mock_instance it;
+    mock_host mock;
+
+    mock_host_init(&mock);
+    for (int i = 0; i < 3; i++) {
+        bench b = {.mock = &mock};
+        if (!mock_open(&mock, plugin, settings[i], &it))
+            continue;
+        b.ops = it.component.ops;
+        b.self = it.component.self;
+        adamw_numbers c = numbers[i], wrong = c;
+        err.text[0] = '\0';
+        ok(check_adamw(&b, 7, 11, 8, c, c.decay, &err) == VW_OK, "adamw %d: the formula %s", i, err.text);
+        ok(check_adamw(&b, 150, 333, 2, c, c.decay, &err) == VW_OK, "adamw %d: a larger one", i);
+        ok(check_late_step(&b, c, &err) == VW_OK, "adamw %d: after long %s", i, err.text);
+        wrong.beta2 *= 1 - 1e-4;
+        ok(check_adamw(&b, 7, 11, 8, wrong, c.decay, NULL) != VW_OK, "adamw %d, planted: beta2", i);
+        wrong = c;
+        wrong.decay += 1e-3;
+        ok(check_adamw(&b, 7, 11, 8, wrong, c.decay, NULL) != VW_OK, "adamw %d, planted: decay", i);
+        wrong = c;
+        wrong.eps += 1e-4;
+        ok(check_adamw(&b, 7, 11, 8, wrong, c.decay, NULL) != VW_OK, "adamw %d, planted: eps", i);
+        if (i == 0)
+            test_adamw_refusals(&b);
+        mock_close(&mock, &it);
+    }
+}
+
 /* ---- planted errors --------------------------------------------------------------------------- */
 
-static int64_t no_state(void *self, int64_t rows, int64_t cols)
+static int32_t no_state(void *self, int64_t rows, int64_t cols, vw_optimizer_state *states)
 {
-    (void)self, (void)rows, (void)cols;
+    (void)self, (void)rows, (void)cols, (void)states;
     return 0;
 }
 
@@ -346,6 +491,8 @@ static void test_one(const vw_plugin *plugin, void *arg)
     mock_close(&mock, &it);
     if (!strcmp(plugin->name, "sgd"))
         test_sgd(plugin);
+    if (!strcmp(plugin->name, "adamw"))
+        test_adamw(plugin);
 }
 
 int main(void)

@@ -53,6 +53,9 @@ t_gemm_emulated_t_CPPFLAGS = $(EMULATED_CPPFLAGS) -DVW_ISA=emulated
 t_gemm_emulated_t_CFLAGS = $(EMULATED_CFLAGS)
 t_gemm_emulated_t_LDADD = t/libemulated_vnni.la t/libemulated.la t/tap/libtap.la \
 	libkernels_cpu.la libkernels_ref.la -lm
+check_PROGRAMS += t/gemm-gradient.t
+t_gemm_gradient_t_SOURCES = t/gemm-gradient.c
+t_gemm_gradient_t_LDADD = $(MOCK_LIBS) -lm
 check_PROGRAMS += t/kind-gemm.t
 t_kind_gemm_t_SOURCES = t/kind-gemm.c t/gemm-groups.c t/gemm-case.c t/gemm-case.h
 t_kind_gemm_t_LDADD = libkernels_ref.la $(MOCK_LIBS) -lm
@@ -61,19 +64,31 @@ t_kind_gemm_t_LDADD = libkernels_ref.la $(MOCK_LIBS) -lm
 check_PROGRAMS += t/kind-device.t t/kind-attention.t
 t_kind_device_t_SOURCES = t/kind-device.c t/device-case.c t/device-case.h
 t_kind_device_t_LDADD = libkernels_ref.la $(MOCK_LIBS) -lm
+check_PROGRAMS += t/gradient-formulas.t t/device-backward.t t/device-loss.t t/device-experts.t
+t_gradient_formulas_t_SOURCES = t/gradient-formulas.c
+t_gradient_formulas_t_LDADD = libkernels_ref.la t/tap/libtap.la -lm
+t_device_backward_t_SOURCES = t/device-backward.c t/device-case.c t/device-case.h
+t_device_backward_t_LDADD = libkernels_ref.la $(MOCK_LIBS) -lm
+t_device_loss_t_SOURCES = t/device-loss.c t/device-case.c t/device-case.h
+t_device_loss_t_LDADD = libkernels_ref.la $(MOCK_LIBS) -lm
+t_device_experts_t_SOURCES = t/device-experts.c t/device-case.c t/device-case.h
+t_device_experts_t_LDADD = libkernels_ref.la $(MOCK_LIBS) -lm
 check_PROGRAMS += t/device-sampling.t
 t_device_sampling_t_SOURCES = t/device-sampling.c t/device-case.c t/device-case.h
 t_device_sampling_t_LDADD = $(MOCK_LIBS) -lm
 t_kind_attention_t_SOURCES = t/kind-attention.c t/attention-case.c t/attention-case.h
 t_kind_attention_t_LDADD = libkernels_ref.la $(MOCK_LIBS) -lm
+check_PROGRAMS += t/attention-gradient.t
+t_attention_gradient_t_SOURCES = t/attention-gradient.c t/attention-case.c t/attention-case.h
+t_attention_gradient_t_LDADD = libkernels_ref.la $(MOCK_LIBS) -lm
 check_PROGRAMS += t/attention-exact.t
 t_attention_exact_t_SOURCES = t/attention-exact.c t/attention-case.c t/attention-case.h
 t_attention_exact_t_LDADD = libkernels_ref.la $(MOCK_LIBS) -lm
 
 # The kernels one by one, and once more with 512-bit vectors that the compiler splits.
 check_LTLIBRARIES += t/libwide.la
-t_libwide_la_SOURCES = kernels/cpu/attention-flash.c kernels/cpu/attention-load.c \
-	kernels/cpu/pointwise.c
+t_libwide_la_SOURCES = kernels/cpu/attention-dense.c kernels/cpu/attention-flash.c \
+	kernels/cpu/attention-load.c kernels/cpu/gradient.c kernels/cpu/pointwise.c
 t_libwide_la_CFLAGS = $(KERNEL_CFLAGS) -DVW_ISA=wide -DVMATH_LANES=16
 check_PROGRAMS += t/attention-kernels.t
 t_attention_kernels_t_SOURCES = t/attention-kernels.c
@@ -94,6 +109,9 @@ t_safetensors_t_LDADD = $(MOCK_LIBS) libcore.la
 check_PROGRAMS += t/kind-tokenizer.t
 t_kind_tokenizer_t_SOURCES = t/kind-tokenizer.c t/folder.c
 t_kind_tokenizer_t_LDADD = $(MOCK_LIBS) libcore.la -lpthread
+check_PROGRAMS += t/chars.t
+t_chars_t_SOURCES = t/chars.c t/folder.c
+t_chars_t_LDADD = $(MOCK_LIBS) libcore.la
 check_PROGRAMS += t/sentencepiece.t
 t_sentencepiece_t_SOURCES = t/sentencepiece.c t/spm_builder.c t/spm_builder.h t/folder.c
 t_sentencepiece_t_LDADD = $(MOCK_LIBS) libcore.la -lm
@@ -110,12 +128,31 @@ t_golden_gemma_t_SOURCES = t/golden-gemma.c t/with_engine.c t/with_engine.h
 check_PROGRAMS += t/gguf.t
 t_gguf_t_SOURCES = t/gguf.c t/with_engine.c t/with_engine.h t/folder.c
 t_gguf_t_LDADD = libkernels_ref.la $(MOCK_LIBS) libcore.la -lm
+# ---- training ----------------------------------------------------------------------------------
+check_PROGRAMS += t/golden-training.t t/tape.t t/trainee.t t/trainee-adapt.t t/trainee-model.t
+TRAINEE = t/folder.c t/with_engine.c t/with_trainee.c t/with_trainee.h
+t_trainee_adapt_t_SOURCES = t/trainee-adapt.c $(TRAINEE)
+t_trainee_model_t_SOURCES = t/trainee-model.c $(TRAINEE)
+t_tape_t_SOURCES = t/tape.c $(TRAINEE)
+t_trainee_t_SOURCES = t/trainee.c $(TRAINEE)
+t_golden_training_t_SOURCES = t/golden-training.c $(TRAINEE)
 
 # ---- the command -------------------------------------------------------------------------------
-script_tests += t/cli-bench.t t/cli-chat.t t/cli-eval.t t/cli-help.t t/cli-inspect.t \
+script_tests += t/cli-balance.t t/cli-bench.t t/cli-chat.t t/cli-eval.t t/cli-help.t t/cli-inspect.t \
 	t/cli-interrupt.t t/cli-logits.t t/cli-matrix.t t/cli-perplexity.t t/cli-run.t \
-	t/cli-tokenize.t
+	t/cli-schedule.t t/cli-tokenize.t t/cli-train.t
 EXTRA_DIST += t/lib/Command.pm
+EXTRA_DIST += t/gpu-check t/gpu/jansson.h
+check_PROGRAMS += t/svg.t
+t_svg_t_SOURCES = t/svg.c core/tools/svg.c core/tools/svg.h
+
+# ---- training ----------------------------------------------------------------------------------
+check_PROGRAMS += t/train-rules.t t/dataset.t t/trainer.t
+t_trainer_t_SOURCES = t/trainer.c t/trainee-linear.c t/trainee-linear.h t/folder.c
+t_train_rules_t_SOURCES = t/train-rules.c t/folder.c
+t_dataset_t_SOURCES = t/dataset.c t/folder.c
+t_dataset_t_LDADD = $(MOCK_LIBS) libcore.la
+EXTRA_DIST += t/gpu-check t/gpu/jansson.h
 
 # ---- small kinds: comm, balance, pipeline, optimizer, verifier, reasoning ----------------------
 check_PROGRAMS += t/kind-comm.t
@@ -124,9 +161,20 @@ t_kind_comm_t_LDADD = $(MOCK_LIBS)
 check_PROGRAMS += t/kind-balance.t
 t_kind_balance_t_SOURCES = t/kind-balance.c
 t_kind_balance_t_LDADD = $(MOCK_LIBS)
+check_PROGRAMS += t/balance-eplb.t t/balance-vishwamai.t t/balance-split.t
+t_balance_eplb_t_SOURCES = t/balance-eplb.c t/balance-case.c t/balance-case.h
+t_balance_eplb_t_LDADD = $(MOCK_LIBS)
+t_balance_split_t_SOURCES = t/balance-split.c t/balance-case.c t/balance-case.h
+t_balance_split_t_LDADD = $(MOCK_LIBS)
+t_balance_vishwamai_t_SOURCES = t/balance-vishwamai.c t/balance-case.c t/balance-case.h
+t_balance_vishwamai_t_LDADD = $(MOCK_LIBS)
 check_PROGRAMS += t/kind-pipeline.t
 t_kind_pipeline_t_SOURCES = t/kind-pipeline.c
-t_kind_pipeline_t_LDADD = $(MOCK_LIBS)
+t_kind_pipeline_t_LDADD = $(MOCK_LIBS) libcore.la
+check_PROGRAMS += t/schedules.t t/schedule-check.t
+t_schedules_t_SOURCES = t/schedules.c
+t_schedules_t_LDADD = $(MOCK_LIBS) libcore.la -lm
+t_schedule_check_t_SOURCES = t/schedule-check.c
 check_PROGRAMS += t/kind-optimizer.t
 t_kind_optimizer_t_SOURCES = t/kind-optimizer.c
 t_kind_optimizer_t_LDADD = $(MOCK_LIBS)
@@ -154,7 +202,7 @@ fuzzers += t/fuzz/ini
 t_fuzz_ini_SOURCES = t/fuzz/ini.c
 t_fuzz_ini_LDFLAGS = $(FUZZ_LDFLAGS)
 
-FUZZ_CONFIG = t/fuzz/config.c $(model_gemma_la_SOURCES)
+FUZZ_CONFIG = t/fuzz/config.c $(model_gemma_la_SOURCES) $(model_vishwamai_la_SOURCES)
 check_PROGRAMS += t/fuzz-config.t
 t_fuzz_config_t_SOURCES = $(FUZZ_CONFIG) t/fuzz/replay.c
 t_fuzz_config_t_LDADD = $(MOCK_LIBS) libcore.la
@@ -258,11 +306,13 @@ installcheck-local:
 	@INSTALLED_BIN=$(bindir) PKG_CONFIG_PATH=$(pkgconfigdir) CC='$(CC)' top_srcdir=$(top_srcdir) \
 	  $(PROVE) --exec $(SHELL) $(top_srcdir)/t/installed
 
-# Long checks.  The first two configure a build folder of their own inside this one.
+# Long checks.  The first two configure a build folder of their own inside this one; without oneDNN
+# there, since LeakSanitizer dies of a signal of its own on what that library's threads leave behind.
 check-asan:
-	@$(MAKE) check-in-subdir SUBDIR=asan SUBFLAGS=--enable-sanitizers=address,undefined
+	@$(MAKE) check-in-subdir SUBDIR=asan \
+	  SUBFLAGS='--enable-sanitizers=address,undefined --with-onednn=no'
 check-tsan:
-	@$(MAKE) check-in-subdir SUBDIR=tsan SUBFLAGS=--enable-sanitizers=thread
+	@$(MAKE) check-in-subdir SUBDIR=tsan SUBFLAGS='--enable-sanitizers=thread --with-onednn=no'
 check-in-subdir:
 	@test "$(srcdir)" != . || { \
 	  echo "this needs a build folder apart from the sources: make distclean, then configure elsewhere" >&2; \
@@ -272,6 +322,11 @@ check-in-subdir:
 	cd $(SUBDIR) && $(MAKE) $(SUBTARGET)
 SUBTARGET = prove
 SUBCONFIGURE =
+
+# A training run is killed twenty times at random moments; `make check' does it four times.
+.PHONY: check-kill
+check-kill: check-programs
+	@VW_KILLS=20 $(PROVE) --exec $(abs_top_builddir)/t/run -v t/cli-train.t
 
 # Valgrind shows no AVX-512 to the program, which then takes its AVX2 code.
 check-valgrind: check-programs

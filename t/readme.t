@@ -3,7 +3,7 @@
 #
 # Run here: the vishwamai commands on the bundled model, and the INI example through `check'.  Left to
 # others: bootstrap (it runs this), the plugin walk-through (make installcheck), benchmarks (their
-# own test), and lines that name a checkpoint which is not here.
+# own test), training (cli-train.t), and lines that name a checkpoint which is not here.
 use strict;
 use warnings;
 use File::Temp qw(tempdir);
@@ -29,16 +29,21 @@ if (!-x "$built/vishwamai") {
     exit;
 }
 my $scratch = tempdir(CLEANUP => 1);
+for my $name ('loads.csv', 'new.csv') { # what the lines on balance read: two layers of 256 experts
+    open my $csv, '>', "$scratch/$name" or die $!;
+    print $csv join(',', map { 1 + $_ * 37 % 101 + ($name eq 'new.csv') } 1 .. 256), "\n" for 1, 2;
+    close $csv;
+}
 for my $line ($text =~ /^    ((?:build\/t\/run )?vishwamai .*)$/mg) {
     $line =~ s/\s+#.*//;
     $line =~ s{^build/t/run }{};
-    next if $line =~ m{/models/|\bnew\b|\bbench\b};
+    next if $line =~ m{/models/|\bnew\b|\bbench\b|\btrain\b|\bruns\b};
     SKIP: {
         if ($line =~ /(\w+)\.plugin=(\w+)/ && !-e "$built/.libs/$1_$2.so") {
             skip "$1/$2 is not built", 1;
         }
         my $words = `cd '$scratch' && $line 2>&1 </dev/null`;
-        ok($? == 0 && $words ne '', $line) or diag($words);
+        ok($? == 0 && ($words ne '' || $line =~ / > \S+$/), $line) or diag($words);
     }
 }
 my ($ini) = $text =~ /^```ini\n(.*?)^```/ms;

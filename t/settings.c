@@ -244,7 +244,7 @@ static void test_sections(void)
     for (const vw_option *o; (o = vw_core_section(n, &section, &help)) != NULL; n++)
         ok(*help && (vw_section_parse(section).core || vw_section_parse(section).kind),
            "[%s]: %s", section, help);
-    is_int(n, 5 + VW_KIND_COUNT - 1, "the core's sections and one for each kind");
+    is_int(n, 9 + VW_KIND_COUNT - 1, "the core's sections and one for each kind");
     name = vw_section_parse("gemm:big.blas");
     ok(name.kind == VW_KIND_GEMM && strcmp(name.label, "big") == 0 &&
            strcmp(name.plugin, "blas") == 0,

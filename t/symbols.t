@@ -1,13 +1,13 @@
 #!/usr/bin/perl
-# symbols.t - what the built objects export: a plugin its one function, the library what vishwamai.h
-# declares, and nothing else.
+# symbols.t - what the built objects export: a plugin its one function, the library what the headers
+# for applications declare, and nothing else.
 use strict;
 use warnings;
 use File::Basename;
 use Test::More;
 
 my $built = ($ENV{top_builddir} // '.') . '/.libs';
-my $header = ($ENV{top_srcdir} // '.') . '/core/include/vishwamai/vishwamai.h';
+my @headers = map { ($ENV{top_srcdir} // '.') . "/core/include/vishwamai/$_.h" } qw(vishwamai schedule);
 
 sub exported {
     my ($file) = @_;
@@ -30,8 +30,11 @@ for my $plugin (@plugins) {
 
 SKIP: {
     skip 'the library is not built', 2 unless -e $library;
-    open my $file, '<', $header or die "$header: $!";
-    my $text = do { local $/; <$file> };
+    my $text = '';
+    for my $header (@headers) {
+        open my $file, '<', $header or die "$header: $!";
+        $text .= do { local $/; <$file> };
+    }
     $text =~ s{/\*.*?\*/}{ }sg;
     my %declared = map { $_ => 1 }
         $text =~ /^(?!static|typedef)[a-z][\w \t*]*?\b(vw_\w+)\(/mg;

@@ -1,6 +1,6 @@
 #!/usr/bin/perl
 # template.t - a plugin of every kind, made by `vishwamai new', builds, loads and is listed; a gemm made
-# so generates the text that the reference gemm generates.
+# so generates the text that the reference gemm generates, a schedule passes the test of its kind.
 use strict;
 use warnings;
 use Cwd;
@@ -34,6 +34,48 @@ for my $kind (@kinds) {
     run_ok("cd $dir && $make -s check", "$kind: make check");
     $text = run_ok("VW_PLUGIN_PATH=$dir:$installed vishwamai inspect $kind/mine", "$kind: inspect");
     like($text, qr/\bmine\b/, "$kind: it is listed");
+}
+
+# A schedule from the template is right: the conformance test of its kind runs on it alone, and so
+# does the command.
+SKIP: {
+    my $test = ($ENV{top_builddir} // '.') . '/t/kind-pipeline.t';
+    skip('the test of the kind is not built', 10) if !-x $test;
+    $test = Cwd::abs_path($test);
+    my $path = "VW_PLUGIN_PATH=$folder/pipeline";
+    my $text = run_ok("$path $test", 'the kind\'s test runs on a schedule from the template');
+    like($text, qr/^ok \d+ - mine: 1024 sizes, 0 refused, of 1024$/m, 'for all sizes');
+    # One micro-batch after the other, on three ranks: n P (F + B).
+    $text = run_ok("$path vishwamai schedule mine --ranks 3 --microbatches 2", 'the command shows it');
+    like($text, qr/^mine: 3 ranks, 2 micro-batches, 3 stages; makespan 18, bubble 66\.7 %/m, 'its figures');
+
+    # It now wants a gradient before it sends what the gradient is of.
+    run_ok("sed -i -e s/VW_STEP_SEND_FORWARD/TEMPORARY/ -e s/VW_STEP_RECEIVE_BACKWARD/VW_STEP_SEND_FORWARD/ "
+           . "-e s/TEMPORARY/VW_STEP_RECEIVE_BACKWARD/ pipeline/mine.c && cd pipeline && $make -s",
+           'a schedule that is wrong');
+    my $why = 'pipeline/mine: rank 0, step 1 (receive B0 from 1): deadlock: it waits for rank 1, which '
+        . 'waits at its step 0';
+    is(`$path vishwamai schedule mine --ranks 3 --microbatches 2 2>&1`, "vishwamai: $why\n",
+       'the command says what is wrong');
+    $text = `VW_PLUGIN_PATH=$folder/pipeline:$installed vishwamai schedule --compare --ranks 3 --microbatches 2 2>&1`;
+    like($text, qr/^mine +\Q$why\E$/m, 'and shows the others beside it');
+    like($text, qr/^1f1b +12 /m, 'with their figures');
+    $text = `$path $test 2>&1`;
+    isnt($?, 0, 'the test of its kind fails');
+    like($text, qr/^not ok \d+ - mine: 4 ranks, 8 micro-batches: rank 0, step 1 .*: deadlock:/m, 'and says why');
+}
+
+# A balance plugin from the template keeps the rules of its kind from the first day, and one that
+# breaks them is found.
+SKIP: {
+    my $test = ($ENV{top_builddir} // '.') . '/t/kind-balance.t';
+    skip('t/kind-balance.t is not built', 3) if !-x $test;
+    my $text = run_ok("VW_PLUGIN_PATH=$folder/balance $test", 'balance: the conformance test');
+    like($text, qr/^ok \d+ - mine: 256 experts, 320 slots/m, 'balance: it was looked at');
+    my $source = "$folder/balance/mine.c";
+    system("sed -i 's/copy\\[s\\] = .*;/copy[s] = 0;/' $source && cd $folder/balance && $make -s");
+    $text = `VW_PLUGIN_PATH=$folder/balance $test 2>&1`;
+    like($text, qr/^not ok \d+ - mine: .*slots are copy 0 of expert/m, 'balance: and is looked at hard');
 }
 
 SKIP: {

@@ -21,16 +21,13 @@ static const command bench_attention;
 
 static void tell(attention_bench *g, const attention_case *w)
 {
-    double ops = attention_case_ops(w), bytes = attention_case_bytes(w);
-    double compute = ops / g->b.top.f32, memory = bytes / g->b.top.read;
-    const char *ceiling = memory > compute ? "read" : "peak";
+    race_work work = {attention_case_ops(w), attention_case_bytes(w), 0};
     vw_json_writer *j = &g->b.json;
-    char work[64];
-    snprintf(work, sizeof work, "%-4s %4lld of %6lld  %d/%d x %d", vw_dtype_name(w->kv_dtype),
+    char name[64];
+    snprintf(name, sizeof name, "%-4s %4lld of %6lld  %d/%d x %d", vw_dtype_name(w->kv_dtype),
              (long long)w->n_queries, (long long)w->n_keys, w->q_heads, w->k_heads, w->dim);
     for (int i = 0; i < g->r.n; i++) {
         double seconds = g->r.entries[i].seconds;
-        double share = seconds > 0 ? 100 * (memory > compute ? memory : compute) / seconds : 0;
         if (g->b.c.is_json) {
             vw_json_begin_object(j, NULL);
             vw_json_add_int(j, "queries", w->n_queries);
@@ -41,18 +38,19 @@ static void tell(attention_bench *g, const attention_case *w)
             vw_json_add_string(j, "kv_dtype", vw_dtype_name(w->kv_dtype));
             race_add_entry(j, &g->r, i);
             if (seconds > 0) {
-                vw_json_add_double(j, "gop_s", ops / seconds * 1e-9);
-                vw_json_add_double(j, "gb_s", bytes / seconds * 1e-9);
-                vw_json_add_double(j, "percent_of_ceiling", share);
-                vw_json_add_string(j, "ceiling", ceiling);
+                vw_json_add_double(j, "gop_s", work.ops / seconds * 1e-9);
+                vw_json_add_double(j, "gb_s", work.bytes / seconds * 1e-9);
+                race_add_share(j, &g->r, i, &work);
             }
             vw_json_end_object(j);
             continue;
         }
-        race_print_entry(&g->r, i, work);
-        if (seconds > 0)
-            printf(" %8.1f GOP/s %7.2f GB/s %5.1f %% of %s", ops / seconds * 1e-9,
-                   bytes / seconds * 1e-9, share, ceiling);
+        race_print_entry(&g->r, i, name);
+        if (seconds > 0) {
+            printf(" %8.1f GOP/s %7.2f GB/s", work.ops / seconds * 1e-9,
+                   work.bytes / seconds * 1e-9);
+            race_print_share(&g->r, i, &work);
+        }
         race_print_rest(&g->r, i);
     }
     fflush(stdout);
@@ -67,6 +65,7 @@ static vw_status enter_all(attention_bench *g, const attention_case *w, double *
         *e = (attention_entry){.device = &g->device, .ops = c->component->ops,
                                .self = c->component->self};
         c->run = attention_entry_run;
+        c->wait = attention_entry_wait;
         c->state = e;
         c->note[0] = '\0';
         estimates[i] = g->rate[i] > 0 ? attention_case_ops(w) / g->rate[i] : 0;
@@ -168,7 +167,7 @@ static vw_status work(attention_bench *g, vw_error *err)
     if (status == VW_OK)
         status = race_all(g, err);
     bench_device_close(&g->device);
-    return bench_end(&g->b, status, err);
+    return bench_end(&g->b, &g->r, status, err);
 }
 
 int bench_attention_main(int argc, char **argv)

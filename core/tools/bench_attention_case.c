@@ -144,7 +144,9 @@ vw_status attention_entry_make(attention_entry *e, const attention_case *w, vw_e
         status = bench_alloc(e->device, q_bytes, NULL, &e->out, err);
     if (status == VW_OK)
         status = make_table(e, err);
-    return status == VW_OK ? fill_cache(e, err) : status;
+    if (status == VW_OK)
+        status = fill_cache(e, err);
+    return status == VW_OK ? set_batch(e, w->n_queries, w->n_keys, &e->batch, err) : status;
 }
 
 vw_status attention_entry_run(void *entry, int64_t i, vw_error *err)
@@ -153,17 +155,17 @@ vw_status attention_entry_run(void *entry, int64_t i, vw_error *err)
     const attention_case *w = e->work;
     int64_t width = (int64_t)w->q_heads * w->dim;
     size_t bytes = e->plan.page_bytes * (size_t)e->n_pages;
-    vw_attention_batch batch;
-    vw_status status = set_batch(e, w->n_queries, w->n_keys, &batch, err);
-    if (status == VW_OK)
-        status = e->ops->run(e->self, &e->plan, e->device->stream, &batch,
-                             vw_tensor_2d(e->q.data, VW_F32, w->n_queries, width),
-                             (char *)e->pages.data + (size_t)(i % e->n_copies) * bytes,
-                             vw_tensor_2d(e->out.data, VW_F32, w->n_queries, width), NULL,
-                             e->workspace.data, err);
-    if (status != VW_OK)
-        return status;
-    return e->device->ops->synchronize(e->device->self, e->device->stream, err);
+    return e->ops->run(e->self, &e->plan, e->device->stream, &e->batch,
+                       vw_tensor_2d(e->q.data, VW_F32, w->n_queries, width),
+                       (char *)e->pages.data + (size_t)(i % e->n_copies) * bytes,
+                       vw_tensor_2d(e->out.data, VW_F32, w->n_queries, width), NULL,
+                       e->workspace.data, err);
+}
+
+vw_status attention_entry_wait(void *entry, vw_error *err)
+{
+    const attention_entry *e = entry;
+    return bench_wait(e->device, err);
 }
 
 void attention_entry_free(attention_entry *e)

@@ -26,6 +26,7 @@ typedef struct attention_entry {
     vw_attention_plan plan;
     int has_plan;
     int n_copies, n_pages;
+    vw_attention_batch batch;
     vw_buffer pages, q, kv, out, workspace, arrays;
 } attention_entry;
 
@@ -39,6 +40,7 @@ double attention_case_ops(const attention_case *w);
 /* VW_E_UNSUPPORTED says why it cannot.  Free it whatever comes. */
 vw_status attention_entry_make(attention_entry *e, const attention_case *w, vw_error *err);
 vw_status attention_entry_run(void *entry, int64_t i, vw_error *err); /* a contestant's run */
+vw_status attention_entry_wait(void *entry, vw_error *err);           /* and its wait */
 void attention_entry_free(attention_entry *e);
 
 /* Largest error of some outputs against double arithmetic, relative to the largest output. */

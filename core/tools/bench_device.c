@@ -30,16 +30,16 @@ static vw_tensor matrix(const device_entry *e, int i)
     return vw_tensor_2d(e->x[i].data, VW_F32, e->t, e->d);
 }
 
-static vw_status wait(const device_entry *e, vw_status status, vw_error *err)
+static vw_status wait(void *entry, vw_error *err)
 {
-    return status == VW_OK ? e->ops->synchronize(e->self, e->stream, err) : status;
+    const device_entry *e = entry;
+    return e->ops->synchronize(e->self, e->stream, err);
 }
 
 static vw_status run_copy(void *entry, int64_t i, vw_error *err)
 {
     device_entry *e = entry;
-    return wait(e, e->ops->copy(e->self, e->stream, e->x[i % 2].data, e->x[2].data, e->x[2].bytes,
-                                err), err);
+    return e->ops->copy(e->self, e->stream, e->x[i % 2].data, e->x[2].data, e->x[2].bytes, err);
 }
 
 static vw_status run_rms_norm(void *entry, int64_t i, vw_error *err)
@@ -47,9 +47,9 @@ static vw_status run_rms_norm(void *entry, int64_t i, vw_error *err)
     device_entry *e = entry;
     vw_tensor none = {0};
     (void)i;
-    return wait(e, e->ops->rms_norm(e->self, e->stream, matrix(e, 0), none,
-                                    vw_tensor_1d(e->small.data, VW_F32, e->d), 1, 1e-6f,
-                                    matrix(e, 1), err), err);
+    return e->ops->rms_norm(e->self, e->stream, matrix(e, 0), none,
+                            vw_tensor_1d(e->small.data, VW_F32, e->d), 1, 1e-6f, matrix(e, 1),
+                            err);
 }
 
 static vw_status run_rope(void *entry, int64_t i, vw_error *err)
@@ -58,30 +58,29 @@ static vw_status run_rope(void *entry, int64_t i, vw_error *err)
     vw_rope_desc rope = {VW_ROPE_HALF, (int32_t)(e->d / HEAD_DIM), HEAD_DIM, 0, HEAD_DIM,
                          e->small.data, 1};
     (void)i;
-    return wait(e, e->ops->rope(e->self, e->stream, matrix(e, 0), e->space.data, &rope, err), err);
+    return e->ops->rope(e->self, e->stream, matrix(e, 0), e->space.data, &rope, err);
 }
 
 static vw_status run_gate(void *entry, int64_t i, vw_error *err)
 {
     device_entry *e = entry;
     (void)i;
-    return wait(e, e->ops->gate(e->self, e->stream, VW_ACT_GELU_TANH, matrix(e, 0), matrix(e, 1),
-                                matrix(e, 2), err), err);
+    return e->ops->gate(e->self, e->stream, VW_ACT_GELU_TANH, matrix(e, 0), matrix(e, 1),
+                        matrix(e, 2), err);
 }
 
 static vw_status run_axpby(void *entry, int64_t i, vw_error *err)
 {
     device_entry *e = entry;
     (void)i;
-    return wait(e, e->ops->axpby(e->self, e->stream, 0.5f, matrix(e, 0), 0.5f, matrix(e, 1), err),
-                err);
+    return e->ops->axpby(e->self, e->stream, 0.5f, matrix(e, 0), 0.5f, matrix(e, 1), err);
 }
 
 static vw_status run_softmax(void *entry, int64_t i, vw_error *err)
 {
     device_entry *e = entry;
     (void)i;
-    return wait(e, e->ops->softmax(e->self, e->stream, matrix(e, 0), err), err);
+    return e->ops->softmax(e->self, e->stream, matrix(e, 0), err);
 }
 
 /* Bytes read and written for each value of [T, D]. */
@@ -100,7 +99,7 @@ enum { N_OPERATIONS = sizeof operations / sizeof *operations };
 
 static vw_status prepare(device_entry *e, vw_error *err)
 {
-    bench_device d = {e->ops, e->self, e->stream};
+    bench_device d = {.ops = e->ops, .self = e->self, .stream = e->stream};
     size_t bytes = (size_t)(e->t * e->d) * sizeof(float);
     float *host = malloc(bytes);
     bench_random random = {11};
@@ -119,7 +118,7 @@ static vw_status prepare(device_entry *e, vw_error *err)
 
 static void release(device_entry *e)
 {
-    bench_device d = {e->ops, e->self, e->stream};
+    bench_device d = {.ops = e->ops, .self = e->self, .stream = e->stream};
     for (int i = 0; i < N_BUFFERS; i++)
         bench_free(&d, &e->x[i]);
     bench_free(&d, &e->small);
@@ -128,14 +127,13 @@ static void release(device_entry *e)
 
 static void tell(device_bench *g, int operation, int64_t t, int64_t d)
 {
-    double bytes = operations[operation].bytes * (double)(t * d);
+    race_work work = {0, operations[operation].bytes * (double)(t * d), 0};
     vw_json_writer *j = &g->b.json;
-    char work[64];
-    snprintf(work, sizeof work, "%-9s %6lld x %lld", operations[operation].name, (long long)t,
+    char name[64];
+    snprintf(name, sizeof name, "%-9s %6lld x %lld", operations[operation].name, (long long)t,
              (long long)d);
     for (int i = 0; i < g->r.n; i++) {
         double seconds = g->r.entries[i].seconds;
-        double share = seconds > 0 ? 100 * bytes / seconds / g->b.top.read : 0;
         if (g->b.c.is_json) {
             vw_json_begin_object(j, NULL);
             vw_json_add_string(j, "operation", operations[operation].name);
@@ -143,15 +141,17 @@ static void tell(device_bench *g, int operation, int64_t t, int64_t d)
             vw_json_add_int(j, "width", d);
             race_add_entry(j, &g->r, i);
             if (seconds > 0) {
-                vw_json_add_double(j, "gb_s", bytes / seconds * 1e-9);
-                vw_json_add_double(j, "percent_of_read", share);
+                vw_json_add_double(j, "gb_s", work.bytes / seconds * 1e-9);
+                race_add_share(j, &g->r, i, &work);
             }
             vw_json_end_object(j);
             continue;
         }
-        race_print_entry(&g->r, i, work);
-        if (seconds > 0)
-            printf(" %8.2f GB/s %6.1f %% of read", bytes / seconds * 1e-9, share);
+        race_print_entry(&g->r, i, name);
+        if (seconds > 0) {
+            printf(" %8.2f GB/s", work.bytes / seconds * 1e-9);
+            race_print_share(&g->r, i, &work);
+        }
         race_print_rest(&g->r, i);
     }
     fflush(stdout);
@@ -164,6 +164,7 @@ static vw_status race_one(device_bench *g, int operation, int64_t t, int64_t d, 
         contestant *c = &g->r.entries[i];
         device_entry *e = &g->entries[i];
         c->run = operations[operation].run;
+        c->wait = wait;
         c->state = e;
         c->note[0] = '\0';
         e->t = t;
@@ -204,13 +205,16 @@ static vw_status work(device_bench *g, vw_error *err)
         e->ops = g->r.entries[i].component->ops;
         e->self = g->r.entries[i].component->self;
         status = e->ops->stream_new(e->self, &e->stream, err);
+        bench_device d = {.ops = e->ops, .self = e->self, .stream = e->stream};
+        if (status == VW_OK && strcmp(g->r.entries[i].component->plugin->name, "cpu") != 0)
+            status = bench_copy_rate(&d, &g->r.entries[i].read, err);
     }
     if (status == VW_OK)
         status = race_all(g, err);
     for (int i = 0; i < g->r.n; i++)
         if (g->entries[i].stream)
             g->entries[i].ops->stream_free(g->entries[i].self, g->entries[i].stream);
-    return bench_end(&g->b, status, err);
+    return bench_end(&g->b, &g->r, status, err);
 }
 
 static const command bench_devices;
@@ -261,5 +265,6 @@ int bench_device_main(int argc, char **argv)
 static const command bench_devices = {
     "bench device", "[options]  (or device/NAME)", "race the devices",
     "GB/s counts what is read and what is written.  Small rows lie in the caches and may exceed\n"
-    "the read bandwidth of the memory; the copy is too large for them.\n",
+    "the read bandwidth of the memory; the copy is too large for them.  A device other than the\n"
+    "processor is held to a large copy within its own memory.\n",
     "  vishwamai bench device/cpu --width 4096\n", bench_device_main};

@@ -120,22 +120,63 @@ static void pack_rows(void *arg, int part, int n_parts)
     }
 }
 
+/* Into host memory, which is the device's own or not. */
 static vw_status pack_all(gemm_entry *e, vw_core *core, const gemm_weights *w, size_t bytes,
-                          vw_error *err)
+                          char *to, vw_error *err)
 {
     double began = now_seconds();
     int n_parts = (int)((w->n + PACK_ROWS - 1) / PACK_ROWS);
     for (int i = 0; i < w->n_copies; i++) {
-        packing p = {e, w, (char *)e->packs.data + (size_t)i * bytes, i, VW_OK, {VW_OK, ""}};
+        packing p = {e, w, to + (size_t)i * bytes, i, VW_OK, {VW_OK, ""}};
         vw_core_parallel_for(core, n_parts, pack_rows, &p);
         if (p.status != VW_OK) {
             *err = p.err;
             return p.status;
         }
-        e->weights[i].pack = p.pack;
+        e->weights[i].pack = (char *)e->packs.data + (size_t)i * bytes;
     }
     e->pack_seconds = (now_seconds() - began) / w->n_copies;
     return VW_OK;
+}
+
+static vw_status send(const gemm_entry *e, size_t at, const void *from, size_t bytes, vw_error *err)
+{
+    const bench_device *d = e->device;
+    return bytes ? d->ops->upload(d->self, d->stream, (char *)e->packs.data + at, from, bytes, err)
+                 : VW_OK;
+}
+
+/* Stored weights that the device cannot read where they are. */
+static vw_status send_stored(gemm_entry *e, const gemm_weights *w, vw_error *err)
+{
+    size_t codes = ((size_t)w->n_copies * w->copy_bytes + 255) & ~(size_t)255;
+    size_t scales = count_scales(w) * sizeof *w->scales;
+    vw_status status = bench_alloc(e->device, codes + scales, NULL, &e->packs, err);
+    if (status == VW_OK)
+        status = send(e, 0, w->codes, (size_t)w->n_copies * w->copy_bytes, err);
+    if (status == VW_OK)
+        status = send(e, codes, w->scales, scales, err);
+    for (int i = 0; i < w->n_copies; i++) {
+        vw_matrix *m = &e->weights[i].stored;
+        m->data = (char *)e->packs.data + (size_t)i * w->copy_bytes;
+        m->scales.data = m->scales.rows ? (char *)e->packs.data + codes : NULL;
+    }
+    return status == VW_OK ? bench_wait(e->device, err) : status;
+}
+
+static vw_status send_packs(gemm_entry *e, vw_core *core, const gemm_weights *w, size_t bytes,
+                            vw_error *err)
+{
+    char *host = aligned_alloc(4096, bytes * (size_t)w->n_copies);
+    if (!host)
+        return vw_fail(err, VW_E_NOMEM, "no memory for packed weights");
+    vw_status status = pack_all(e, core, w, bytes, host, err);
+    if (status == VW_OK)
+        status = send(e, 0, host, bytes * (size_t)w->n_copies, err);
+    if (status == VW_OK)
+        status = bench_wait(e->device, err);
+    free(host);
+    return status;
 }
 
 vw_status gemm_entry_bind(gemm_entry *e, vw_core *core, const gemm_weights *w, vw_error *err)
@@ -154,10 +195,13 @@ vw_status gemm_entry_bind(gemm_entry *e, vw_core *core, const gemm_weights *w, v
     for (int i = 0; i < w->n_copies; i++)
         e->weights[i] = (vw_gemm_weight){w->stored[i], w->format, NULL, layout};
     if (bytes == 0)
-        return VW_OK;
+        return e->device->is_elsewhere ? send_stored(e, w, err) : VW_OK;
     bytes = (bytes + 4095) & ~(size_t)4095;
     status = bench_alloc(e->device, bytes * (size_t)w->n_copies, NULL, &e->packs, err);
-    return status == VW_OK ? pack_all(e, core, w, bytes, err) : status;
+    if (status != VW_OK)
+        return status;
+    return e->device->is_elsewhere ? send_packs(e, core, w, bytes, err)
+                                   : pack_all(e, core, w, bytes, e->packs.data, err);
 }
 
 /* ---- running --------------------------------------------------------------------------------- */
@@ -187,12 +231,15 @@ vw_status gemm_entry_run(void *entry, int64_t i, vw_error *err)
     gemm_entry *e = entry;
     const vw_gemm_weight *weight = &e->weights[i % e->n_copies];
     vw_tensor y = vw_tensor_2d(e->y.data, VW_F32, e->m, e->n);
-    vw_status status = e->ops->run(e->self, &e->plan, e->device->stream,
-                                   vw_tensor_2d(e->x.data, VW_F32, e->m, e->k), &weight, &y,
-                                   e->workspace.data, err);
-    if (status != VW_OK)
-        return status;
-    return e->device->ops->synchronize(e->device->self, e->device->stream, err);
+    return e->ops->run(e->self, &e->plan, e->device->stream,
+                       vw_tensor_2d(e->x.data, VW_F32, e->m, e->k), &weight, &y,
+                       e->workspace.data, err);
+}
+
+vw_status gemm_entry_wait(void *entry, vw_error *err)
+{
+    const gemm_entry *e = entry;
+    return bench_wait(e->device, err);
 }
 
 void gemm_entry_unplan(gemm_entry *e)

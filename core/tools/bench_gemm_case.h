@@ -49,7 +49,8 @@ void gemm_weights_free(gemm_weights *w);
 /* VW_E_UNSUPPORTED says why a gemm cannot run it. */
 vw_status gemm_entry_bind(gemm_entry *e, vw_core *core, const gemm_weights *w, vw_error *err);
 vw_status gemm_entry_plan(gemm_entry *e, int64_t m, const float *x, vw_error *err);
-vw_status gemm_entry_run(void *entry, int64_t i, vw_error *err); /* a contestant's run */
+vw_status gemm_entry_run(void *entry, int64_t i, vw_error *err);
+vw_status gemm_entry_wait(void *entry, vw_error *err); /* a contestant's run */
 void gemm_entry_unplan(gemm_entry *e);
 void gemm_entry_free(gemm_entry *e);
 

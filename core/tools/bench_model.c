@@ -3,7 +3,8 @@
  * Each measurement is a process of its own, which loads the model, answers one short prompt (the
  * time to the first token), then prefills P random tokens and decodes N.  Configurations (the
  * settings as given, and each --vs with its own changes) and outside programs (--rival) take turns,
- * and the medians of the rounds are told.
+ * and the medians of the rounds are told.  Shares are of the ceilings that the same process measures
+ * when it is done.
  */
 #include "bench.h"
 
@@ -30,6 +31,7 @@ typedef struct findings {
     uint64_t peak_bytes, token_bytes, weight_bytes;
     double token_ops;            /* of one prefilled token, without attention and head */
     double head_ops;
+    ceilings top;                /* right after it */
     char what[160];
 } findings;
 
@@ -144,19 +146,11 @@ static vw_status measure(void *arg, void *result, vw_error *err)
     if (status == VW_OK)
         status = measure_opened(j->bench, &o, began, f, err);
     f->peak_bytes = peak_memory();
+    if (status == VW_OK)
+        status = ceilings_measure(o.core, &f->top, 0, err);
+    ceilings_release(&f->top);
     close_opened(&o);
     free(set);
-    return status;
-}
-
-static vw_status measure_ceilings(void *arg, void *result, vw_error *err)
-{
-    const model_bench *g = arg;
-    opened o = {NULL, NULL, NULL, {0}, 0};
-    vw_status status = open_core(&g->b.c, &o, err);
-    if (status == VW_OK)
-        status = ceilings_measure(o.core, result, 0, err);
-    close_opened(&o);
     return status;
 }
 
@@ -164,7 +158,7 @@ static vw_status measure_ceilings(void *arg, void *result, vw_error *err)
 
 typedef struct series {
     double load[MAX_ROUNDS], first_token[MAX_ROUNDS], prefill[MAX_ROUNDS], decode[MAX_ROUNDS],
-        seconds[MAX_ROUNDS];
+        seconds[MAX_ROUNDS], share_f32[MAX_ROUNDS], share_int8[MAX_ROUNDS], share_read[MAX_ROUNDS];
     findings last;
     uint64_t peak_bytes; /* the largest */
     char *output;        /* of a rival's last run */
@@ -174,6 +168,18 @@ typedef struct rounds {
     series own[MAX_CONFIGURATIONS], rival[MAX_RIVALS];
     int n_own, n_rivals, n;
 } rounds;
+
+/* What the ceilings right after a run make of it. */
+static void add_shares(series *s, int n)
+{
+    const findings *f = &s->last;
+    double ops = f->token_ops * (double)f->n_prompt + f->head_ops;
+    double bytes = (double)f->token_bytes * (double)f->n_decode;
+    double rate = f->n_prompt && f->prefill > 0 ? ops / f->prefill : 0;
+    s->share_f32[n] = 100 * rate / f->top.f32;
+    s->share_int8[n] = 100 * rate / f->top.int8;
+    s->share_read[n] = f->n_decode && f->decode > 0 ? 100 * bytes / f->decode / f->top.read : 0;
+}
 
 static vw_status run_own(const model_bench *g, rounds *r, int i, vw_error *err)
 {
@@ -185,6 +191,7 @@ static vw_status run_own(const model_bench *g, rounds *r, int i, vw_error *err)
     s->first_token[r->n] = s->last.first_token;
     s->prefill[r->n] = s->last.prefill;
     s->decode[r->n] = s->last.decode;
+    add_shares(s, r->n);
     s->peak_bytes = s->last.peak_bytes > s->peak_bytes ? s->last.peak_bytes : s->peak_bytes;
     return status;
 }
@@ -220,23 +227,21 @@ static vw_status run_rounds(const model_bench *g, rounds *r, vw_error *err)
 
 /* Medians and shares of one configuration. */
 typedef struct summary {
-    double load, first_token, prefill_rate, decode_rate, share_peak, share_read;
+    double load, first_token, prefill_rate, decode_rate, share_f32, share_int8, share_read;
 } summary;
 
-static summary summarise(const rounds *r, series *s, const ceilings *top)
+static summary summarise(const rounds *r, series *s)
 {
     const findings *f = &s->last;
     double prefill = median_of(s->prefill, r->n), decode = median_of(s->decode, r->n);
-    summary m = {.load = median_of(s->load, r->n), .first_token = median_of(s->first_token, r->n)};
-    if (f->n_prompt && prefill > 0) {
-        double ops = f->token_ops * (double)f->n_prompt + f->head_ops;
+    summary m = {.load = median_of(s->load, r->n), .first_token = median_of(s->first_token, r->n),
+                 .share_f32 = median_of(s->share_f32, r->n),
+                 .share_int8 = median_of(s->share_int8, r->n),
+                 .share_read = median_of(s->share_read, r->n)};
+    if (f->n_prompt && prefill > 0)
         m.prefill_rate = (double)f->n_prompt / prefill;
-        m.share_peak = 100 * ops / prefill / top->f32;
-    }
-    if (f->n_decode && decode > 0) {
+    if (f->n_decode && decode > 0)
         m.decode_rate = (double)f->n_decode / decode;
-        m.share_read = 100 * (double)f->token_bytes * m.decode_rate / top->read;
-    }
     return m;
 }
 
@@ -244,8 +249,8 @@ static void print_own(const model_bench *g, const summary *m, const summary *bas
                       int i)
 {
     printf("%s%s\n  %s\n", i ? "--vs " : "as given", i ? g->vs.words[i - 1] : "", s->last.what);
-    printf("  prefill %lld: %9.2f tokens/s, %5.1f %% of the f32 peak\n",
-           (long long)s->last.n_prompt, m->prefill_rate, m->share_peak);
+    printf("  prefill %lld: %9.2f tokens/s, %5.1f %% of the f32 peak, %.1f %% of the int8 peak\n",
+           (long long)s->last.n_prompt, m->prefill_rate, m->share_f32, m->share_int8);
     printf("  decode  %lld: %9.2f tokens/s, %5.1f %% of the read bandwidth (%.1f MB a token)\n",
            (long long)s->last.n_decode, m->decode_rate, m->share_read,
            (double)s->last.token_bytes * 1e-6);
@@ -265,7 +270,8 @@ static void add_own(vw_json_writer *w, const model_bench *g, const summary *m, c
     vw_json_add_string(w, "what", s->last.what);
     vw_json_add_int(w, "prompt_tokens", s->last.n_prompt);
     vw_json_add_double(w, "prefill_tokens_s", m->prefill_rate);
-    vw_json_add_double(w, "prefill_percent_of_f32_peak", m->share_peak);
+    vw_json_add_double(w, "prefill_percent_of_f32_peak", m->share_f32);
+    vw_json_add_double(w, "prefill_percent_of_int8_peak", m->share_int8);
     vw_json_add_int(w, "decode_tokens", s->last.n_decode);
     vw_json_add_double(w, "decode_tokens_s", m->decode_rate);
     vw_json_add_double(w, "decode_percent_of_read", m->share_read);
@@ -306,7 +312,7 @@ static vw_status tell(model_bench *g, rounds *r, vw_error *err)
     vw_json_add_string(w, "bench", "model");
     vw_json_begin_array(w, "configurations");
     for (int i = 0; i < r->n_own; i++) {
-        summary m = summarise(r, &r->own[i], &g->b.top);
+        summary m = summarise(r, &r->own[i]);
         base = i ? base : m;
         if (g->b.c.is_json)
             add_own(w, g, &m, &r->own[i], i);
@@ -322,10 +328,10 @@ static vw_status tell(model_bench *g, rounds *r, vw_error *err)
             print_rival(g, r, &r->rival[i], i);
     vw_json_end_array(w);
     if (!g->b.c.is_json) {
-        ceilings_print(&g->b.top);
+        ceilings_print(&r->own[0].last.top);
         return VW_OK;
     }
-    ceilings_add_json(w, &g->b.top);
+    ceilings_add_json(w, &r->own[0].last.top);
     vw_json_end_object(w);
     return print_json(w, err);
 }
@@ -338,11 +344,7 @@ static vw_status work(model_bench *g, vw_error *err)
     r->n_own = 1 + (int)g->vs.n;
     r->n_rivals = (int)g->rivals.n;
     interrupt_watch(NULL);
-    vw_status status = in_child(measure_ceilings, g, &g->b.top, sizeof g->b.top, err);
-    if (status == VW_OK)
-        status = run_rounds(g, r, err);
-    if (status == VW_OK)
-        status = in_child(measure_ceilings, g, &g->b.top, sizeof g->b.top, err);
+    vw_status status = run_rounds(g, r, err);
     if (status == VW_OK)
         status = tell(g, r, err);
     for (int i = 0; i < r->n_rivals; i++)

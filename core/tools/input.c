@@ -80,7 +80,7 @@ static int is_gap(char c)
     return isspace((unsigned char)c) || c == ',';
 }
 
-vw_status input_ids(const char *text, id_list *list, vw_error *err)
+vw_status input_ids(const char *where, const char *text, id_list *list, vw_error *err)
 {
     for (const char *p = text;;) {
         while (is_gap(*p))
@@ -93,7 +93,7 @@ vw_status input_ids(const char *text, id_list *list, vw_error *err)
         if (end == p || (*end && !is_gap(*end)) || errno || value < 0 || value > INT32_MAX) {
             int n = (int)strcspn(p, " ,\t\n");
             return vw_fail(err, VW_E_CONFIG,
-                           "--tokens: '%.*s' is not a token id: whole numbers are expected", n, p);
+                           "%s: '%.*s' is not a token id: whole numbers are expected", where, n, p);
         }
         int32_t id = (int32_t)value;
         vw_status status = id_list_add(list, &id, 1, err);

@@ -20,8 +20,8 @@ typedef struct id_list {
 void id_list_free(id_list *list);
 vw_status id_list_add(id_list *list, const int32_t *ids, size_t n, vw_error *err);
 
-/* "2 7 9": whole numbers apart by blanks or commas. */
-vw_status input_ids(const char *text, id_list *list, vw_error *err);
+/* "2 7 9": whole numbers apart by blanks or commas.  `where` begins an error's sentence. */
+vw_status input_ids(const char *where, const char *text, id_list *list, vw_error *err);
 
 /* Encode a text, as vw_engine_encode(), at the end of the list. */
 vw_status input_encode(vw_engine *engine, const char *text, size_t bytes, int with_bos,

@@ -5,32 +5,57 @@
 #include <string.h>
 
 static volatile sig_atomic_t is_seen;
-static vw_engine *volatile working;
+static void (*volatile stop_work)(void *arg);
+static void *volatile work;
 
 static void note(int signal_number)
 {
     (void)signal_number;
     is_seen = 1;
-    if (working)
-        vw_engine_interrupt(working);
+    if (stop_work)
+        stop_work(work);
 }
 
-void interrupt_watch(vw_engine *engine)
+static void stop_engine(void *engine)
+{
+    vw_engine_interrupt(engine);
+}
+
+static void watch(int signal_number)
 {
     struct sigaction action;
     memset(&action, 0, sizeof action);
     action.sa_handler = note;
     action.sa_flags = (int)SA_RESETHAND; /* no SA_RESTART: a read of the terminal ends too */
     sigemptyset(&action.sa_mask);
+    sigaction(signal_number, &action, NULL);
+}
+
+void interrupt_watch(vw_engine *engine)
+{
     is_seen = 0;
-    working = engine;
-    sigaction(SIGINT, &action, NULL);
+    work = engine;
+    stop_work = engine ? stop_engine : NULL;
+    watch(SIGINT);
+}
+
+void interrupt_call(void (*stop)(void *arg), void *arg)
+{
+    int was_seen = is_seen;
+    work = arg;
+    stop_work = stop;
+    watch(SIGINT);
+    watch(SIGTERM);
+    if (was_seen)
+        stop(arg);
 }
 
 void interrupt_unwatch(void)
 {
     signal(SIGINT, SIG_DFL);
-    working = NULL;
+    signal(SIGTERM, SIG_DFL);
+    stop_work = NULL;
+    work = NULL;
 }
 
 int interrupt_seen(void)

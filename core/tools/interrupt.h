@@ -10,6 +10,9 @@
 /* Watch from now on, and clear the flag.  `engine` (or NULL) is told to stop as well, so that a
  * long prompt ends between two chunks. */
 void interrupt_watch(vw_engine *engine);
+/* The same for other work: stop(arg), which must be safe in a signal handler, is called by SIGINT and
+ * by SIGTERM too, since such work saves what it has. */
+void interrupt_call(void (*stop)(void *arg), void *arg);
 void interrupt_unwatch(void); /* Ctrl-C ends the program again; before the engine is closed */
 int interrupt_seen(void);
 

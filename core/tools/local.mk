@@ -5,6 +5,11 @@ bin_PROGRAMS += vishwamai
 vishwamai_SOURCES = \
 	%D%/answer.c \
 	%D%/answer.h \
+	%D%/balance.c \
+	%D%/balance_draw.c \
+	%D%/balance_input.c \
+	%D%/balance_job.h \
+	%D%/balance_result.c \
 	%D%/bench.c \
 	%D%/bench.h \
 	%D%/bench_attention.c \
@@ -48,7 +53,19 @@ vishwamai_SOURCES = \
 	%D%/progress.c \
 	%D%/progress.h \
 	%D%/run.c \
+	%D%/runs.c \
+	%D%/runs.h \
+	%D%/runs_plot.c \
+	%D%/runs_read.c \
+	%D%/schedule.c \
+	%D%/schedule.h \
+	%D%/schedule_get.c \
+	%D%/schedule_svg.c \
+	%D%/schedule_timeline.c \
+	%D%/svg.c \
+	%D%/svg.h \
 	%D%/tokenize.c \
+	%D%/train.c \
 	%D%/transcript.c \
 	%D%/transcript.h \
 	core/json_write.c \

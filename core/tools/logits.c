@@ -77,7 +77,7 @@ static vw_status read_ids(logits *l, vw_error *err)
 {
     if (l->text)
         return input_encode(l->o.engine, l->text, strlen(l->text), -1, &l->ids, err);
-    vw_status status = input_ids(l->tokens, &l->ids, err);
+    vw_status status = input_ids("--tokens", l->tokens, &l->ids, err);
     if (status == VW_OK)
         status = check_ids(&l->o, l->ids.ids, l->ids.n, err);
     if (status == VW_OK && l->ids.n == 0)

@@ -16,7 +16,7 @@ typedef struct perplexity {
     choices c;
     const char *file;
     int64_t window, max_windows;
-    int is_decoding;
+    int is_decoding, is_ids;
     opened o;
     id_list ids;
     int32_t *tokens; /* of one window */
@@ -65,10 +65,17 @@ static vw_status score_decoding(const perplexity *p, size_t n, double *logprob, 
     return status;
 }
 
+/* Of ids without a tokenizer the model alone can tell. */
+static int begins_with_bos(const perplexity *p)
+{
+    const vw_engine_info *info = &p->o.info;
+    return info->adds_bos == 1 || (p->is_ids && !info->has_tokenizer && info->bos >= 0);
+}
+
 /* Score ids[first ..): at most `step` of them. */
 static vw_status score_window(perplexity *p, size_t first, size_t step, vw_error *err)
 {
-    int has_bos = p->o.info.adds_bos == 1;
+    int has_bos = begins_with_bos(p);
     size_t n = 0, count = p->ids.n - first < step ? p->ids.n - first : step;
     double logprob = 0;
     if (has_bos)
@@ -89,7 +96,7 @@ static vw_status score_window(perplexity *p, size_t first, size_t step, vw_error
 
 static vw_status score_all(perplexity *p, vw_error *err)
 {
-    size_t step = (size_t)p->window - (p->o.info.adds_bos == 1);
+    size_t step = (size_t)p->window - (size_t)begins_with_bos(p);
     size_t n_windows = (p->ids.n + step - 1) / step;
     if (p->max_windows > 0 && n_windows > (size_t)p->max_windows)
         n_windows = (size_t)p->max_windows;
@@ -132,11 +139,13 @@ static vw_status work(perplexity *p, vw_error *err)
 {
     char *text = NULL;
     size_t bytes;
+    p->c.needs_no_tokenizer = p->is_ids;
     vw_status status = open_model(&p->c, &p->o, err);
     if (status == VW_OK)
         status = input_read_dup(p->file, &text, &bytes, err);
     if (status == VW_OK)
-        status = input_encode(p->o.engine, text, bytes, 0, &p->ids, err);
+        status = p->is_ids ? input_ids(p->file, text, &p->ids, err)
+                           : input_encode(p->o.engine, text, bytes, 0, &p->ids, err);
     free(text);
     if (status != VW_OK)
         return status;
@@ -156,6 +165,8 @@ static int perplexity_main(int argc, char **argv)
     vw_error err = {VW_OK, ""};
     const opt input[] = {
         {'f', "file", OPT_TEXT, &p.file, "FILE", "the text; -: standard input", NULL, 0, 0},
+        {0, "ids", OPT_FLAG, &p.is_ids, NULL,
+         "the file holds token ids, as 'tokenize' prints them, and no text", NULL, 0, 0},
         {0, "ctx", OPT_INT, &p.window, "N",
          "positions of a window (default: the context, at most 512)", NULL, 2, 1e9},
         {0, "chunks", OPT_INT, &p.max_windows, "N", "windows at most; 0: all", NULL, 0, 1e12},
@@ -182,5 +193,6 @@ const command command_perplexity = {
     "The mean natural-log loss over consecutive windows of N positions that do not overlap.\n"
     "Where the tokenizer adds a beginning-of-text token it is the first position of each window\n"
     "and is not scored; otherwise the first token of a window is not scored.  The short last\n"
-    "window counts.\n",
+    "window counts.  With --ids no tokenizer is needed: a beginning-of-text token is put in front\n"
+    "where the model has one.\n",
     "  vishwamai perplexity -f book.txt --ctx 256 --json\n", perplexity_main};

@@ -22,7 +22,7 @@ typedef struct run {
 static vw_status read_prompt(run *r, vw_error *err)
 {
     if (r->tokens) {
-        vw_status status = input_ids(r->tokens, &r->prompt, err);
+        vw_status status = input_ids("--tokens", r->tokens, &r->prompt, err);
         return status == VW_OK ? check_ids(&r->o, r->prompt.ids, r->prompt.n, err) : status;
     }
     if (r->text)

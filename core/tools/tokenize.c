@@ -1,13 +1,16 @@
 /* tokenize.c - `vishwamai tokenize`: text to token ids, and back. */
 #include "answer.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 typedef struct tokenize {
     choices c;
-    const char *text, *file, *tokens;
-    int with_bos, is_decoding, shows_pieces;
+    const char *text, *file, *tokens, *out, *save;
+    int with_bos, is_decoding, shows_pieces, is_training;
+    int64_t vocab_size;
     opened o;
     id_list ids;
 } tokenize;
@@ -70,7 +73,7 @@ static vw_status decode(tokenize *t, vw_error *err)
 {
     char *text;
     size_t bytes;
-    vw_status status = input_ids(t->tokens, &t->ids, err);
+    vw_status status = input_ids("--tokens", t->tokens, &t->ids, err);
     if (status == VW_OK)
         status = check_ids(&t->o, t->ids.ids, t->ids.n, err);
     if (status == VW_OK)
@@ -90,19 +93,65 @@ static vw_status decode(tokenize *t, vw_error *err)
     return status;
 }
 
+/* Ids as a file that `vishwamai train` reads: two bytes each, little endian, or four for a name that
+ * ends in .u32. */
+static vw_status save_ids(const tokenize *t, vw_error *err)
+{
+    size_t n = strlen(t->save);
+    int width = n > 4 && strcmp(t->save + n - 4, ".u32") == 0 ? 4 : 2;
+    FILE *to = fopen(t->save, "wb");
+    vw_status status = VW_OK;
+    if (!to)
+        return vw_fail(err, VW_E_IO, "cannot write %s: %s", t->save, strerror(errno));
+    for (size_t i = 0; i < t->ids.n && status == VW_OK; i++) {
+        uint32_t id = (uint32_t)t->ids.ids[i];
+        if (width == 2 && id > 65535)
+            status = vw_fail(err, VW_E_INVALID, "%s: token %u does not fit two bytes; a name that ends in "
+                             ".u32 gives four", t->save, id);
+        for (int k = 0; k < width; k++)
+            putc((int)(id >> 8 * k & 255), to);
+    }
+    int failed = ferror(to);
+    if ((fclose(to) != 0 || failed) && status == VW_OK)
+        status = vw_fail(err, VW_E_IO, "cannot write %s: %s", t->save, strerror(errno));
+    return status;
+}
+
+static vw_status learn(tokenize *t, vw_error *err)
+{
+    vw_status status = open_core(&t->c, &t->o, err);
+    if (status != VW_OK)
+        return status;
+    const char *plugin = vw_settings_get(t->o.settings, "tokenizer", "plugin");
+    if (!plugin || strcmp(plugin, "auto") == 0)
+        return vw_fail(err, VW_E_CONFIG, "--train needs the kind of tokenizer: --set "
+                       "tokenizer.plugin=sentencepiece, or chars");
+    if (mkdir(t->out, 0777) != 0 && errno != EEXIST)
+        return vw_fail(err, VW_E_IO, "cannot make the folder %s: %s", t->out, strerror(errno));
+    return vw_tokenizer_train(t->o.core, t->file, (int32_t)t->vocab_size, t->out, err);
+}
+
 static vw_status work(tokenize *t, vw_error *err)
 {
+    if (t->is_training)
+        return learn(t, err);
     vw_status status = open_model(&t->c, &t->o, err);
     if (status != VW_OK)
         return status;
     if (t->is_decoding)
         return decode(t, err);
     status = encode(t, err);
+    if (status == VW_OK && t->save)
+        return save_ids(t, err);
     return status == VW_OK ? print_ids(t, err) : status;
 }
 
 static int check_words(const tokenize *t)
 {
+    if (t->is_training && (!t->file || !t->out || t->text || t->tokens || t->is_decoding))
+        return wrong_use(&command_tokenize, "--train needs -f FILE, --out DIR and no text");
+    if (!t->is_training && (t->out || t->vocab_size))
+        return wrong_use(&command_tokenize, "--out and --vocab-size belong to --train");
     if (t->is_decoding && (!t->tokens || t->text || t->file))
         return wrong_use(&command_tokenize, "--decode needs --tokens IDS and no text");
     if (!t->is_decoding && (t->tokens || !t->text == !t->file))
@@ -125,9 +174,18 @@ static int tokenize_main(int argc, char **argv)
          NULL, 0, 0},
         {0, "decode", OPT_FLAG, &t.is_decoding, NULL, "the other way: ids to text", NULL, 0, 0},
         {0, "tokens", OPT_TEXT, &t.tokens, "IDS", "the ids to decode: \"681 978\"", NULL, 0, 0},
+        {0, "save", OPT_TEXT, &t.save, "FILE", "write the ids as `train' reads them: .u16 or .u32", NULL, 0,
+         0},
         MODEL_OPTIONS(&t.c), END_OPTIONS};
+    const opt learning[] = {
+        {0, "train", OPT_FLAG, &t.is_training, NULL,
+         "learn a tokenizer from -f, a file or a folder, with [tokenizer] plugin", NULL, 0, 0},
+        {0, "vocab-size", OPT_INT, &t.vocab_size, "N", "its tokens (default: as the plugin likes)", NULL, 1,
+         1 << 24},
+        {'o', "out", OPT_TEXT, &t.out, "DIR", "the folder that gets it", NULL, 0, 0}, END_OPTIONS};
     const opt general[] = {CHOICE_OPTIONS(&t.c), VERBOSE_OPTION(&t.c), END_OPTIONS};
-    const opt_group groups[] = {{"model and text", input}, {"general", general}, {NULL, NULL}};
+    const opt_group groups[] = {{"model and text", input}, {"learning a tokenizer", learning},
+                                {"general", general}, {NULL, NULL}};
     if (options_parse(&command_tokenize, groups, argc, argv, NULL, &status)) {
         status = check_words(&t);
         if (status == STATUS_OK && work(&t, &err) != VW_OK)
@@ -140,7 +198,9 @@ static int tokenize_main(int argc, char **argv)
 }
 
 const command command_tokenize = {
-    "tokenize", "[-m DIR] -p TEXT | -f FILE | --decode --tokens IDS [options]",
+    "tokenize", "[-m DIR] -p TEXT | -f FILE | --decode --tokens IDS | --train -f FILE --out DIR [options]",
     "turn text into token ids, or ids into text", NULL,
     "  vishwamai tokenize -p \"Hello, world\" --bos\n"
-    "  vishwamai tokenize --decode --tokens \"976 549 940 952 870\"\n", tokenize_main};
+    "  vishwamai tokenize --decode --tokens \"976 549 940 952 870\"\n"
+    "  vishwamai tokenize --train -f book.txt --vocab-size 1024 --out words --set "
+    "tokenizer.plugin=sentencepiece\n", tokenize_main};

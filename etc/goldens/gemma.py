@@ -175,6 +175,18 @@ def double_throughout(model):
         rotary.inv_freq, embed.embed_scale = frequencies, scale
 
 
+@contextlib.contextmanager
+def double_throughout_llama(model):
+    """The same for models whose embedding has no multiplier."""
+    saved, rotary = (torch.Tensor.float, torch.float, torch.float32), model.model.rotary_emb
+    torch.Tensor.float, torch.float, torch.float32 = torch.Tensor.double, torch.float64, torch.float64
+    rotary.inv_freq, _ = rotary.compute_default_rope_parameters(model.config)
+    try:
+        yield
+    finally:
+        torch.Tensor.float, torch.float, torch.float32 = saved
+
+
 def greedy(model, prompt):
     """The greedy continuation and the smallest gap between best and second logit; None if it is no fair test."""
     ids, smallest = list(prompt), np.inf

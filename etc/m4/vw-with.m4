@@ -110,4 +110,12 @@ AC_DEFUN([VW_WITH_CUDA], [
   AC_SUBST([CUDA_DIR])
   AC_SUBST([CUDA_CFLAGS])
   AM_CONDITIONAL([WITH_CUDA], [test $vw_have_cuda = yes])
+  dnl The header alone: the library is opened at run time, and the header is not of the strict kind.
+  CUBLASLT_CFLAGS=
+  AS_IF([test $vw_have_cuda = yes && test -r "$CUDA_DIR/include/cublasLt.h"],
+    [CUBLASLT_CFLAGS="-isystem $CUDA_DIR/include -DVW_CUDA_DIR='\"$CUDA_DIR\"'"
+     VW_SUMMARY([cublaslt], [yes], [gemm/cublaslt: $CUDA_DIR/include/cublasLt.h])],
+    [VW_SUMMARY([cublaslt], [no], [gemm/cublaslt: looked for cublasLt.h in the toolkit])])
+  AC_SUBST([CUBLASLT_CFLAGS])
+  AM_CONDITIONAL([WITH_CUBLASLT], [test -n "$CUBLASLT_CFLAGS"])
 ])

@@ -1,4 +1,5 @@
 /* attention-page.c - pages of flash attention, and the states of its softmax: compiled once. */
+#include "kernels/cpu/attention-dense.h"
 #include "kernels/cpu/attention.h"
 #include "kernels/ref/quant.h"
 
@@ -171,5 +172,22 @@ const vw_attention_kernels *vw_attention_for(vw_cpu_isa isa)
 #endif
     default:
         return &vw_attention_base;
+    }
+}
+
+const vw_dense_kernels *vw_dense_for(vw_cpu_isa isa)
+{
+    switch (isa) {
+#ifdef HAVE_ISA_AVX512
+    case VW_CPU_VNNI:
+    case VW_CPU_AVX512:
+        return &vw_dense_avx512;
+#endif
+#ifdef HAVE_ISA_AVX2
+    case VW_CPU_AVX2:
+        return &vw_dense_avx2;
+#endif
+    default:
+        return &vw_dense_base;
     }
 }

@@ -35,29 +35,26 @@ static int32_t largest_bits(const float *x, int64_t k)
     return best;
 }
 
-/* Four codes of one row at one step of K.  For products of u8 with s8 they are offset by 128. */
-VW_INLINE void put_codes(char *to, const int32_t *code)
+/* Four codes of one row at one step of K: offset to be unsigned bytes, or as pairs of s16. */
+VW_INLINE void put_codes(const int offset, char *to, const int32_t *code)
 {
-#ifdef VW_HAS_DOT4
-    uint8_t u[4];
-    for (int i = 0; i < 4; i++)
-        u[i] = (uint8_t)(code[i] + 128);
-    memcpy(to, u, sizeof u);
-#else
-    int16_t s[4] = {(int16_t)code[0], (int16_t)code[2], (int16_t)code[1], (int16_t)code[3]};
-    memcpy(to, s, sizeof s);
-#endif
+    if (offset) {
+        uint8_t u[4];
+        for (int i = 0; i < 4; i++)
+            u[i] = (uint8_t)(code[i] + offset);
+        memcpy(to, u, sizeof u);
+    } else {
+        int16_t s[4] = {(int16_t)code[0], (int16_t)code[2], (int16_t)code[1], (int16_t)code[3]};
+        memcpy(to, s, sizeof s);
+    }
 }
 
-/* The definition is vw_ref_quantise_int8: amax / 127, times 127 / amax, to nearest even. */
-static float quantise_row(const float *x, int64_t k, int64_t k4, int rows, char *out)
+/* The definition is vw_ref_quantise_int: amax / most, times most / amax, to nearest even. */
+VW_INLINE float quantise_row(const int offset, const float most, const float *x, int64_t k,
+                             int64_t k4, int rows, char *out)
 {
-#ifdef VW_HAS_DOT4
-    enum { BYTES = 4 };
-#else
-    enum { BYTES = 8 };
-#endif
-    float amax = vw_bits_f32((uint32_t)largest_bits(x, k)), ratio = 127.0f / amax;
+    const int bytes = offset ? 4 : 8;
+    float amax = vw_bits_f32((uint32_t)largest_bits(x, k)), ratio = most / amax;
     int is_finite = isfinite(amax) != 0, is_zero = !is_finite || !(ratio <= 0x1p127f);
     vf times = v_set1(is_zero ? 0.0f : ratio);
     for (int64_t step = 0; step < k4; step += VL / 4) {
@@ -68,19 +65,27 @@ static float quantise_row(const float *x, int64_t k, int64_t k4, int rows, char 
             i_store(code, v_to_int(v_mul(v, times)));
         }
         for (int s = 0; s < VL / 4 && step + s < k4; s++)
-            put_codes(out + (step + s) * rows * BYTES, code + 4 * s);
+            put_codes(offset, out + (step + s) * rows * bytes, code + 4 * s);
     }
-    return !is_finite ? vw_bits_f32(0x7FC00000) : is_zero ? 0.0f : amax / 127.0f;
+    return !is_finite ? vw_bits_f32(0x7FC00000) : is_zero ? 0.0f : amax / most;
+}
+
+VW_INLINE void quantise_rows(const int offset, const float most, const float *x, int64_t x_stride,
+                             int rows, int64_t k, int64_t k4, char *out, float *scales)
+{
+    for (int i = 0; i < rows; i++)
+        scales[i] = quantise_row(offset, most, x + i * x_stride, k, k4, rows,
+                                 out + i * (offset ? 4 : 8));
 }
 
 void VW_ISA_NAME(vw_gemm_pack_x_s8)(const float *x, int64_t x_stride, int rows, int64_t k,
                                     int64_t k4, void *out, float *scales)
 {
-#ifdef VW_HAS_DOT4
-    enum { BYTES = 4 };
-#else
-    enum { BYTES = 8 };
-#endif
-    for (int i = 0; i < rows; i++)
-        scales[i] = quantise_row(x + i * x_stride, k, k4, rows, (char *)out + i * BYTES);
+    quantise_rows(VW_GEMM_S8_OFFSET, 127, x, x_stride, rows, k, k4, out, scales);
+}
+
+void VW_ISA_NAME(vw_gemm_pack_x_s7)(const float *x, int64_t x_stride, int rows, int64_t k,
+                                    int64_t k4, void *out, float *scales)
+{
+    quantise_rows(VW_GEMM_S7_OFFSET, 63, x, x_stride, rows, k, k4, out, scales);
 }

@@ -6,10 +6,8 @@
 #ifndef VW_ISA_SHARED
 #define VW_ISA_SHARED avx512
 #endif
-enum { S8_X_BYTES = 4 };
 #else
 #define VW_ISA_SHARED VW_ISA
-enum { S8_X_BYTES = 8 };
 #endif
 #define SHARED(name) VW_ISA_PASTE(name, VW_ISA_SHARED)
 
@@ -20,6 +18,9 @@ void SHARED(vw_gemm_quantise)(const float *panel, int64_t k, int64_t scale_k, in
                               int is_kept, void *codes, float *scales, int32_t *sums);
 void SHARED(vw_gemm_dot)(const vw_gemm_source *w, int64_t first, int64_t n, const float *x,
                          int64_t x_stride, int m, float *c, int64_t c_stride);
+void SHARED(vw_gemm_pack_tile)(const float *a, int64_t row, int64_t step, int rows, int64_t k,
+                               int64_t readable, float *out);
+void SHARED(vw_gemm_round)(vw_dtype dtype, int64_t n, float *x);
 void SHARED(vw_gemm_stream)(const vw_gemm_operand *w, int64_t panel, int64_t n_panels,
                             const float *x, int64_t x_stride, int m, float *c, int64_t c_stride);
 void SHARED(vw_gemm_finish)(const vw_gemm_job *job, const float *c, const float *up,
@@ -33,11 +34,14 @@ const vw_gemm_kernels VW_ISA_NAME(vw_gemm_kernels) = {
     .rows = VW_GEMM_TILE_ROWS,
     .panels = VW_GEMM_TILE_PANELS,
     .dot_rows = VW_GEMM_DOT_ROWS,
-    .s8_x_bytes = S8_X_BYTES,
     .tile = SHARED(vw_gemm_tiles),
-    .tile_s8 = VW_ISA_NAME(vw_gemm_tiles_s8),
+    .s8 = {127, VW_GEMM_S8_OFFSET ? 4 : 8, VW_ISA_NAME(vw_gemm_pack_x_s8),
+           VW_ISA_NAME(vw_gemm_tiles_s8), VW_ISA_NAME(vw_gemm_one_s8)},
+    .s7 = {63, VW_GEMM_S7_OFFSET ? 4 : 8, VW_ISA_NAME(vw_gemm_pack_x_s7),
+           VW_ISA_NAME(vw_gemm_tiles_s7), VW_ISA_NAME(vw_gemm_one_s7)},
     .pack_x = VW_ISA_NAME(vw_gemm_pack_x),
-    .pack_x_s8 = VW_ISA_NAME(vw_gemm_pack_x_s8),
+    .pack_tile = SHARED(vw_gemm_pack_tile),
+    .round = SHARED(vw_gemm_round),
     .expand = SHARED(vw_gemm_expand),
     .quantise = SHARED(vw_gemm_quantise),
     .dot = SHARED(vw_gemm_dot),

@@ -27,6 +27,8 @@ VW_INLINE void tile(const int rows, const vw_gemm_tile *t)
 {
     const float *x = t->x, *w[PANELS];
     const char *next[PANELS];
+    float *const c = t->c;
+    const int64_t c_stride = t->c_stride, fetch_step = t->fetch_step;
     vf sum[VW_GEMM_TILE_ROWS][WIDE];
     VW_UNROLL
     for (int p = 0; p < PANELS; p++) {
@@ -37,15 +39,16 @@ VW_INLINE void tile(const int rows, const vw_gemm_tile *t)
     for (int i = 0; i < rows; i++) {
         VW_UNROLL
         for (int j = 0; j < WIDE; j++)
-            sum[i][j] = t->is_first ? v_zero() : v_load(t->c + i * t->c_stride + j * VL);
+            sum[i][j] = t->is_first ? v_zero() : v_load(c + i * c_stride + j * VL);
     }
+    VW_UNROLL_STEPS
     for (int64_t k = 0; k < t->k; k++, x += rows) {
         vf v[WIDE];
         load_weights(w, k, v);
         VW_UNROLL
         for (int p = 0; p < PANELS; p++) {
             VW_PREFETCH(next[p]);
-            next[p] += t->fetch_step;
+            next[p] += fetch_step;
         }
         VW_UNROLL
         for (int i = 0; i < rows; i++) {
@@ -59,7 +62,7 @@ VW_INLINE void tile(const int rows, const vw_gemm_tile *t)
     for (int i = 0; i < rows; i++) {
         VW_UNROLL
         for (int j = 0; j < WIDE; j++)
-            v_store(t->c + i * t->c_stride + j * VL, sum[i][j]);
+            v_store(c + i * c_stride + j * VL, sum[i][j]);
     }
 }
 

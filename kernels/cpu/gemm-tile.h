@@ -27,12 +27,33 @@
 #define VW_GEMM_EACH_TILE VW_GEMM_TILES_2
 #endif
 
+/* What is added to the codes of quantised activations, of 8 and of 7 bits, to multiply them as
+ * unsigned bytes; 0: they are multiplied as s16. */
+#if defined(VW_HAS_DOT4)
+#define VW_GEMM_S8_OFFSET 128
+#define VW_GEMM_S7_OFFSET 128
+#elif defined(VW_HAS_DOT4_U7)
+#define VW_GEMM_S8_OFFSET 0
+#define VW_GEMM_S7_OFFSET 64
+#else
+#define VW_GEMM_S8_OFFSET 0
+#define VW_GEMM_S7_OFFSET 0
+#endif
+
 extern void (*const VW_ISA_NAME(vw_gemm_tiles)[])(const vw_gemm_tile *);
 extern void (*const VW_ISA_NAME(vw_gemm_tiles_s8)[])(const vw_gemm_tile *);
+extern void (*const VW_ISA_NAME(vw_gemm_tiles_s7)[])(const vw_gemm_tile *);
+void VW_ISA_NAME(vw_gemm_one_s8)(const vw_gemm_tile *t);
+void VW_ISA_NAME(vw_gemm_one_s7)(const vw_gemm_tile *t);
 
 void VW_ISA_NAME(vw_gemm_pack_x)(const float *x, int64_t x_stride, int64_t x_step, int rows,
                                  int64_t k, float *out);
+void VW_ISA_NAME(vw_gemm_pack_tile)(const float *a, int64_t row, int64_t step, int rows, int64_t k,
+                                    int64_t readable, float *out);
+void VW_ISA_NAME(vw_gemm_round)(vw_dtype dtype, int64_t n, float *x);
 void VW_ISA_NAME(vw_gemm_pack_x_s8)(const float *x, int64_t x_stride, int rows, int64_t k,
+                                    int64_t k4, void *out, float *scales);
+void VW_ISA_NAME(vw_gemm_pack_x_s7)(const float *x, int64_t x_stride, int rows, int64_t k,
                                     int64_t k4, void *out, float *scales);
 void VW_ISA_NAME(vw_gemm_expand)(const vw_gemm_operand *w, int64_t n, int64_t first, int64_t k,
                                  float *out);

@@ -13,9 +13,9 @@
 #include "kernels/cpu/gemm.h"
 
 enum {
-    BLOCK_ROWS = 768,  /* rows of X whose sums are held at once */
-    BLOCK_K = 256,     /* values along K of an f32 block; a multiple of 4 */
-    CHUNK = 256,       /* outputs of the row path that are finished together */
+    BLOCK_ROWS = 264, /* rows of X, at most, of which a block of K and the sums share the L2 cache */
+    BLOCK_K = 384,    /* values along K of an f32 block, of which a panel fits L1; a multiple of 4 */
+    CHUNK = 256,      /* outputs of the row path that are finished together */
     WIDTH = VW_GEMM_GROUP * VW_GEMM_PANEL
 };
 
@@ -38,7 +38,7 @@ static size_t sums_bytes(int64_t max_m)
     return round_up((rows * WIDTH > few ? rows * WIDTH : few) * sizeof(float));
 }
 
-static size_t scratch_bytes(int64_t max_m, int is_gated)
+size_t vw_gemm_scratch_bytes(int64_t max_m, int is_gated)
 {
     return sums_bytes(max_m) * (is_gated ? 2 : 1) +
            round_up(VW_GEMM_MAX_PANELS * VW_GEMM_PANEL * BLOCK_K * sizeof(float));
@@ -53,17 +53,14 @@ size_t vw_gemm_workspace(const vw_gemm_kernels *kernels, int64_t max_m, int64_t 
                          int n_parts)
 {
     (void)kernels;
-    return rows_bytes(max_m, k) + (size_t)n_parts * scratch_bytes(max_m, is_gated);
+    return rows_bytes(max_m, k) + (size_t)n_parts * vw_gemm_scratch_bytes(max_m, is_gated);
 }
 
-static scratch scratch_of(const vw_gemm_job *job, int part)
+static scratch scratch_at(const vw_gemm_job *job, char *at)
 {
-    int is_gated = job->finish == VW_GEMM_FINISH_GATED;
-    char *at = (char *)job->workspace + rows_bytes(job->m, job->k) +
-               (size_t)part * scratch_bytes(job->m, is_gated);
     scratch s = {.sums = (float *)(void *)at};
     at += sums_bytes(job->m);
-    if (is_gated) {
+    if (job->finish == VW_GEMM_FINISH_GATED) {
         s.up = (float *)(void *)at;
         at += sums_bytes(job->m);
     }
@@ -99,7 +96,7 @@ static int tile_rows(const vw_gemm_job *job, int64_t t)
 
 static int64_t block_k(const vw_gemm_job *job)
 {
-    if (!job->is_int8)
+    if (!job->codes)
         return BLOCK_K;
     vw_gemm_s8 s = vw_gemm_s8_shape(1, job->k, job->w[0].scale_k);
     return n_tiles(job) == 1 ? s.k4 * 4 : VW_GEMM_S8_GROUP / s.group * s.group;
@@ -110,7 +107,7 @@ static int64_t block_k(const vw_gemm_job *job)
 static int is_row_path(const vw_gemm_job *job, const vw_gemm_operand *w)
 {
     vw_dtype t = w->source.dtype;
-    return !job->is_int8 && !job->is_one_path && job->x_step == 1 &&
+    return !job->codes && !job->is_one_path && job->x_step == 1 &&
            job->m <= VW_GEMM_FEW_ROWS &&
            w->layout == VW_GEMM_IN_PLACE && !w->source.is_in_out &&
            (t == VW_F32 || t == VW_BF16 || t == VW_F16 || t == VW_E4M3 || t == VW_E5M2 ||
@@ -121,7 +118,7 @@ static int is_row_path(const vw_gemm_job *job, const vw_gemm_operand *w)
 static int is_stream_path(const vw_gemm_job *job, const vw_gemm_operand *w)
 {
     int64_t few = w->layout == VW_GEMM_PANEL_F32 ? 3 : VW_GEMM_FEW_ROWS;
-    return !job->is_int8 && job->m <= few && w->layout != VW_GEMM_IN_PLACE;
+    return !job->codes && job->m <= few && w->layout != VW_GEMM_IN_PLACE;
 }
 
 int vw_gemm_needs_prepare(const vw_gemm_job *job)
@@ -149,11 +146,11 @@ void vw_gemm_prepare(const vw_gemm_job *job, int part, int n_parts)
     int64_t n = n_tiles(job), k4 = (job->k + 3) / 4;
     for (int64_t t = n * part / n_parts; t < n * (part + 1) / n_parts; t++) {
         int64_t start = tile_start(job, t);
-        if (job->is_int8)
-            job->kernels->pack_x_s8(job->x + start * job->x_stride, job->x_stride,
-                                    tile_rows(job, t), job->k, k4,
-                                    (char *)job->workspace + start * k4 * job->kernels->s8_x_bytes,
-                                    row_scales(job) + start);
+        if (job->codes)
+            job->codes->pack_x(job->x + start * job->x_stride, job->x_stride, tile_rows(job, t),
+                               job->k, k4,
+                               (char *)job->workspace + start * k4 * job->codes->x_bytes,
+                               row_scales(job) + start);
         else
             prepare_f32(job, t);
     }
@@ -247,7 +244,7 @@ static void tiles_f32(const vw_gemm_job *job, const vw_gemm_operand *w, const bl
 static void tiles_s8(const vw_gemm_job *job, const vw_gemm_operand *w, const block *b, float *sums)
 {
     vw_gemm_s8 s = vw_gemm_s8_shape(w->source.n, job->k, w->scale_k);
-    int wide = job->kernels->panels;
+    int wide = job->m == 1 ? VW_GEMM_MAX_PANELS : job->kernels->panels;
     int64_t first_row = tile_start(job, b->first_tile), group = b->k / s.group;
     for (int p = 0; p < b->n_panels; p += wide) {
         vw_gemm_tile t = {.k = (b->k_len + 3) / 4,
@@ -255,6 +252,8 @@ static void tiles_s8(const vw_gemm_job *job, const vw_gemm_operand *w, const blo
                           .is_first = b->k == 0,
                           .group_k = s.group / 4};
         fetch_next_block(&t, b);
+        t.fetch_turn = t.k - t.fetch / 64; /* used when there is one row: all of K is in the block */
+        t.fetch_jump = (wide - 1) * s.k4 * 64;
         for (int i = 0; i < wide; i++) {
             int64_t q = b->panel + (p + i < b->n_panels ? p + i : b->n_panels - 1);
             t.w[i] = (const char *)w->pack + (size_t)(q * s.k4 + b->k / 4) * 64;
@@ -265,9 +264,12 @@ static void tiles_s8(const vw_gemm_job *job, const vw_gemm_operand *w, const blo
             int64_t start = tile_start(job, i);
             int rows = tile_rows(job, i);
             t.x = (const char *)job->workspace +
-                  (start * s.k4 + b->k / 4 * rows) * job->kernels->s8_x_bytes;
+                  (start * s.k4 + b->k / 4 * rows) * job->codes->x_bytes;
             t.c = sums + (start - first_row) * WIDTH + p * VW_GEMM_PANEL;
-            job->kernels->tile_s8[rows - 1](&t);
+            if (job->m == 1)
+                job->codes->one(&t);
+            else
+                job->codes->tile[rows - 1](&t);
             t.fetch += t.fetch_step * t.k;
         }
     }
@@ -289,7 +291,7 @@ static void block_sums(const vw_gemm_job *job, const vw_gemm_operand *w, block *
     int64_t step = block_k(job);
     for (b->k = 0; b->k < job->k; b->k += step) {
         b->k_len = job->k - b->k < step ? job->k - b->k : step;
-        if (job->is_int8)
+        if (job->codes)
             tiles_s8(job, w, b, sums);
         else
             tiles_f32(job, w, b, panels, sums);
@@ -297,17 +299,19 @@ static void block_sums(const vw_gemm_job *job, const vw_gemm_operand *w, block *
     int64_t first = tile_start(job, b->first_tile), last = tile_start(job, b->last_tile);
     if (job->k == 0)
         memset(sums, 0, (size_t)((last - first) * WIDTH) * sizeof *sums);
-    else if (job->is_int8)
+    else if (job->codes)
         scale_rows(job, first, last, WIDTH, sums);
 }
 
 /* Outputs [first, last) of result i. */
 static void multiply_tiles(const vw_gemm_job *job, int i, int64_t first, int64_t last, scratch s)
 {
-    int64_t tiles = n_tiles(job), a_block = BLOCK_ROWS / job->kernels->rows;
+    int64_t tiles = n_tiles(job), most = BLOCK_ROWS / job->kernels->rows;
+    int64_t blocks = (tiles + most - 1) / most; /* as even as can be, as the tiles are */
     block b;
-    for (b.first_tile = 0; b.first_tile < tiles; b.first_tile = b.last_tile) {
-        b.last_tile = tiles - b.first_tile < a_block ? tiles : b.first_tile + a_block;
+    for (int64_t at = 0; at < blocks; at++) {
+        b.first_tile = tiles * at / blocks;
+        b.last_tile = tiles * (at + 1) / blocks;
         int64_t row = tile_start(job, b.first_tile), m = tile_start(job, b.last_tile) - row;
         for (int64_t n = first; n < last; n += WIDTH) {
             int64_t len = last - n < WIDTH ? last - n : WIDTH;
@@ -331,9 +335,17 @@ static int64_t panels_of(const vw_gemm_operand *w)
 
 void vw_gemm_multiply(const vw_gemm_job *job, int part, int n_parts)
 {
+    int is_gated = job->finish == VW_GEMM_FINISH_GATED;
+    vw_gemm_multiply_in(job, part, n_parts,
+                        (char *)job->workspace + rows_bytes(job->m, job->k) +
+                            (size_t)part * vw_gemm_scratch_bytes(job->m, is_gated));
+}
+
+void vw_gemm_multiply_in(const vw_gemm_job *job, int part, int n_parts, void *memory)
+{
     int results = job->finish == VW_GEMM_FINISH_GATED ? 1 : job->n_weights;
     int64_t total = 0, before = 0;
-    scratch s = scratch_of(job, part);
+    scratch s = scratch_at(job, memory);
     for (int i = 0; i < results && job->m > 0; i++)
         total += panels_of(&job->w[i]);
     int64_t begin = total * part / n_parts, end = total * (part + 1) / n_parts;

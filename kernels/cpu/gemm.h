@@ -54,6 +54,7 @@ typedef enum vw_gemm_finish {
 } vw_gemm_finish;
 
 typedef struct vw_gemm_kernels vw_gemm_kernels;
+typedef struct vw_gemm_codes vw_gemm_codes;
 
 typedef struct vw_gemm_job {
     const vw_gemm_kernels *kernels;
@@ -68,7 +69,7 @@ typedef struct vw_gemm_job {
     vw_gemm_act act;
     float cap;
     int is_one_path; /* a row's sums must not depend on m: never take the row path */
-    int is_int8;     /* quantise activations to int8, one scale a row; all weights PANEL_S8 */
+    const vw_gemm_codes *codes; /* quantise activations so, one scale a row; all weights PANEL_S8 */
     void *workspace; /* vw_gemm_workspace() bytes, aligned to 64 */
 } vw_gemm_job;
 
@@ -80,6 +81,11 @@ size_t vw_gemm_workspace(const vw_gemm_kernels *kernels, int64_t max_m, int64_t 
 int vw_gemm_needs_prepare(const vw_gemm_job *job);
 void vw_gemm_prepare(const vw_gemm_job *job, int part, int n_parts);
 void vw_gemm_multiply(const vw_gemm_job *job, int part, int n_parts);
+
+/* The second step with a scratch of the caller's, vw_gemm_scratch_bytes(m, is_gated), aligned to 64;
+ * the workspace is not needed where the first step is not. */
+void vw_gemm_multiply_in(const vw_gemm_job *job, int part, int n_parts, void *scratch);
+size_t vw_gemm_scratch_bytes(int64_t max_m, int is_gated);
 
 /* ---- packs ---- */
 
@@ -114,25 +120,42 @@ typedef struct vw_gemm_tile {
     int is_first;                            /* start from zero rather than from c */
     int64_t fetch;                           /* prefetch so many bytes behind each panel's block ... */
     int fetch_step;                          /* ... and so many more with every step */
+    int64_t fetch_turn, fetch_jump;          /* one row: from this step on, so many bytes further */
 } vw_gemm_tile;
+
+/* Products of quantised activations with int8 weights: exact int32 sums of each scale group, times
+ * the weight's scale, added in f32. */
+struct vw_gemm_codes {
+    int most;    /* the largest magnitude of an activation's code */
+    int x_bytes; /* of four of them: 4 as u8, 8 as s16 */
+    /* x rows [0, rows) as [k4][rows] of x_bytes, K padded with zeros; scales [rows]. */
+    void (*pack_x)(const float *x, int64_t x_stride, int rows, int64_t k, int64_t k4, void *out,
+                   float *scales);
+    void (*const *tile)(const vw_gemm_tile *t); /* [rows - 1] */
+    void (*one)(const vw_gemm_tile *t);         /* one row, VW_GEMM_MAX_PANELS panels */
+};
 
 struct vw_gemm_kernels {
     const char *name;
     int rows, panels; /* of the largest tile */
     int dot_rows;     /* rows of x that `dot` takes at once */
-    int s8_x_bytes;   /* bytes of 4 quantised activations: 4 as u8, 8 as s16 */
 
     /* [rows - 1]: sums in f32. */
     void (*const *tile)(const vw_gemm_tile *t);
-    /* [rows - 1]: exact int32 sums of each scale group, times the weight's scale, added in f32. */
-    void (*const *tile_s8)(const vw_gemm_tile *t);
+
+    /* Activations of 8 bits, codes up to 127, and of 7 bits, up to 63.  The latter is faster where
+     * the instructions that multiply bytes saturate, since with 7 bits they are exact. */
+    vw_gemm_codes s8, s7;
 
     /* x rows [0, rows) as [k][rows]. */
     void (*pack_x)(const float *x, int64_t x_stride, int64_t x_step, int rows, int64_t k,
                    float *out);
-    /* The same, quantised to [k4][rows] of s8_x_bytes, K padded with zeros; scales [rows]. */
-    void (*pack_x_s8)(const float *x, int64_t x_stride, int rows, int64_t k, int64_t k4, void *out,
-                      float *scales);
+    /* One tile of rows as [k][rows], whichever of row and step is 1; `readable` values may be read
+     * from the first on where row is 1. */
+    void (*pack_tile)(const float *a, int64_t row, int64_t step, int rows, int64_t k,
+                      int64_t readable, float *out);
+    /* n packed values to BF16 or F16, to nearest even, and back. */
+    void (*round)(vw_dtype dtype, int64_t n, float *x);
 
     /* Outputs [n, n + 16) and inputs [first, first + k) as f32 [k][16]; zeros past the last output. */
     void (*expand)(const vw_gemm_operand *w, int64_t n, int64_t first, int64_t k, float *out);

@@ -25,12 +25,17 @@
 /* Before a loop of constant length: unroll it all, so that arrays of vectors become registers. */
 #define VW_PRAGMA_(x) _Pragma(#x)
 #define VW_UNROLL VW_PRAGMA_(GCC unroll 32)
+/* Before a loop of any length whose body is short: four steps at a time. */
+#define VW_UNROLL_STEPS VW_PRAGMA_(GCC unroll 4)
 
 /* Keep a vector in its register here: the compiler may neither reorder nor regroup sums across. */
 #if defined(__x86_64__) && !defined(VW_EMULATE_AVX512)
 #define VW_KEEP(v) __asm__("" : "+v"(v))
+/* Forget what was read through a pointer: the next use of it is an operand in memory. */
+#define VW_REREAD(p) __asm__("" : "+r"(p))
 #else
 #define VW_KEEP(v) ((void)(v))
+#define VW_REREAD(p) ((void)(p))
 #endif
 
 /* A test compiles the 512-bit kernels through SIMDe for machines that cannot run them. */

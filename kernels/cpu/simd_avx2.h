@@ -48,6 +48,12 @@ VW_INLINE vi i_dot2(vi acc, vi a, vi b) { return i_add(acc, _mm256_madd_epi16(a,
 /* Of four s8 in each int32: numbers 0 and 2, or 1 and 3, as pairs of s16. */
 VW_INLINE vi i_even16(vi a) { return _mm256_srai_epi16(_mm256_slli_epi16(a, 8), 8); }
 VW_INLINE vi i_odd16(vi a) { return _mm256_srai_epi16(a, 8); }
+#define VW_HAS_DOT4_U7 1
+/* acc + the four products u7 * s8 in each int32; of 7 bits, or the sum of a pair would saturate. */
+VW_INLINE vi i_dot4_u7(vi acc, vi u7, vi s8)
+{
+    return i_add(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(u7, s8), _mm256_set1_epi16(1)));
+}
 
 /* VL consecutive values of a format, as floats. */
 VW_INLINE vf v_load_bf16(const void *p)

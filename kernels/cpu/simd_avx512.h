@@ -59,6 +59,12 @@ VW_INLINE vi i_dot2(vi acc, vi a, vi b) { return i_add(acc, _mm512_madd_epi16(a,
 /* Of four s8 in each int32: numbers 0 and 2, or 1 and 3, as pairs of s16. */
 VW_INLINE vi i_even16(vi a) { return _mm512_srai_epi16(_mm512_slli_epi16(a, 8), 8); }
 VW_INLINE vi i_odd16(vi a) { return _mm512_srai_epi16(a, 8); }
+#define VW_HAS_DOT4_U7 1
+/* acc + the four products u7 * s8 in each int32; of 7 bits, or the sum of a pair would saturate. */
+VW_INLINE vi i_dot4_u7(vi acc, vi u7, vi s8)
+{
+    return i_add(acc, _mm512_madd_epi16(_mm512_maddubs_epi16(u7, s8), i_set1(0x00010001)));
+}
 
 #if defined(__AVX512VNNI__) || defined(VW_EMULATE_VNNI)
 #define VW_HAS_DOT4 1

@@ -109,6 +109,20 @@ static inline vm_f vm_fma(vm_f a, vm_f b, vm_f c)
 #endif
 }
 
+/* Correctly rounded. */
+static inline vm_f vm_sqrt(vm_f x)
+{
+#if VMATH_LANES == 16 && defined __AVX512F__
+    return (vm_f)_mm512_sqrt_ps((__m512)x);
+#elif VMATH_LANES == 8 && defined __AVX__
+    return (vm_f)_mm256_sqrt_ps((__m256)x);
+#else
+    for (int i = 0; i < VMATH_LANES; i++)
+        x[i] = sqrtf(x[i]);
+    return x;
+#endif
+}
+
 /* The larger; a NaN in `x` is passed over, one in `y` stays. */
 static inline vm_f vm_max(vm_f x, vm_f y)
 {

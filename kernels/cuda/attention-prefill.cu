@@ -228,7 +228,7 @@ static __device__ inline void prefill(const vw_attention_args &a, prefill_tile &
     extern "C" __global__ void __launch_bounds__(256, SLICES > 8 ? 1 : 2)                          \
         vw_attention_prefill_##name(const vw_attention_args a)                                     \
     {                                                                                              \
-        __shared__ prefill_tile t;                                                                 \
+        __shared__ __align__(16) prefill_tile t; /* read four floats at a time */                  \
         prefill<T, SLICES>(a, t);                                                                  \
     }
 

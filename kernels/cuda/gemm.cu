@@ -5,65 +5,16 @@
  * whole lines of weights stored [out, in]; vw_gemm_cols gives a lane to an output of weights stored
  * [in, out].  gemm.h says in which order all of them add.
  */
-#include "kernels/cuda/gemm.h"
-#include "kernels/cuda/load.h"
+#include "kernels/cuda/epilogue.h"
+#include "kernels/cuda/gemm-weight.h"
 
-enum { STORE, ADD, ACTIVATE, GATED, SOFTCAP };            /* vw_gemm_epilogue */
-enum { ACT_NONE, ACT_GELU_TANH, ACT_GELU_ERF, ACT_SILU, ACT_RELU };
 enum { OFFSETS, ROW_IDS, MASKED };                        /* vw_group_form */
 enum { TILE = VW_GEMM_TILE, CHUNK = VW_GEMM_CHUNK, PERIOD = VW_GEMM_PERIOD,
        PARTS = VW_GEMM_PARTS, FEW = VW_GEMM_FEW, PITCH = TILE + 4 };
 
-/* ---- epilogues: written so that no compiler has a product and a sum left to fuse ---- */
-
-static __device__ inline float activate(int activation, float x)
-{
-    float half = 0.5f * x;
-    switch (activation) {
-    case ACT_GELU_TANH:
-        return fmaf(half, tanhf(0.7978845608f * fmaf(0.044715f * x, x * x, x)), half);
-    case ACT_GELU_ERF:
-        return fmaf(half, erff(x * 0.7071067812f), half);
-    case ACT_SILU:
-        return x / (1.0f + expf(-x));
-    case ACT_RELU:
-        return x > 0.0f || x != x ? x : 0.0f;
-    default:
-        return x;
-    }
-}
-
 static __device__ inline void finish(const vw_gemm_args &a, int64_t row, int n, float sum)
 {
-    float *y = a.y + row * a.y_stride + n;
-    switch (a.epilogue) {
-    case ADD: *y = *y + sum; break;
-    case ACTIVATE: *y = activate(a.activation, sum); break;
-    case GATED: *y = activate(a.activation, *y) * sum; break;
-    case SOFTCAP: *y = a.cap * tanhf(sum / a.cap); break;
-    default: *y = sum;
-    }
-}
-
-/* ---- weights ---- */
-
-static __device__ inline float scale_at(const vw_gemm_matrix &w, const vw_gemm_bytes &b, int row,
-                                        int column)
-{
-    int group = w.scale_shift >= 0 ? column >> w.scale_shift : column / w.scale_cols;
-    return vw_load_scale(b.scales, w.scale_type, row / w.scale_rows * w.scale_stride + group);
-}
-
-/* The weight of output n and input k; 0 where there is none. */
-template <int T>
-static __device__ inline float weight_at(const vw_gemm_matrix &w, const vw_gemm_bytes &b, int n,
-                                         int k)
-{
-    if (n >= w.n || k >= w.k)
-        return 0.0f;
-    int row = w.is_in_out ? k : n, column = w.is_in_out ? n : k;
-    float x = vw_load<T>(b.data, row * w.row_stride + column);
-    return b.scales ? x * scale_at(w, b, row, column) : x;
+    vw_finish(a.y + row * a.y_stride + n, sum, a.epilogue, a.activation, a.cap);
 }
 
 /* Inputs [k, k + 8) of output n, aligned and all in range, as they lie; and as numbers. */
@@ -78,7 +29,7 @@ template <int T>
 static __device__ inline void chunk_values(const vw_gemm_matrix &w, const vw_gemm_bytes &b, int n,
                                            int k, const vw_eight<T> &e, float *value)
 {
-    float scale = b.scales ? scale_at(w, b, n, k) : 1.0f;
+    float scale = b.scales ? vw_scale_at(w, b, n, k) : 1.0f;
 #pragma unroll
     for (int i = 0; i < CHUNK; i++)
         value[i] = vw_eight_value<T>(e, i) * scale;
@@ -100,7 +51,7 @@ static __device__ inline void add_ragged(const vw_gemm_args &a, int n, int k, fl
 {
 #pragma unroll 1
     for (int i = k; i < k + CHUNK; i++) {
-        float w = weight_at<T>(a.matrix, a.bytes, n, i);
+        float w = vw_weight_at<T>(a.matrix, a.bytes, n, i);
 #pragma unroll
         for (int m = 0; m < ROWS; m++)
             if (m < a.m)
@@ -202,7 +153,7 @@ static __device__ inline void load_weights(const vw_gemm_matrix &w, const vw_gem
     }
 #pragma unroll 1
     for (int i = at; i < at + CHUNK; i++)
-        ws[i][column] = weight_at<T>(w, b, n + column, k + i);
+        ws[i][column] = vw_weight_at<T>(w, b, n + column, k + i);
 }
 
 static __device__ inline void load_inputs(const vw_gemm_tile_args &a, int64_t first, int m, int k,
@@ -280,7 +231,9 @@ static __device__ inline void product(const vw_gemm_tile_args &a, const vw_gemm_
 static __device__ inline void clear(const vw_gemm_args &p, int64_t first, int m)
 {
     int n = blockIdx.x * TILE + threadIdx.x % TILE;
-    for (int row = threadIdx.x / TILE; row < m && n < p.matrix.n && p.epilogue != ADD; row += 4)
+    if (n >= p.matrix.n || p.epilogue == VW_FINISH_ADD)
+        return;
+    for (int row = threadIdx.x / TILE; row < m; row += 4)
         p.y[(first + row) * p.y_stride + n] = 0.0f;
 }
 
@@ -346,17 +299,6 @@ static __device__ inline void tile(const vw_gemm_tile_args &a, float (*xs)[PITCH
     }
 }
 
-/* ---- rows of a weight ---- */
-
-template <int T> static __device__ inline void gather(const vw_gemm_gather_args &a)
-{
-    int row = a.rows[blockIdx.x], k = blockIdx.y * blockDim.x + threadIdx.x;
-    if (k >= a.matrix.k)
-        return;
-    float x = row >= 0 && row < a.matrix.n ? weight_at<T>(a.matrix, a.bytes, row, k) * a.scale : 0;
-    a.y[blockIdx.x * a.y_stride + k] = x;
-}
-
 /* ---- the kernels ---- */
 
 #define KERNELS(name, T)                                                                           \
@@ -378,11 +320,6 @@ template <int T> static __device__ inline void gather(const vw_gemm_gather_args 
     {                                                                                              \
         __shared__ __align__(16) float xs[PERIOD][PITCH], ws[PERIOD][PITCH];                       \
         tile<T>(a, xs, ws);                                                                        \
-    }                                                                                              \
-    extern "C" __global__ void __launch_bounds__(256)                                              \
-        vw_gemm_gather_##name(const vw_gemm_gather_args a)                                         \
-    {                                                                                              \
-        gather<T>(a);                                                                              \
     }
 
 KERNELS(f32, VW_TYPE_F32)

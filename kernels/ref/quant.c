@@ -45,8 +45,8 @@ int64_t vw_ref_quantise_e4m3(const float *x, int64_t x_stride, int64_t m, int64_
     return n_odd;
 }
 
-/* The scale of a group, and 127 / amax in *inverse: 0 for a group whose codes are all zero. */
-static float int8_scale(const float *x, int64_t n, float *inverse)
+/* The scale of a group, and most / amax in *inverse: 0 for a group whose codes are all zero. */
+static float int_scale(const float *x, int64_t n, float most, float *inverse)
 {
     float amax = 0;
     int is_finite = 1;
@@ -58,25 +58,35 @@ static float int8_scale(const float *x, int64_t n, float *inverse)
     *inverse = 0;
     if (!is_finite)
         return vw_bits_f32(0x7FC00000);
-    /* 127 / amax overflows when amax is next to nothing: such a group counts as zeros. */
-    float ratio = 127.0f / amax;
+    /* most / amax overflows when amax is next to nothing: such a group counts as zeros. */
+    float ratio = most / amax;
     if (!(ratio <= 0x1p127f))
         return 0.0f;
     *inverse = ratio;
-    return amax / 127.0f;
+    return amax / most;
 }
 
-float vw_ref_quantise_int8(const float *x, int64_t n, int8_t *codes)
+float vw_ref_quantise_int(const float *x, int64_t n, int most, int8_t *codes)
 {
-    float inverse, scale = int8_scale(x, n, &inverse);
+    float inverse, scale = int_scale(x, n, (float)most, &inverse);
     for (int64_t i = 0; i < n; i++)
         codes[i] = inverse > 0 ? (int8_t)nearbyintf(x[i] * inverse) : 0;
     return scale;
 }
 
-void vw_ref_round_int8(float *x, int64_t n)
+float vw_ref_quantise_int8(const float *x, int64_t n, int8_t *codes)
 {
-    float inverse, scale = int8_scale(x, n, &inverse);
+    return vw_ref_quantise_int(x, n, 127, codes);
+}
+
+void vw_ref_round_int(float *x, int64_t n, int most)
+{
+    float inverse, scale = int_scale(x, n, (float)most, &inverse);
     for (int64_t i = 0; i < n; i++)
         x[i] = inverse > 0 ? nearbyintf(x[i] * inverse) * scale : 0 * scale;
+}
+
+void vw_ref_round_int8(float *x, int64_t n)
+{
+    vw_ref_round_int(x, n, 127);
 }

@@ -22,7 +22,11 @@ int64_t vw_ref_quantise_e4m3(const float *x, int64_t x_stride, int64_t m, int64_
  * from it is NaN and nothing is silently wrong.  An all-zero group has scale 0.  Returns the scale. */
 float vw_ref_quantise_int8(const float *x, int64_t n, int8_t *codes);
 
+/* The same with codes of at most `most`, from 1 to 127, in place of 127. */
+float vw_ref_quantise_int(const float *x, int64_t n, int most, int8_t *codes);
+
 /* Replace the values of one group by code * scale: what they are worth after quantising. */
 void vw_ref_round_int8(float *x, int64_t n);
+void vw_ref_round_int(float *x, int64_t n, int most);
 
 #endif

@@ -26,7 +26,7 @@ static inline vw_status attention_check_shape(const vw_attention_problem *p, vw_
     if (p->dk < 1 || p->dv < 1 || p->dk > ATTENTION_MAX_WIDTH || p->dv > ATTENTION_MAX_WIDTH)
         return vw_fail(err, VW_E_UNSUPPORTED, "head sizes %d and %d: 1 to %d would be right", p->dk,
                        p->dv, ATTENTION_MAX_WIDTH);
-    if (p->is_latent && (p->k_heads != 1 || p->dv > p->dk))
+    if (!p->is_dense && p->is_latent && (p->k_heads != 1 || p->dv > p->dk))
         return vw_fail(err, VW_E_UNSUPPORTED,
                        "a latent cache has one key head, and values within it; not %d heads of %d "
                        "with values of %d",
@@ -42,11 +42,11 @@ static inline vw_status attention_check_problem(const vw_attention_problem *p, v
     vw_status st = attention_check_shape(p, err);
     if (st != VW_OK)
         return st;
-    if (p->q_dtype != VW_F32 || !attention_knows_kv(p->kv_dtype))
+    if (p->q_dtype != VW_F32 || (!p->is_dense && !attention_knows_kv(p->kv_dtype)))
         return vw_fail(err, VW_E_UNSUPPORTED,
                        "queries of %s on a cache of %s: f32 on f32, bf16, f16 or int8 is possible",
                        vw_dtype_name(p->q_dtype), vw_dtype_name(p->kv_dtype));
-    if (p->page_tokens < 1 || p->page_tokens > 1 << 20)
+    if (!p->is_dense && (p->page_tokens < 1 || p->page_tokens > 1 << 20))
         return vw_fail(err, VW_E_UNSUPPORTED, "pages of %d tokens: 1 to %d would be right",
                        p->page_tokens, 1 << 20);
     if (p->window < 0 || !(p->cap >= 0) || !isfinite(p->scale))
@@ -72,9 +72,19 @@ static inline vw_status attention_check_tensor(const char *name, const vw_tensor
     return VW_OK;
 }
 
+/* A plan serves a cache or dense batches, not both. */
+static inline vw_status attention_check_use(const vw_attention_problem *p, int is_dense,
+                                            vw_error *err)
+{
+    if (!p->is_dense == !is_dense)
+        return VW_OK;
+    return vw_fail(err, VW_E_INVALID, "%s with a plan that is %sdense",
+                   is_dense ? "a dense batch" : "a cache", p->is_dense ? "" : "not ");
+}
+
 /* The counts of a batch, which these plugins can read because their device is the CPU. */
-static inline vw_status attention_check_batch(const vw_attention_problem *p,
-                                              const vw_attention_batch *b, vw_error *err)
+static inline vw_status attention_check_counts(const vw_attention_problem *p,
+                                               const vw_attention_batch *b, vw_error *err)
 {
     if (b->n_sequences < 0 || b->n_sequences > p->max_sequences || b->n_queries < 0 ||
         b->n_queries > p->max_queries)
@@ -83,12 +93,23 @@ static inline vw_status attention_check_batch(const vw_attention_problem *p,
             b->n_sequences, (long long)b->n_queries, p->max_sequences, (long long)p->max_queries);
     for (int32_t s = 0; s < b->n_sequences; s++)
         if (b->query_start[s] < 0 || b->query_start[s + 1] < b->query_start[s] ||
-            b->query_start[s + 1] > b->n_queries || b->n_keys[s] < 0 || b->n_keys[s] > p->max_keys)
-            return vw_fail(err, VW_E_INVALID,
-                           "sequence %d: queries %d to %d of %lld, %d keys of at most %lld", s,
-                           b->query_start[s], b->query_start[s + 1], (long long)b->n_queries,
-                           b->n_keys[s], (long long)p->max_keys);
+            b->query_start[s + 1] > b->n_queries)
+            return vw_fail(err, VW_E_INVALID, "sequence %d: queries %d to %d of %lld", s,
+                           b->query_start[s], b->query_start[s + 1], (long long)b->n_queries);
     return VW_OK;
+}
+
+static inline vw_status attention_check_batch(const vw_attention_problem *p,
+                                              const vw_attention_batch *b, vw_error *err)
+{
+    vw_status st = attention_check_use(p, 0, err);
+    if (st == VW_OK)
+        st = attention_check_counts(p, b, err);
+    for (int32_t s = 0; st == VW_OK && s < b->n_sequences; s++)
+        if (b->n_keys[s] < 0 || b->n_keys[s] > p->max_keys)
+            return vw_fail(err, VW_E_INVALID, "sequence %d: %d keys of at most %lld", s,
+                           b->n_keys[s], (long long)p->max_keys);
+    return st;
 }
 
 /* An append needs room for the new keys within the sequence. */
@@ -120,19 +141,31 @@ static inline vw_status attention_check_run(const vw_attention_problem *p,
     return st;
 }
 
-/* Keys and values of a dense batch, one row a query. */
+/* The tensors of a dense batch: what is given, and in backward the gradients too. */
+typedef struct attention_dense {
+    vw_tensor q, k, v, out, d_out, d_q, d_k, d_v;
+    const float *lse;
+} attention_dense;
+
 static inline vw_status attention_check_dense(const vw_attention_problem *p,
-                                              const vw_attention_batch *b, const vw_tensor *k,
-                                              const vw_tensor *v, vw_error *err)
+                                              const vw_attention_batch *b,
+                                              const attention_dense *t, int is_backward,
+                                              vw_error *err)
 {
-    vw_status st = attention_check_tensor("k", k, b->n_queries, (int64_t)p->k_heads * p->dk, err);
+    int64_t q = (int64_t)p->q_heads * p->dk, out = (int64_t)p->q_heads * p->dv;
+    int64_t k = (int64_t)p->k_heads * p->dk, v = (int64_t)p->k_heads * p->dv;
+    const struct {
+        const char *name;
+        const vw_tensor *t;
+        int64_t cols;
+    } all[] = {{"q", &t->q, q},         {"k", &t->k, k},     {"v", &t->v, v},
+               {"out", &t->out, out},   {"d_out", &t->d_out, out}, {"d_q", &t->d_q, q},
+               {"d_k", &t->d_k, k},     {"d_v", &t->d_v, v}};
+    vw_status st = attention_check_use(p, 1, err);
     if (st == VW_OK)
-        st = attention_check_tensor("v", v, b->n_queries, (int64_t)p->k_heads * p->dv, err);
-    for (int32_t s = 0; st == VW_OK && s < b->n_sequences; s++)
-        if (b->n_keys[s] != b->query_start[s + 1] - b->query_start[s])
-            return vw_fail(err, VW_E_INVALID,
-                           "sequence %d of a dense batch: %d keys for %d queries", s, b->n_keys[s],
-                           b->query_start[s + 1] - b->query_start[s]);
+        st = attention_check_counts(p, b, err);
+    for (int i = 0; st == VW_OK && i < (is_backward ? 8 : 4); i++)
+        st = attention_check_tensor(all[i].name, all[i].t, b->n_queries, all[i].cols, err);
     return st;
 }
 

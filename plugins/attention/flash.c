@@ -6,8 +6,7 @@
  * folded afterwards.  kernels/cpu/attention.h says why both give the same bits, so the choice may
  * look at the number of threads.
  */
-#include "kernels/cpu/attention.h"
-#include "plugins/attention/checks.h"
+#include "plugins/attention/flash.h"
 
 #include <stdatomic.h>
 
@@ -17,25 +16,7 @@ static const double worth_splitting =
     2e5; /* multiply-adds; below, a barrier costs more than it gives */
 static const size_t max_parts_bytes = (size_t)16 << 20;
 
-typedef struct flash {
-    const vw_host *host;
-    const vw_attention_kernels *kernels;
-} flash;
-
-typedef struct flash_state {
-    vw_attention_flash f;
-    int n_threads;
-    size_t scratch_bytes, state_bytes; /* of one thread; the state has ROWS rows */
-    size_t threads_at, parts_at;       /* in the workspace, behind the items' counts */
-    size_t parts_bytes;
-} flash_state;
-
 /* ---- plan ------------------------------------------------------------------------------------ */
-
-static size_t round_up(size_t n)
-{
-    return (n + 255) / 256 * 256;
-}
 
 static vw_attention_flash fixed_part(const vw_attention_problem *p)
 {
@@ -80,28 +61,31 @@ static vw_status flash_supports(void *self, const vw_attention_problem *problem,
     return attention_check_problem(problem, err);
 }
 
-static vw_status flash_plan(void *self, const vw_attention_problem *p, vw_attention_plan *plan,
-                            vw_error *err)
+static vw_status flash_plan(void *self, const vw_attention_problem *problem,
+                            vw_attention_plan *plan, vw_error *err)
 {
     const flash *it = self;
-    vw_status st = attention_check_problem(p, err);
+    const vw_attention_problem cached = flash_as_cached(problem), *p = &cached;
+    vw_status st = attention_check_problem(problem, err);
     if (st != VW_OK)
         return st;
     flash_state *s = it->host->alloc(it->host->core, sizeof *s);
     if (!s)
         return vw_fail(err, VW_E_NOMEM, "no memory for an attention plan");
     *s = (flash_state){.f = fixed_part(p), .n_threads = it->host->n_threads(it->host->core)};
-    s->scratch_bytes = round_up(vw_attention_scratch_bytes(&s->f));
-    s->state_bytes = round_up(vw_attention_state_bytes(&s->f, ROWS));
-    s->threads_at = round_up(((size_t)p->max_sequences + 1) * sizeof(int64_t));
+    s->scratch_bytes = flash_round_up(vw_attention_scratch_bytes(&s->f));
+    s->state_bytes = flash_round_up(vw_attention_state_bytes(&s->f, ROWS));
+    s->threads_at = flash_round_up(((size_t)p->max_sequences + 1) * sizeof(int64_t));
     s->parts_at = s->threads_at + (size_t)s->n_threads * (s->scratch_bytes + s->state_bytes);
     s->parts_bytes = parts_for(s, p);
     *plan = (vw_attention_plan){
-        .problem = *p,
+        .problem = *problem,
         .workspace_bytes = s->parts_at + s->parts_bytes,
         .page_bytes = s->f.page.page_bytes,
         .state = s,
     };
+    if (p->is_dense)
+        flash_plan_dense(plan);
     return VW_OK;
 }
 
@@ -150,6 +134,16 @@ static void append_part(void *arg, int part, int n_parts)
     }
 }
 
+void flash_append_rows(const flash *it, const flash_state *s, const vw_attention_batch *b,
+                       const vw_tensor *k, const vw_tensor *v, void *pages)
+{
+    append_job job = {&s->f.page, b, *k, *v, pages};
+    if (s->n_threads > 1 && b->n_queries * k->shape[1] > 16384)
+        it->host->parallel_for(it->host->core, s->n_threads, append_part, &job);
+    else
+        append_part(&job, 0, 1);
+}
+
 static vw_status flash_append(void *self, const vw_attention_plan *plan, vw_stream *stream,
                               const vw_attention_batch *b, vw_tensor k, vw_tensor v, void *pages,
                               void *workspace, vw_error *err)
@@ -160,11 +154,7 @@ static vw_status flash_append(void *self, const vw_attention_plan *plan, vw_stre
     vw_status st = attention_check_append(&plan->problem, b, &k, &v, err);
     if (st != VW_OK)
         return st;
-    append_job job = {&s->f.page, b, k, v, pages};
-    if (s->n_threads > 1 && b->n_queries * k.shape[1] > 16384)
-        it->host->parallel_for(it->host->core, s->n_threads, append_part, &job);
-    else
-        append_part(&job, 0, 1);
+    flash_append_rows(it, s, b, &k, &v, pages);
     return VW_OK;
 }
 
@@ -346,21 +336,16 @@ static void run_items(const vw_host *host, run_job *job)
     }
 }
 
-static vw_status flash_run(void *self, const vw_attention_plan *plan, vw_stream *stream,
-                           const vw_attention_batch *b, vw_tensor q, const void *pages,
-                           vw_tensor out, float *lse, void *workspace, vw_error *err)
+void flash_attend(const flash *it, const vw_attention_plan *plan, const vw_attention_batch *b,
+                  const vw_tensor *q, const void *pages, const vw_tensor *out, float *lse,
+                  void *workspace)
 {
-    const flash *it = self;
-    (void)stream;
-    vw_status st = attention_check_run(&plan->problem, b, &q, &out, err);
-    if (st != VW_OK)
-        return st;
     run_job job = {.p = &plan->problem,
                    .s = plan->state,
                    .kernels = it->kernels,
                    .b = b,
-                   .q = q,
-                   .out = out,
+                   .q = *q,
+                   .out = *out,
                    .pages = pages,
                    .lse = lse,
                    .workspace = workspace,
@@ -368,7 +353,17 @@ static vw_status flash_run(void *self, const vw_attention_plan *plan, vw_stream 
     count_items(&job);
     if (job.n_items > 0)
         run_items(it->host, &job);
-    return VW_OK;
+}
+
+static vw_status flash_run(void *self, const vw_attention_plan *plan, vw_stream *stream,
+                           const vw_attention_batch *b, vw_tensor q, const void *pages,
+                           vw_tensor out, float *lse, void *workspace, vw_error *err)
+{
+    (void)stream;
+    vw_status st = attention_check_run(&plan->problem, b, &q, &out, err);
+    if (st == VW_OK)
+        flash_attend(self, plan, b, &q, pages, &out, lse, workspace);
+    return st;
 }
 
 /* ---- the plugin ------------------------------------------------------------------------------ */
@@ -393,7 +388,7 @@ static vw_status flash_open(const vw_host *host, const void *config, void **self
     flash *it = host->alloc(host->core, sizeof *it);
     if (!it)
         return vw_fail(err, VW_E_NOMEM, "no memory for attention/flash");
-    *it = (flash){host, vw_attention_for(isa)};
+    *it = (flash){host, vw_attention_for(isa), vw_dense_for(isa)};
     *self = it;
     return VW_OK;
 }
@@ -411,6 +406,8 @@ static const vw_attention_ops ops = {
     .plan_free = flash_plan_free,
     .append = flash_append,
     .run = flash_run,
+    .backward = flash_backward,
+    .run_dense = flash_run_dense,
 };
 
 static const char *const devices[] = {"cpu", NULL};

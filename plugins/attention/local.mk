@@ -1,6 +1,6 @@
 # plugins/attention/: components of the kind `attention'.  Makefile.am says how to add one.
 
-noinst_HEADERS += %D%/checks.h
+noinst_HEADERS += %D%/checks.h %D%/flash.h
 
 plugins_LTLIBRARIES += attention_ref.la
 attention_ref_la_SOURCES = %D%/ref.c
@@ -9,7 +9,7 @@ attention_ref_la_LIBADD = libkernels_ref.la $(PLUGIN_LIBS)
 attention_ref_la_LDFLAGS = -module $(PLUGIN_LDFLAGS)
 
 plugins_LTLIBRARIES += attention_flash.la
-attention_flash_la_SOURCES = %D%/flash.c
+attention_flash_la_SOURCES = %D%/flash.c %D%/flash_dense.c
 attention_flash_la_CFLAGS = $(PLUGIN_CFLAGS)
 attention_flash_la_LIBADD = libkernels_cpu.la libkernels_ref.la $(PLUGIN_LIBS)
 attention_flash_la_LDFLAGS = -module $(PLUGIN_LDFLAGS)

@@ -41,10 +41,13 @@ static vw_status ref_plan(void *self, const vw_attention_problem *p, vw_attentio
     if (!state)
         return vw_fail(err, VW_E_NOMEM, "no memory for an attention plan");
     *state = (ref_state){.a = formula(p), .n_parts = host->n_threads(host->core)};
-    state->layout = (vw_ref_page_layout){p->kv_dtype, p->page_tokens, p->k_heads, p->dk,
+    if (p->is_dense)
+        state->layout = (vw_ref_page_layout){.dtype = VW_F32, .tokens = 1, .heads = 1};
+    else
+        state->layout = (vw_ref_page_layout){p->kv_dtype, p->page_tokens, p->k_heads, p->dk,
                                          p->dv,       p->is_latent,   0,          0};
     vw_ref_page_plan(&state->layout);
-    size_t forward = vw_ref_attend_space(&state->a, p->max_keys);
+    size_t forward = vw_ref_attend_space(&state->a, p->is_dense ? p->max_queries : p->max_keys);
     size_t backward = (size_t)(p->dk + p->dv) * sizeof(double);
     state->part_bytes = ((forward > backward ? forward : backward) + 63) / 64 * 64;
     *plan = (vw_attention_plan){
@@ -123,7 +126,8 @@ static double attend_head(const ref_job *job, int32_t seq, int64_t i, int64_t h,
 {
     const vw_attention_problem *p = job->p;
     const vw_attention_batch *b = job->b;
-    int64_t g = h / (p->q_heads / p->k_heads), first = b->query_start[seq], S = b->n_keys[seq];
+    int64_t g = h / (p->q_heads / p->k_heads), first = b->query_start[seq];
+    int64_t S = p->is_dense ? b->query_start[seq + 1] - first : b->n_keys[seq];
     int64_t place = i - b->query_start[seq + 1] + S;
     const float *q = (const float *)job->q.data + i * job->q.stride[0] + h * p->dk;
     float *out = (float *)job->out.data + i * job->out.stride[0] + h * p->dv;
@@ -183,10 +187,9 @@ static vw_status ref_run_dense(void *self, const vw_attention_plan *plan, vw_str
                                const vw_attention_batch *b, vw_tensor q, vw_tensor k, vw_tensor v,
                                vw_tensor out, float *lse, void *workspace, vw_error *err)
 {
+    const attention_dense all = {.q = q, .k = k, .v = v, .out = out};
     (void)s;
-    vw_status st = attention_check_run(&plan->problem, b, &q, &out, err);
-    if (st == VW_OK)
-        st = attention_check_dense(&plan->problem, b, &k, &v, err);
+    vw_status st = attention_check_dense(&plan->problem, b, &all, 0, err);
     if (st != VW_OK)
         return st;
     ref_job job = {&plan->problem,
@@ -274,34 +277,17 @@ static void key_part(void *arg, int part, int n_parts)
     }
 }
 
-static vw_status check_grads(const grad_job *job, vw_error *err)
-{
-    const vw_attention_problem *p = job->p;
-    int64_t n = job->b->n_queries;
-    vw_status st = attention_check_run(p, job->b, &job->q, &job->out, err);
-    if (st == VW_OK)
-        st = attention_check_dense(p, job->b, &job->k, &job->v, err);
-    if (st == VW_OK)
-        st = attention_check_tensor("d_out", &job->d_out, n, (int64_t)p->q_heads * p->dv, err);
-    if (st == VW_OK)
-        st = attention_check_tensor("d_q", &job->d_q, n, (int64_t)p->q_heads * p->dk, err);
-    if (st == VW_OK)
-        st = attention_check_tensor("d_k", &job->d_k, n, (int64_t)p->k_heads * p->dk, err);
-    if (st == VW_OK)
-        st = attention_check_tensor("d_v", &job->d_v, n, (int64_t)p->k_heads * p->dv, err);
-    return st;
-}
-
 static vw_status ref_backward(void *self, const vw_attention_plan *plan, vw_stream *s,
                               const vw_attention_batch *b, vw_tensor q, vw_tensor k, vw_tensor v,
                               vw_tensor out, const float *lse, vw_tensor d_out, vw_tensor d_q,
                               vw_tensor d_k, vw_tensor d_v, void *workspace, vw_error *err)
 {
+    const attention_dense all = {q, k, v, out, d_out, d_q, d_k, d_v, lse};
     grad_job job = {&plan->problem, plan->state, b,   q,   k,   v,         out,
                     d_out,          d_q,         d_k, d_v, lse, workspace, NULL};
     (void)s;
     job.space = (char *)workspace + delta_bytes(&plan->problem);
-    vw_status st = check_grads(&job, err);
+    vw_status st = attention_check_dense(&plan->problem, b, &all, 1, err);
     if (st != VW_OK)
         return st;
     run_parts(self, plan->state, query_part, &job);

@@ -298,7 +298,7 @@ static vw_status cpu_open(const vw_host *host, const void *config, void **self, 
     cpu_device *dev = host->alloc(host->core, sizeof *dev);
     if (!dev)
         return vw_fail(err, VW_E_NOMEM, "no memory for the cpu device");
-    *dev = (cpu_device){host, isa, vw_pointwise_for(isa)};
+    *dev = (cpu_device){host, isa, vw_pointwise_for(isa), vw_gradients_for(isa)};
     *self = dev;
     return VW_OK;
 }
@@ -340,6 +340,22 @@ static const vw_device_ops ops = {
     .convert = cpu_convert,
     .sample_bytes = cpu_sample_bytes,
     .sample = cpu_sample,
+    .reduce_bytes = cpu_reduce_bytes,
+    .rms_norm_backward = cpu_rms_norm_backward,
+    .rope_backward = cpu_rope_backward,
+    .activate_backward = cpu_activate_backward,
+    .gate_backward = cpu_gate_backward,
+    .softcap_backward = cpu_softcap_backward,
+    .softmax_backward = cpu_softmax_backward,
+    .cross_entropy = cpu_cross_entropy,
+    .dropout = cpu_dropout,
+    .sum_squares = cpu_sum_squares,
+    .sum_rows = cpu_sum_rows,
+    .moe_route = cpu_moe_route,
+    .moe_route_backward = cpu_moe_route_backward,
+    .moe_sort = cpu_moe_sort,
+    .moe_combine = cpu_moe_combine,
+    .moe_combine_backward = cpu_moe_combine_backward,
 };
 
 static const char *const devices[] = {"cpu", NULL};

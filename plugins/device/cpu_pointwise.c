@@ -63,24 +63,28 @@ static void rope_units(const void *arg, int64_t from, int64_t to)
         job->pw->rope(&job->rope, job->positions[t], cpu_row(&job->x, t));
 }
 
+/* A rotation that fits x, as the kernels take it. */
+vw_status cpu_check_rope(const char *op, const vw_tensor *x, const vw_rope_desc *r,
+                         vw_pointwise_rope *rope, vw_error *err)
+{
+    if (r->dims < 0 || r->dims % 2 || r->first < 0 || r->first + r->dims > r->head_dim)
+        return vw_fail(err, VW_E_INVALID, "%s: values %d to %d of a head of %d are no even part", op,
+                       r->first, r->first + r->dims, r->head_dim);
+    *rope = (vw_pointwise_rope){r->pairing == VW_ROPE_PAIRS, r->heads, r->head_dim, r->first,
+                                r->dims, r->inv_freq, r->scale};
+    return cpu_check(op, "x", x, VW_F32, -1, (int64_t)r->heads * r->head_dim, err);
+}
+
 vw_status cpu_rope(void *self, vw_stream *s, vw_tensor x, const int32_t *positions,
                    const vw_rope_desc *r, vw_error *err)
 {
     const cpu_device *dev = self;
+    rope_job job = {.pw = dev->pw, .x = x, .positions = positions};
     (void)s;
-    if (r->dims < 0 || r->dims % 2 || r->first < 0 || r->first + r->dims > r->head_dim)
-        return vw_fail(err, VW_E_INVALID, "rope: values %d to %d of a head of %d are no even part",
-                       r->first, r->first + r->dims, r->head_dim);
-    vw_status st = cpu_check("rope", "x", &x, VW_F32, -1, (int64_t)r->heads * r->head_dim, err);
-    if (st != VW_OK)
-        return st;
-    rope_job job = {dev->pw,
-                    x,
-                    positions,
-                    {r->pairing == VW_ROPE_PAIRS, r->heads, r->head_dim, r->first, r->dims,
-                     r->inv_freq, r->scale}};
-    cpu_split(dev, x.shape[0], x.shape[1], rope_units, &job);
-    return VW_OK;
+    vw_status st = cpu_check_rope("rope", &x, r, &job.rope, err);
+    if (st == VW_OK)
+        cpu_split(dev, x.shape[0], x.shape[1], rope_units, &job);
+    return st;
 }
 
 typedef struct softmax_job {

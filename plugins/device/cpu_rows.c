@@ -43,7 +43,7 @@ vw_status cpu_gather(void *self, vw_stream *s, vw_tensor x, const int32_t *rows,
 }
 
 /* Several i may name one row, so threads share out the columns and each takes all i in order. */
-enum { SCATTER_COLS = 256 };
+enum { SCATTER_COLS = 64 };
 
 static void scatter_units(const void *arg, int64_t from, int64_t to)
 {

@@ -84,6 +84,8 @@ static vw_status supports(void *self, const vw_gemm_problem *p, vw_error *err)
         return vw_fail(err, VW_E_UNSUPPORTED, "a BLAS stores or adds; it has no other epilogue");
     if (s == VW_OK && p->is_batch_invariant)
         return vw_fail(err, VW_E_UNSUPPORTED, "a BLAS does not promise how it sums");
+    if (s == VW_OK)
+        s = check_no_rounding(p, err);
     for (int i = 0; s == VW_OK && p->op != VW_GEMM_WGRAD && i < p->n_weights; i++) {
         s = pack_size(self, &p->weights[i]->stored, p->weights[i]->format, &bytes, &layout, err);
         if (s == VW_OK && p->op == VW_GEMM_DGRAD && !is_direct(&p->weights[i]->stored))
@@ -209,17 +211,41 @@ static int apart(const vw_tensor *t)
     return (int)(t->shape[0] > 1 ? t->stride[0] : t->shape[1]);
 }
 
+/* dw (+)= dy^T x over rows [first, first + m). */
+static void add_wgrad(const vw_gemm_problem *p, const vw_tensor *dy, const vw_tensor *x,
+                      int64_t first, int64_t m, const vw_tensor *dw)
+{
+    int64_t n = dy->shape[1], k = x->shape[1];
+    float beta = p->epilogue == VW_GEMM_ADD;
+    for (int64_t i = 0; i < n && m == 0 && beta == 0; i++)
+        memset((float *)dw->data + i * dw->stride[0], 0, (size_t)k * sizeof(float));
+    if (m > 0 && n > 0 && k > 0)
+        cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)n, (int)k, (int)m, 1,
+                    (const float *)dy->data + first * dy->stride[0], apart(dy),
+                    (const float *)x->data + first * x->stride[0], apart(x), beta, dw->data,
+                    apart(dw));
+}
+
 static vw_status run_wgrad(void *self, const vw_gemm_plan *p, vw_stream *stream, vw_tensor dy,
                            vw_tensor x, vw_tensor dw, void *workspace, vw_error *err)
 {
-    int64_t m = x.shape[0], n = dy.shape[1], k = x.shape[1];
-    (void)self, (void)p, (void)stream, (void)workspace;
-    if (!is_rows_f32(&dy, m, n) || !is_rows_f32(&x, m, k) || !is_rows_f32(&dw, n, k))
-        return vw_fail(err, VW_E_INVALID, "wgrad of shapes that do not fit together");
-    if (m > 0 && n > 0 && k > 0)
-        cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)n, (int)k, (int)m, 1, dy.data,
-                    apart(&dy), x.data, apart(&x), 1, dw.data, apart(&dw));
-    return VW_OK;
+    (void)self, (void)stream, (void)workspace;
+    vw_status s = check_wgrad(&p->problem, &dy, &x, &dw, 1, err);
+    if (s == VW_OK)
+        add_wgrad(&p->problem, &dy, &x, 0, x.shape[0], &dw);
+    return s;
+}
+
+static vw_status run_grouped_wgrad(void *self, const vw_gemm_plan *p, vw_stream *stream,
+                                   vw_tensor dy, vw_tensor x, const vw_groups *groups,
+                                   const vw_tensor *dw, void *workspace, vw_error *err)
+{
+    (void)self, (void)stream, (void)workspace;
+    vw_status s = check_grouped_wgrad(&p->problem, groups, &dy, &x, dw, err);
+    for (int32_t i = 0; s == VW_OK && i < groups->n_groups; i++)
+        add_wgrad(&p->problem, &dy, &x, groups->rows[i], groups->rows[i + 1] - groups->rows[i],
+                  &dw[i]);
+    return s;
 }
 
 static vw_status gather(void *self, vw_stream *stream, const vw_gemm_weight *w,
@@ -249,6 +275,7 @@ static const vw_gemm_ops ops = {
     .run = run,
     .run_grouped = run_grouped,
     .run_wgrad = run_wgrad,
+    .run_grouped_wgrad = run_grouped_wgrad,
     .gather = gather,
 };
 

@@ -78,8 +78,13 @@ static inline vw_status check_matrix(const vw_matrix *w, vw_error *err)
 /* What no plugin of this kind can do, or what contradicts itself. */
 static inline vw_status check_problem(const vw_gemm_problem *p, vw_error *err)
 {
+    if (p->op == VW_GEMM_WGRAD && (p->max_m < 0 || p->n_weights != 1))
+        return vw_fail(err, VW_E_INVALID, "wgrad is planned with one weight's shape and 0 or more "
+                       "rows; not with %d and %lld", (int)p->n_weights, (long long)p->max_m);
+    if (p->op == VW_GEMM_WGRAD && p->epilogue > VW_GEMM_ADD)
+        return vw_fail(err, VW_E_UNSUPPORTED, "wgrad stores or adds");
     if (p->op == VW_GEMM_WGRAD)
-        return p->max_m < 0 ? vw_fail(err, VW_E_INVALID, "a negative number of rows") : VW_OK;
+        return check_matrix(&p->weights[0]->stored, err);
     if (p->n_weights < 1 || p->n_weights > VW_GEMM_MAX_WEIGHTS || p->max_m < 0)
         return vw_fail(err, VW_E_INVALID, "a plan for %d weights and %lld rows",
                        (int)p->n_weights, (long long)p->max_m);
@@ -104,6 +109,28 @@ static inline vw_status check_problem(const vw_gemm_problem *p, vw_error *err)
     if (p->epilogue == VW_GEMM_SOFTCAP && !(p->cap > 0))
         return vw_fail(err, VW_E_INVALID, "a soft cap of %g; it must be above 0", (double)p->cap);
     return VW_OK;
+}
+
+/* What most gemms do not offer. */
+static inline vw_status check_no_rounding(const vw_gemm_problem *p, vw_error *err)
+{
+    return p->rounding == VW_GEMM_ROUND_NONE
+               ? VW_OK
+               : vw_fail(err, VW_E_UNSUPPORTED, "operands are used as they are, not rounded");
+}
+
+/* bf16 and f16 of f32 weights in place, and no epilogue that is more than a sum. */
+static inline vw_status check_rounding(const vw_gemm_problem *p, vw_error *err)
+{
+    int is_f32 = p->rounding == VW_GEMM_ROUND_NONE || p->epilogue <= VW_GEMM_ADD;
+    if (p->rounding > VW_GEMM_ROUND_F16)
+        return vw_fail(err, VW_E_UNSUPPORTED, "operands are rounded to bf16 or f16, not to e4m3");
+    for (int i = 0; p->rounding != VW_GEMM_ROUND_NONE && i < p->n_weights; i++)
+        is_f32 &= p->weights[i]->stored.dtype == VW_F32 && !p->weights[i]->pack &&
+                  p->weights[i]->format == VW_GEMM_STORED;
+    return is_f32 ? VW_OK
+                  : vw_fail(err, VW_E_UNSUPPORTED,
+                            "rounded products take f32 weights in place, and store or add");
 }
 
 /* How many results a run writes. */
@@ -150,6 +177,27 @@ static inline vw_status check_run(const vw_gemm_plan *plan, const vw_gemm_weight
                            i, (long long)y[i].shape[0], (long long)y[i].shape[1], (long long)*m,
                            (long long)n);
     }
+    return VW_OK;
+}
+
+/* dY, X and n_dw gradients of weights against the plan. */
+static inline vw_status check_wgrad(const vw_gemm_problem *p, const vw_tensor *dy,
+                                    const vw_tensor *x, const vw_tensor *dw, int64_t n_dw,
+                                    vw_error *err)
+{
+    int64_t m = x->shape[0], n, k;
+    if (p->op != VW_GEMM_WGRAD)
+        return vw_fail(err, VW_E_INVALID, "wgrad with a plan for another product");
+    n = matrix_n(&p->weights[0]->stored);
+    k = matrix_k(&p->weights[0]->stored);
+    if (m > p->max_m || !is_rows_f32(dy, m, n) || !is_rows_f32(x, m, k))
+        return vw_fail(err, VW_E_INVALID, "wgrad of shapes that are not the plan's");
+    for (int64_t i = 0; i < n_dw; i++)
+        if (!is_rows_f32(&dw[i], n, k))
+            return vw_fail(err, VW_E_INVALID,
+                           "weight gradient %lld is [%lld, %lld]; it must be [%lld, %lld]",
+                           (long long)i, (long long)dw[i].shape[0], (long long)dw[i].shape[1],
+                           (long long)n, (long long)k);
     return VW_OK;
 }
 

@@ -2,30 +2,20 @@
  *
  * Stored weights run in place by default: a start is then immediate and nothing is kept twice.
  * Weights that the user has re-quantised to int8 are packed, and `pack = yes` packs the others, which
- * is a little faster for small batches.  Activations are f32 unless `activations = int8` says that
- * products with int8 weights may quantise each row to int8.
+ * is a little faster for small batches.  Activations are f32 unless `activations = int8` or `int7`
+ * says that products with int8 weights may quantise each row to 8 or 7 bits.
  *
  * Bits: results do not depend on the number of threads.  Packed weights sum in the same order for any
  * number of rows; weights in place do so only for a batch-invariant plan, which gives up the row path
- * of small batches.  int8 x int8 gives the same bits on every instruction set.
+ * of small batches.  Quantised activations give the same bits on every instruction set.
  */
+#include "plugins/gemm/cpu.h"
+
 #include "kernels/cpu/cpu.h"
-#include "kernels/cpu/gemm.h"
-#include "plugins/gemm/checks.h"
-#include "plugins/gemm/groups.h"
 
-typedef struct cpu_config {
-    int64_t threads;
-    int32_t pack, activations;
-} cpu_config;
+enum { F32_ACTIVATIONS, INT8_ACTIVATIONS, INT7_ACTIVATIONS };
 
-typedef struct cpu_gemm {
-    const vw_host *host;
-    const vw_gemm_kernels *kernels;
-    cpu_config config;
-} cpu_gemm;
-
-enum { F32_ACTIVATIONS, INT8_ACTIVATIONS };
+static const char *const activations[] = {"f32", "int8", "int7", NULL};
 
 /* The number of a pack layout, as a file would hold it: the version above the kernels' word. */
 enum { LAYOUT_VERSION = 1 << 8 };
@@ -66,10 +56,10 @@ static vw_status open_cpu(const vw_host *host, const void *config, void **self, 
     if (!g)
         return vw_fail(err, VW_E_NOMEM, "no memory for gemm/cpu");
     *g = (cpu_gemm){host, kernels_of(isa), *(const cpu_config *)config};
-    host->log(host->core, VW_LOG_INFO, "matrix kernels: %s%s", g->kernels->name,
-              g->config.activations == INT8_ACTIVATIONS
-                  ? "; activations are quantised to int8 where weights are int8"
-                  : "");
+    host->log(host->core, VW_LOG_INFO, "matrix kernels: %s%s%s%s", g->kernels->name,
+              g->config.activations ? "; activations are quantised to " : "",
+              g->config.activations ? activations[g->config.activations] : "",
+              g->config.activations ? " where weights are int8" : "");
     *self = g;
     return VW_OK;
 }
@@ -93,7 +83,7 @@ static vw_gemm_layout choose_layout(const cpu_gemm *g, const vw_matrix *w, vw_ge
         *scale_k = format == VW_GEMM_INT8_BLOCK32 ? 32 : *scale_k;
         return VW_GEMM_PANEL_S8;
     }
-    if (w->dtype == VW_I8 && (g->config.pack || g->config.activations == INT8_ACTIVATIONS) &&
+    if (w->dtype == VW_I8 && (g->config.pack || g->config.activations != F32_ACTIVATIONS) &&
         vw_gemm_keeps_s8(&s, scale_k)) {
         *is_kept = 1;
         return VW_GEMM_PANEL_S8;
@@ -179,8 +169,8 @@ static vw_status check_weight(const cpu_gemm *g, const vw_gemm_problem *p, int i
 static vw_status supports(void *self, const vw_gemm_problem *p, vw_error *err)
 {
     vw_status s = check_problem(p, err);
-    if (s == VW_OK && p->op == VW_GEMM_WGRAD && p->n_weights != 1)
-        return vw_fail(err, VW_E_UNSUPPORTED, "wgrad is planned with the one weight it is for");
+    if (s == VW_OK)
+        s = check_rounding(p, err);
     for (int i = 0; s == VW_OK && p->op != VW_GEMM_WGRAD && i < p->n_weights; i++)
         s = check_weight(self, p, i, err);
     return s;
@@ -199,9 +189,11 @@ static vw_status plan(void *self, const vw_gemm_problem *p, vw_gemm_plan *out, v
     keep_weights(kept, out, p);
     out->state = kept;
     vw_gemm_source w = matrix_source(&kept->copy[0].stored, p->op);
-    int64_t m = p->op == VW_GEMM_WGRAD ? w.n : p->max_m, k = p->op == VW_GEMM_WGRAD ? p->max_m : w.k;
-    out->workspace_bytes = vw_gemm_workspace(g->kernels, m, k, p->epilogue == VW_GEMM_GATED,
-                                             g->host->n_threads(g->host->core));
+    size_t prepared = 0, product = cpu_product_bytes(g, &out->problem);
+    if (p->op == VW_GEMM_FORWARD)
+        prepared = vw_gemm_workspace(g->kernels, p->max_m, w.k, p->epilogue == VW_GEMM_GATED,
+                                     g->host->n_threads(g->host->core));
+    out->workspace_bytes = prepared > product ? prepared : product;
     return VW_OK;
 }
 
@@ -252,10 +244,13 @@ static void compute(const cpu_gemm *g, vw_gemm_job *job)
 static void set_weights(const cpu_gemm *g, vw_gemm_job *job, const vw_gemm_problem *p,
                         const vw_gemm_weight *const *weights)
 {
-    job->is_int8 = g->config.activations == INT8_ACTIVATIONS;
+    job->codes = g->config.activations == INT8_ACTIVATIONS   ? &g->kernels->s8
+                 : g->config.activations == INT7_ACTIVATIONS ? &g->kernels->s7
+                                                             : NULL;
     for (int i = 0; i < p->n_weights; i++) {
         job->w[i] = operand(g, weights[i], p->op);
-        job->is_int8 &= job->w[i].layout == VW_GEMM_PANEL_S8;
+        if (job->w[i].layout != VW_GEMM_PANEL_S8)
+            job->codes = NULL;
     }
     job->n_weights = p->n_weights;
     job->k = job->w[0].source.k;
@@ -273,15 +268,20 @@ static void set_rows(vw_gemm_job *job, const vw_gemm_problem *p, const vw_tensor
     }
 }
 
-static vw_gemm_job new_job(const cpu_gemm *g, const vw_gemm_problem *p, void *workspace)
+vw_gemm_job cpu_job(const cpu_gemm *g, const vw_gemm_problem *p,
+                    const vw_gemm_weight *const *weights, const vw_tensor *x, const vw_tensor *y,
+                    int64_t first, int64_t m, void *workspace)
 {
-    return (vw_gemm_job){.kernels = g->kernels,
-                         .x_step = 1,
-                         .finish = (vw_gemm_finish)p->epilogue,
-                         .act = (vw_gemm_act)p->activation,
-                         .cap = p->cap,
-                         .is_one_path = p->is_batch_invariant,
-                         .workspace = workspace};
+    vw_gemm_job job = {.kernels = g->kernels,
+                       .x_step = 1,
+                       .finish = (vw_gemm_finish)p->epilogue,
+                       .act = (vw_gemm_act)p->activation,
+                       .cap = p->cap,
+                       .is_one_path = p->is_batch_invariant,
+                       .workspace = workspace};
+    set_weights(g, &job, p, weights);
+    set_rows(&job, p, x, y, first, m);
+    return job;
 }
 
 static vw_status run(void *self, const vw_gemm_plan *p, vw_stream *stream, vw_tensor x,
@@ -295,62 +295,37 @@ static vw_status run(void *self, const vw_gemm_plan *p, vw_stream *stream, vw_te
     vw_status s = check_run(p, kept->list, &x, weights, y, &m, err);
     if (s != VW_OK || m == 0)
         return s;
-    vw_gemm_job job = new_job(g, &p->problem, workspace);
-    set_weights(g, &job, &p->problem, weights);
-    set_rows(&job, &p->problem, &x, y, 0, m);
+    if (cpu_is_product(&p->problem, m)) {
+        cpu_run_product(g, &p->problem, &x, weights, y, workspace);
+        return VW_OK;
+    }
+    vw_gemm_job job = cpu_job(g, &p->problem, weights, &x, y, 0, m, workspace);
     compute(g, &job);
     return VW_OK;
 }
 
+/* Groups that need their rows prepared go one after another, the others all at once. */
 static vw_status run_grouped(void *self, const vw_gemm_plan *p, vw_stream *stream, vw_tensor x,
                              const vw_gemm_weight *const *weights, const vw_groups *groups,
                              const vw_tensor *y, void *workspace, vw_error *err)
 {
     cpu_gemm *g = self;
-    group_walk walk;
+    group_walk walk, again;
     (void)stream;
     vw_status s = group_walk_begin(&walk, p, weights, groups, &x, y, err);
     if (s != VW_OK)
         return s;
-    vw_gemm_job job = new_job(g, &p->problem, workspace);
+    again = walk;
     while (group_walk_next(&walk)) {
         if (walk.group < 0) {
             clear_group_rows(&walk, &p->problem);
-            continue;
+        } else if (!cpu_is_task(&p->problem, walk.m)) {
+            vw_gemm_job job = cpu_job(g, &p->problem, weights + walk.group * p->problem.n_weights,
+                                      &walk.x, walk.y, walk.first, walk.m, workspace);
+            compute(g, &job);
         }
-        set_weights(g, &job, &p->problem, weights + walk.group * p->problem.n_weights);
-        set_rows(&job, &p->problem, &walk.x, walk.y, walk.first, walk.m);
-        compute(g, &job);
     }
-    return VW_OK;
-}
-
-/* dW[N,K] += dY^T X is the product of dY's columns with X, stored [in, out]. */
-static vw_status run_wgrad(void *self, const vw_gemm_plan *p, vw_stream *stream, vw_tensor dy,
-                           vw_tensor x, vw_tensor dw, void *workspace, vw_error *err)
-{
-    cpu_gemm *g = self;
-    int64_t m = x.shape[0], n = dy.shape[1], k = x.shape[1];
-    (void)stream;
-    if (p->problem.op != VW_GEMM_WGRAD || m > p->problem.max_m ||
-        n != matrix_n(&p->problem.weights[0]->stored) ||
-        k != matrix_k(&p->problem.weights[0]->stored) || !is_rows_f32(&dy, m, n) ||
-        !is_rows_f32(&x, m, k) || !is_rows_f32(&dw, n, k))
-        return vw_fail(err, VW_E_INVALID, "wgrad of shapes that are not the plan's");
-    vw_gemm_job job = new_job(g, &p->problem, workspace);
-    job.finish = VW_GEMM_FINISH_ADD;
-    job.m = n;
-    job.k = m;
-    job.x = dy.data;
-    job.x_stride = 1;
-    job.x_step = dy.stride[0];
-    job.n_weights = 1;
-    job.w[0].source = (vw_gemm_source){.data = x.data, .dtype = VW_F32, .is_in_out = 1, .n = k,
-                                       .k = m, .row_stride = x.stride[0]};
-    job.y[0] = dw.data;
-    job.y_stride[0] = dw.stride[0];
-    if (n > 0 && m > 0)
-        compute(g, &job);
+    cpu_run_groups(g, &p->problem, again, weights, workspace);
     return VW_OK;
 }
 
@@ -381,11 +356,10 @@ static const vw_gemm_ops ops = {
     .plan_free = plan_free,
     .run = run,
     .run_grouped = run_grouped,
-    .run_wgrad = run_wgrad,
+    .run_wgrad = cpu_run_wgrad,
+    .run_grouped_wgrad = cpu_run_grouped_wgrad,
     .gather = gather,
 };
-
-static const char *const activations[] = {"f32", "int8", NULL};
 
 static const vw_option options[] = {
     {.key = "threads", .type = VW_OPTION_INT, .def = "0", .min = 0, .max = 4096,
@@ -395,7 +369,8 @@ static const vw_option options[] = {
      .help = "copy f32, bf16, f16 and int8 weights into the order in which they are read"},
     {.key = "activations", .type = VW_OPTION_ENUM, .def = "f32", .choices = activations,
      .offset = offsetof(cpu_config, activations),
-     .help = "int8: quantise each row of activations where weights are int8; faster, less exact"},
+     .help = "int8, int7: quantise each row of activations where weights are int8; faster, less exact; "
+             "int7 rounds twice as coarsely and is faster still where the CPU has no VNNI"},
     VW_OPTION_END,
 };
 

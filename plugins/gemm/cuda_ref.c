@@ -13,7 +13,7 @@
 #include "plugins/gemm/cuda_weights.h"
 #include "plugins/gemm/groups.h"
 
-extern const unsigned long long vw_fatbin_gemm[];
+extern const unsigned long long vw_fatbin_gemm[], vw_fatbin_gemm_gather[];
 
 typedef enum kernel { ROW, ROWS, COLS, TILE, GATHER, N_KERNELS } kernel;
 
@@ -28,7 +28,7 @@ static const char *const names[N_KERNELS * VW_TYPE_COUNT] = {
 typedef struct cuda_gemm {
     const vw_host *host;
     vw_cuda cuda;
-    CUmodule module;
+    CUmodule products, rows;
     CUfunction function[N_KERNELS * VW_TYPE_COUNT];
 } cuda_gemm;
 
@@ -57,6 +57,8 @@ static vw_status supports(void *self, const vw_gemm_problem *p, vw_error *err)
 {
     (void)self;
     vw_status s = check_problem(p, err);
+    if (s == VW_OK)
+        s = check_no_rounding(p, err);
     for (int i = 0; s == VW_OK && p->op != VW_GEMM_WGRAD && i < p->n_weights; i++)
         s = check_weight(&p->weights[i]->stored, p->weights[i]->format, err);
     if (s == VW_OK && p->max_m > INT32_MAX - VW_GEMM_TILE)
@@ -204,6 +206,8 @@ static vw_status run_grouped(void *self, const vw_gemm_plan *p, vw_stream *strea
 {
     group_walk walk;
     (void)workspace;
+    if (p->problem.op != VW_GEMM_FORWARD)
+        return vw_fail(err, VW_E_UNSUPPORTED, "groups go forward alone on this device");
     vw_status s = group_walk_check(&walk, p, weights, groups, &x, y, err);
     if (s == VW_OK && walk.n_rows > INT32_MAX - VW_GEMM_TILE)
         return vw_fail(err, VW_E_INVALID, "%lld rows are too many", (long long)walk.n_rows);
@@ -212,19 +216,21 @@ static vw_status run_grouped(void *self, const vw_gemm_plan *p, vw_stream *strea
     return s;
 }
 
-/* dW[N,K] += dY^T X is a product whose inputs are rows: X' = dY read downwards, W' = X. */
+/* dW[N,K] (+)= dY^T X is a product whose inputs are rows: X' = dY read downwards, W' = X. */
 static vw_status run_wgrad(void *self, const vw_gemm_plan *p, vw_stream *stream, vw_tensor dy,
                            vw_tensor x, vw_tensor dw, void *workspace, vw_error *err)
 {
     int64_t m = x.shape[0], n = dy.shape[1], k = x.shape[1];
-    (void)p, (void)workspace;
-    if (!is_rows_f32(&dy, m, n) || !is_rows_f32(&x, m, k) || !is_rows_f32(&dw, n, k) ||
-        m > INT32_MAX - VW_GEMM_TILE || n > INT32_MAX - VW_GEMM_TILE ||
+    (void)workspace;
+    vw_status s = check_wgrad(&p->problem, &dy, &x, &dw, 1, err);
+    if (s != VW_OK)
+        return s;
+    if (m > INT32_MAX - VW_GEMM_TILE || n > INT32_MAX - VW_GEMM_TILE ||
         k > INT32_MAX - VW_GEMM_TILE)
-        return vw_fail(err, VW_E_INVALID, "wgrad of shapes that do not fit together");
+        return vw_fail(err, VW_E_INVALID, "wgrad of more rows or columns than an int holds");
     vw_gemm_tile_args a = {
         .product = {.x = dy.data, .y = dw.data, .x_stride = dy.stride[0], .y_stride = dw.stride[0],
-                    .m = (int32_t)n, .epilogue = VW_GEMM_ADD,
+                    .m = (int32_t)n, .epilogue = p->problem.epilogue,
                     .matrix = {.n = (int32_t)k, .k = (int32_t)m, .row_stride = x.stride[0],
                                .is_in_out = 1}},
         .is_x_transposed = 1,
@@ -263,7 +269,8 @@ static void close_gemm(void *self)
 {
     cuda_gemm *g = self;
     const vw_host *host = g->host;
-    vw_cuda_unload(&g->cuda, g->module);
+    vw_cuda_unload(&g->cuda, g->products);
+    vw_cuda_unload(&g->cuda, g->rows);
     vw_cuda_close(&g->cuda);
     host->free(host->core, g);
 }
@@ -278,8 +285,11 @@ static vw_status open_gemm(const vw_host *host, const void *config, void **self,
     g->host = host;
     vw_status s = vw_cuda_open_beside(&g->cuda, host, NULL, err);
     if (s == VW_OK)
-        s = vw_cuda_load(&g->cuda, vw_fatbin_gemm, names, N_KERNELS * VW_TYPE_COUNT, &g->module,
+        s = vw_cuda_load(&g->cuda, vw_fatbin_gemm, names, GATHER * VW_TYPE_COUNT, &g->products,
                          g->function, err);
+    if (s == VW_OK)
+        s = vw_cuda_load(&g->cuda, vw_fatbin_gemm_gather, names + GATHER * VW_TYPE_COUNT,
+                         VW_TYPE_COUNT, &g->rows, g->function + GATHER * VW_TYPE_COUNT, err);
     if (s != VW_OK) {
         close_gemm(g);
         return s;

@@ -73,15 +73,15 @@ static inline vw_status group_walk_check(group_walk *w, const vw_gemm_plan *plan
     memset(w, 0, sizeof *w);
     w->groups = groups;
     w->x = *x;
-    if (p->op != VW_GEMM_FORWARD || groups->n_groups < 0 || !flatten(&w->x))
-        return vw_fail(err, VW_E_INVALID, "a grouped product is a forward product of even rows");
+    if (p->op == VW_GEMM_WGRAD || groups->n_groups < 0 || !flatten(&w->x))
+        return vw_fail(err, VW_E_INVALID, "a grouped product is forward or dgrad, of even rows");
     w->n_rows = w->x.shape[0];
-    if (!is_rows_f32(&w->x, w->n_rows, matrix_k(&p->weights[0]->stored)))
+    if (!is_rows_f32(&w->x, w->n_rows, matrix_source(&p->weights[0]->stored, p->op).k))
         return vw_fail(err, VW_E_INVALID, "grouped activations are not of the plan's width");
     for (int i = 0; i < n_results(p); i++) {
         w->y[i] = y[i];
         if (!flatten(&w->y[i]) ||
-            !is_rows_f32(&w->y[i], w->n_rows, matrix_n(&p->weights[i]->stored)))
+            !is_rows_f32(&w->y[i], w->n_rows, matrix_source(&p->weights[i]->stored, p->op).n))
             return vw_fail(err, VW_E_INVALID, "grouped result %d is not of the plan's shape", i);
     }
     if (groups->form == VW_GROUP_MASKED && groups->n_groups > 0)
@@ -133,6 +133,18 @@ static inline void clear_group_rows(const group_walk *w, const vw_gemm_problem *
         for (int64_t r = w->first; r < w->first + w->m; r++)
             memset((float *)w->y[i].data + r * w->y[i].stride[0], 0,
                    (size_t)w->y[i].shape[1] * sizeof(float));
+}
+
+/* Of weight gradients: the tensors, then the offsets. */
+static inline vw_status check_grouped_wgrad(const vw_gemm_problem *p, const vw_groups *groups,
+                                            const vw_tensor *dy, const vw_tensor *x,
+                                            const vw_tensor *dw, vw_error *err)
+{
+    group_walk all = {.groups = groups, .n_rows = x->shape[0]};
+    vw_status s = check_wgrad(p, dy, x, dw, groups->n_groups, err);
+    if (s == VW_OK && groups->form != VW_GROUP_OFFSETS)
+        return vw_fail(err, VW_E_UNSUPPORTED, "weight gradients of groups that are not offsets");
+    return s != VW_OK ? s : check_group_rows(&all, p->max_m, err);
 }
 
 #endif

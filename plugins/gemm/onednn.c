@@ -3,7 +3,8 @@
  * An alternative to swap in, and the rival that gemm/cpu is measured against.  f32 weights run in
  * place, or with `pack = yes` in the layout that the library prefers; other formats are widened to f32
  * in that layout.  Weights re-quantised to int8 run as u8 x s8 with int8 activations, on CPUs with
- * VNNI alone: without it the library's products of two 8-bit numbers saturate.
+ * VNNI alone: without it the library's sums of two products saturate at 16 bits, which only a race
+ * for speed can want (`saturating = yes`).
  *
  * The library wants to know M when a primitive is made, so a plan holds a few sizes and a run is
  * padded to the next one.  Threads and what is allocated in a run are the library's own.
@@ -14,18 +15,23 @@
 #include "plugins/gemm/groups.h"
 #include "plugins/gemm/onednn_layout.h"
 
-/* Of the OpenMP runtime, when the library was built with it. */
+/* Of the OpenMP runtime, when the library was built with it.  What surrounds a product runs on the
+ * library's threads, which still watch for work when it is done: another pool would wait for them. */
 extern void omp_set_num_threads(int n) __attribute__((weak));
+extern int omp_get_thread_num(void) __attribute__((weak));
+extern int omp_get_num_threads(void) __attribute__((weak));
+extern void GOMP_parallel(void (*fn)(void *), void *arg, unsigned n, unsigned flags)
+    __attribute__((weak));
 
 typedef struct onednn_config {
     int64_t threads;
-    int32_t pack;
+    int32_t pack, saturating;
 } onednn_config;
 
 typedef struct onednn_gemm {
     const vw_host *host;
     onednn_config config;
-    int has_vnni;
+    int has_s8; /* may products of bytes be used? */
     dnnl_engine_t engine;
 } onednn_gemm;
 
@@ -68,7 +74,11 @@ static vw_status open_onednn(const vw_host *host, const void *config, void **sel
     onednn_gemm *g = host->alloc(host->core, sizeof *g);
     if (!g)
         return vw_fail(err, VW_E_NOMEM, "no memory for gemm/onednn");
-    *g = (onednn_gemm){host, *(const onednn_config *)config, isa == VW_CPU_VNNI, NULL};
+    *g = (onednn_gemm){host, *(const onednn_config *)config, 0, NULL};
+    g->has_s8 = isa == VW_CPU_VNNI || g->config.saturating;
+    if (g->has_s8 && isa != VW_CPU_VNNI)
+        host->log(host->core, VW_LOG_WARN, "gemm/onednn: products of bytes saturate on this CPU; "
+                                           "results with int8 weights are wrong");
     dnnl_status_t s = dnnl_engine_create(&g->engine, dnnl_cpu, 0);
     if (s != dnnl_success) {
         host->free(host->core, g);
@@ -147,9 +157,10 @@ static vw_status pack_size(void *self, const vw_matrix *stored, vw_gemm_format f
     if (!is_weight_dtype(stored->dtype) || format == VW_GEMM_INT8_BLOCK32 || n == 0 || k == 0)
         return vw_fail(err, VW_E_UNSUPPORTED, "gemm/onednn runs f32, bf16, f16, e4m3, e5m2 and int8 "
                                               "weights that are not empty, in no groups of 32");
-    if (format == VW_GEMM_INT8 && !g->has_vnni)
+    if (format == VW_GEMM_INT8 && !g->has_s8)
         return vw_fail(err, VW_E_UNSUPPORTED, "oneDNN's products of 8-bit numbers saturate on a CPU "
-                                              "without VNNI");
+                                              "without VNNI; saturating = yes runs them "
+                                              "nevertheless, for a race");
     uint32_t l = choose_layout(g, stored, format);
     size_t bytes = 0;
     if (l) {
@@ -221,6 +232,8 @@ static vw_status pack(void *self, const vw_matrix *stored, vw_gemm_format format
 static vw_status supports(void *self, const vw_gemm_problem *p, vw_error *err)
 {
     vw_status s = check_problem(p, err);
+    if (s == VW_OK)
+        s = check_no_rounding(p, err);
     if (s != VW_OK)
         return s;
     if (p->op != VW_GEMM_FORWARD || p->epilogue > VW_GEMM_ADD || p->is_batch_invariant)
@@ -311,6 +324,9 @@ typedef struct run_job {
     vw_tensor x;
     float *rows, *sums, *scales; /* [size][K], [size][n], [size] */
     uint8_t *codes;              /* [size][K] */
+    int is_s8, is_add;           /* of the weight whose turn it is, as the rest */
+    const float *w_scales;       /* int8: [N]; then sums of codes, int32 [N] */
+    vw_tensor y;
 } run_job;
 
 static void lay_out(run_job *j, void *workspace)
@@ -322,23 +338,41 @@ static void lay_out(run_job *j, void *workspace)
     j->codes = (uint8_t *)(j->scales + rows);
 }
 
-/* Rows of x without gaps, zeros below; or their codes, offset by 128. */
-static void gather_rows(run_job *j, int is_s8)
+/* vw_ref_quantise_int8 with codes offset by 128, in loops that a compiler makes vectors of: the
+ * library must not be slow for what is not its own. */
+static float quantise_row(const float *x, size_t k, uint8_t *codes)
 {
+    const float round = 0x1.8p23f; /* added, the unit is the last bit: to nearest even */
+    uint32_t most = 0;
+    for (size_t i = 0; i < k; i++) {
+        uint32_t bits = vw_f32_bits(x[i]) & 0x7FFFFFFF;
+        most = bits > most ? bits : most;
+    }
+    float amax = vw_bits_f32(most), ratio = 127.0f / amax;
+    if (!isfinite(amax) || !(ratio <= 0x1p127f)) {
+        memset(codes, 128, k);
+        return isfinite(amax) ? 0.0f : vw_bits_f32(0x7FC00000);
+    }
+    for (size_t i = 0; i < k; i++)
+        codes[i] = (uint8_t)(vw_f32_bits(x[i] * ratio + round) + 128);
+    return amax / 127.0f;
+}
+
+/* A part of the rows of x without gaps, zeros below; or their codes, offset by 128. */
+static void gather_part(void *arg, int part, int n_parts)
+{
+    run_job *j = arg;
     int64_t k = j->plan->k, size = j->plan->size[j->size], m = j->x.shape[0];
-    for (int64_t i = 0; i < size; i++) {
+    for (int64_t i = size * part / n_parts; i < size * (part + 1) / n_parts; i++) {
         const float *from = (const float *)j->x.data + i * j->x.stride[0];
         uint8_t *codes = j->codes + i * k;
-        if (i >= m) {
-            memset(is_s8 ? (void *)codes : (void *)(j->rows + i * k), 0,
-                   (size_t)k * (is_s8 ? 1 : sizeof(float)));
-        } else if (!is_s8) {
+        if (i >= m)
+            memset(j->is_s8 ? (void *)codes : (void *)(j->rows + i * k), 0,
+                   (size_t)k * (j->is_s8 ? 1 : sizeof(float)));
+        else if (j->is_s8)
+            j->scales[i] = quantise_row(from, (size_t)k, codes);
+        else
             memcpy(j->rows + i * k, from, (size_t)k * sizeof(float));
-        } else {
-            j->scales[i] = vw_ref_quantise_int8(from, k, (int8_t *)codes);
-            for (int64_t c = 0; c < k; c++)
-                codes[c] ^= 128;
-        }
     }
 }
 
@@ -365,41 +399,70 @@ static dnnl_status_t execute(const run_job *j, int i, const void *x, const void 
     return s;
 }
 
-/* From sums, which may be int32 of codes, to the result. */
-static void finish(const run_job *j, int i, const vw_gemm_weight *w, int is_add, vw_tensor y)
+/* int32 sums of codes as values, where they lie. */
+static void scale_sums(float *restrict sums, const int32_t *restrict codes,
+                       const float *restrict scales, float x_scale, int64_t n)
 {
-    int64_t n = y.shape[1];
-    const float *scales = w->layout == PACKED_S8 ? s8_scales(&j->plan->product[i].w, w->pack) : NULL;
-    const int32_t *codes = (const int32_t *)(const void *)(scales ? scales + n : NULL);
-    for (int64_t r = 0; r < j->x.shape[0]; r++) {
-        float *out = (float *)y.data + r * y.stride[0];
-        const float *sums = j->sums + r * n;
-        const int32_t *ints = (const int32_t *)(const void *)sums;
-        for (int64_t c = 0; c < n; c++) {
-            float sum = scales ? (float)(ints[c] - 128 * codes[c]) * scales[c] * j->scales[r]
-                               : sums[c];
-            out[c] = is_add ? out[c] + sum : sum;
-        }
+    for (int64_t c = 0; c < n; c++)
+        sums[c] = (float)((int32_t)vw_f32_bits(sums[c]) - 128 * codes[c]) * scales[c] * x_scale;
+}
+
+/* A part of the rows, from sums to the result. */
+static void finish_part(void *arg, int part, int n_parts)
+{
+    const run_job *j = arg;
+    int64_t n = j->y.shape[1], m = j->x.shape[0];
+    for (int64_t r = m * part / n_parts; r < m * (part + 1) / n_parts; r++) {
+        float *out = (float *)j->y.data + r * j->y.stride[0], *sums = j->sums + r * n;
+        if (j->is_s8)
+            scale_sums(sums, (const int32_t *)(const void *)(j->w_scales + n), j->w_scales,
+                       j->scales[r], n);
+        for (int64_t c = 0; c < n; c++)
+            out[c] = j->is_add ? out[c] + sums[c] : sums[c];
     }
 }
 
-/* Weight i; the library writes straight to y where y has the plan's shape. */
-static vw_status run_one(run_job *j, int i, const vw_gemm_weight *w, int is_add, vw_tensor y,
-                         vw_error *err)
+typedef struct row_loop {
+    vw_part_fn fn;
+    run_job *job;
+} row_loop;
+
+static void loop_part(void *arg)
 {
-    int is_s8 = w->layout == PACKED_S8, is_whole = j->x.shape[0] == j->plan->size[j->size];
+    row_loop *l = arg;
+    l->fn(l->job, omp_get_thread_num(), omp_get_num_threads());
+}
+
+/* Few rows are not worth waking threads for. */
+static void for_rows(run_job *j, vw_part_fn fn)
+{
+    row_loop l = {fn, j};
+    int n = j->g->host->n_threads(j->g->host->core);
+    if (j->x.shape[0] < 8 || n == 1 || !GOMP_parallel || !omp_get_thread_num || !omp_get_num_threads)
+        fn(j, 0, 1);
+    else
+        GOMP_parallel(loop_part, &l, (unsigned)n, 0);
+}
+
+/* Weight i; the library writes straight to y where y has the plan's shape. */
+static vw_status run_one(run_job *j, int i, const vw_gemm_weight *w, vw_tensor y, vw_error *err)
+{
+    int is_whole = j->x.shape[0] == j->plan->size[j->size];
+    j->is_s8 = w->layout == PACKED_S8;
+    j->w_scales = j->is_s8 ? s8_scales(&j->plan->product[i].w, w->pack) : NULL;
+    j->y = y;
     int is_tight_x = is_whole && (j->x.stride[0] == j->plan->k || j->x.shape[0] == 1);
-    int is_tight_y = is_whole && !is_s8 && !is_add &&
+    int is_tight_y = is_whole && !j->is_s8 && !j->is_add &&
                      (y.stride[0] == y.shape[1] || y.shape[0] == 1);
-    if (is_s8 || !is_tight_x)
-        gather_rows(j, is_s8);
-    const void *x = is_s8 ? (const void *)j->codes : is_tight_x ? j->x.data : j->rows;
+    if (j->is_s8 || !is_tight_x)
+        for_rows(j, gather_part);
+    const void *x = j->is_s8 ? (const void *)j->codes : is_tight_x ? j->x.data : j->rows;
     dnnl_status_t s = execute(j, i, x, w->pack ? w->pack : w->stored.data,
                               is_tight_y ? y.data : j->sums);
     if (s != dnnl_success)
         return failed(s, "a product", err);
     if (!is_tight_y)
-        finish(j, i, w, is_add, y);
+        for_rows(j, finish_part);
     return VW_OK;
 }
 
@@ -407,7 +470,8 @@ static vw_status run_rows(const onednn_gemm *g, const vw_gemm_plan *p, vw_tensor
                           const vw_gemm_weight *const *weights, const vw_tensor *y, int64_t first,
                           void *workspace, vw_error *err)
 {
-    run_job j = {.g = g, .plan = p->state, .x = x};
+    run_job j = {.g = g, .plan = p->state, .x = x,
+                 .is_add = p->problem.epilogue == VW_GEMM_ADD};
     vw_status s = VW_OK;
     if (omp_set_num_threads)
         omp_set_num_threads(g->host->n_threads(g->host->core));
@@ -415,8 +479,7 @@ static vw_status run_rows(const onednn_gemm *g, const vw_gemm_plan *p, vw_tensor
         j.size++;
     lay_out(&j, workspace);
     for (int i = 0; s == VW_OK && i < p->problem.n_weights; i++)
-        s = run_one(&j, i, weights[i], p->problem.epilogue == VW_GEMM_ADD,
-                    vw_tensor_rows(y[i], first, x.shape[0]), err);
+        s = run_one(&j, i, weights[i], vw_tensor_rows(y[i], first, x.shape[0]), err);
     return s;
 }
 
@@ -505,6 +568,10 @@ static const vw_option options[] = {
      .help = "threads that the library may use; 0: as many as the pool has"},
     {.key = "pack", .type = VW_OPTION_BOOL, .def = "no", .offset = offsetof(onednn_config, pack),
      .help = "copy f32 weights into the layout that the library prefers"},
+    {.key = "saturating", .type = VW_OPTION_BOOL, .def = "no",
+     .offset = offsetof(onednn_config, saturating),
+     .help = "run weights re-quantised to int8 on CPUs without VNNI too, where the library's sums of "
+             "two products saturate at 16 bits: wrong results, for a race alone"},
     VW_OPTION_END,
 };
 

@@ -50,6 +50,8 @@ static vw_status supports(void *self, const vw_gemm_problem *p, vw_error *err)
 {
     (void)self;
     vw_status s = check_problem(p, err);
+    if (s == VW_OK)
+        s = check_rounding(p, err);
     for (int i = 0; s == VW_OK && p->op != VW_GEMM_WGRAD && i < p->n_weights; i++) {
         vw_dtype t = p->weights[i]->stored.dtype;
         if (!is_weight_dtype(t) && t != VW_BLOCK && t != VW_F64 && t != VW_I4 && t != VW_E2M1)
@@ -87,6 +89,21 @@ static void weight_row(const vw_gemm_weight *w, vw_gemm_op op, int64_t n, float 
     }
 }
 
+/* n values as the problem rounds them. */
+static void round_row(const vw_gemm_problem *p, const float *x, int64_t n, float *out)
+{
+    for (int64_t i = 0; i < n; i++)
+        out[i] = p->rounding == VW_GEMM_ROUND_BF16  ? vw_bf16_to_f32(vw_f32_to_bf16(x[i]))
+                 : p->rounding == VW_GEMM_ROUND_F16 ? vw_f16_to_f32(vw_f32_to_f16(x[i]))
+                                                    : x[i];
+}
+
+static double rounded(const vw_gemm_problem *p, float x)
+{
+    round_row(p, &x, 1, &x);
+    return (double)x;
+}
+
 static float finish(const vw_gemm_problem *p, double sum, double up, float old)
 {
     vw_gemm_act act = (vw_gemm_act)p->activation;
@@ -105,15 +122,19 @@ static void run_result(const ref_job *job, int r, int part, int n_parts)
     const vw_gemm_problem *p = job->problem;
     int is_gated = p->epilogue == VW_GEMM_GATED;
     float *row = job->workspace + (size_t)part * 2 * (size_t)job->k, *up = row + job->k;
+    int is_rounded = p->rounding != VW_GEMM_ROUND_NONE; /* and then not gated: `up` is free */
     const vw_tensor *y = &job->y[r];
     for (int64_t n = part; n < y->shape[1]; n += n_parts) {
         weight_row(job->weights[r], p->op, n, row);
         if (is_gated)
             weight_row(job->weights[1], p->op, n, up);
+        round_row(p, row, job->k, row);
         for (int64_t m = 0; m < job->m; m++) {
             const float *x = (const float *)job->x.data + m * job->x.stride[0];
             float *out = (float *)y->data + m * y->stride[0] + n;
-            double sum = vw_ref_dot(x, row, job->k);
+            if (is_rounded)
+                round_row(p, x, job->k, up);
+            double sum = vw_ref_dot(is_rounded ? up : x, row, job->k);
             *out = finish(p, sum, is_gated ? vw_ref_dot(x, up, job->k) : 0, *out);
         }
     }
@@ -207,23 +228,52 @@ static vw_status run_grouped(void *self, const vw_gemm_plan *p, vw_stream *strea
     return VW_OK;
 }
 
+/* One weight gradient over rows [first, first + m), every n_parts-th of its own rows. */
+typedef struct wgrad_job {
+    vw_tensor dy, x, dw;
+    int64_t first, m;
+    const vw_gemm_problem *p;
+} wgrad_job;
+
+static void wgrad_part(void *arg, int part, int n_parts)
+{
+    const wgrad_job *job = arg;
+    for (int64_t i = part; i < job->dw.shape[0]; i += n_parts)
+        for (int64_t j = 0; j < job->dw.shape[1]; j++) {
+            float *out = (float *)job->dw.data + i * job->dw.stride[0] + j;
+            double sum = job->p->epilogue == VW_GEMM_ADD ? (double)*out : 0;
+            for (int64_t r = job->first; r < job->first + job->m; r++)
+                sum += rounded(job->p, ((const float *)job->dy.data)[r * job->dy.stride[0] + i]) *
+                       rounded(job->p, ((const float *)job->x.data)[r * job->x.stride[0] + j]);
+            *out = (float)sum;
+        }
+}
+
 static vw_status run_wgrad(void *self, const vw_gemm_plan *p, vw_stream *stream, vw_tensor dy,
                            vw_tensor x, vw_tensor dw, void *workspace, vw_error *err)
 {
-    (void)self, (void)p, (void)stream, (void)workspace;
-    int64_t m = x.shape[0], n = dy.shape[1], k = x.shape[1];
-    if (!is_rows_f32(&dy, m, n) || !is_rows_f32(&x, m, k) || !is_rows_f32(&dw, n, k))
-        return vw_fail(err, VW_E_INVALID, "wgrad of shapes that do not fit together");
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t j = 0; j < k; j++) {
-            float *out = (float *)dw.data + i * dw.stride[0] + j;
-            double sum = 0;
-            for (int64_t r = 0; r < m; r++)
-                sum += (double)((const float *)dy.data)[r * dy.stride[0] + i] *
-                       ((const float *)x.data)[r * x.stride[0] + j];
-            *out = (float)(*out + sum);
-        }
-    return VW_OK;
+    const ref_gemm *g = self;
+    wgrad_job job = {dy, x, dw, 0, x.shape[0], &p->problem};
+    (void)stream, (void)workspace;
+    vw_status s = check_wgrad(&p->problem, &dy, &x, &dw, 1, err);
+    if (s == VW_OK)
+        g->host->parallel_for(g->host->core, g->host->n_threads(g->host->core), wgrad_part, &job);
+    return s;
+}
+
+static vw_status run_grouped_wgrad(void *self, const vw_gemm_plan *p, vw_stream *stream,
+                                   vw_tensor dy, vw_tensor x, const vw_groups *groups,
+                                   const vw_tensor *dw, void *workspace, vw_error *err)
+{
+    const ref_gemm *g = self;
+    (void)stream, (void)workspace;
+    vw_status s = check_grouped_wgrad(&p->problem, groups, &dy, &x, dw, err);
+    for (int32_t i = 0; s == VW_OK && i < groups->n_groups; i++) {
+        wgrad_job job = {dy, x, dw[i], groups->rows[i], groups->rows[i + 1] - groups->rows[i],
+                         &p->problem};
+        g->host->parallel_for(g->host->core, g->host->n_threads(g->host->core), wgrad_part, &job);
+    }
+    return s;
 }
 
 static vw_status gather(void *self, vw_stream *stream, const vw_gemm_weight *w,
@@ -254,6 +304,7 @@ static const vw_gemm_ops ops = {
     .run = run,
     .run_grouped = run_grouped,
     .run_wgrad = run_wgrad,
+    .run_grouped_wgrad = run_grouped_wgrad,
     .gather = gather,
 };
 

@@ -8,12 +8,7 @@
  * for this rule, so it passes through the momentum; AdamW's does not.  Each element is computed in
  * double and rounded once, and elements know nothing of each other: threads change no bit.
  */
-#include <vishwamai/optimizer.h>
-
-#include <math.h>
-
-/* Below this, waking another thread costs more than the work. */
-enum { ELEMENTS_PER_PART = 16384 };
+#include "plugins/optimizer/checks.h"
 
 typedef struct config {
     double momentum;
@@ -30,11 +25,14 @@ typedef struct work {
     const vw_update *update;
 } work;
 
-static int64_t state_floats(void *self, int64_t rows, int64_t cols)
+static int32_t states(void *self, int64_t rows, int64_t cols, vw_optimizer_state *out)
 {
     const sgd *it = self;
 
-    return it->config->momentum > 0 ? rows * cols : 0;
+    if (!(it->config->momentum > 0))
+        return 0;
+    out[0] = (vw_optimizer_state){"momentum", rows * cols};
+    return 1;
 }
 
 static void update_part(void *arg, int part, int n_parts)
@@ -42,58 +40,30 @@ static void update_part(void *arg, int part, int n_parts)
     const work *w = arg;
     const vw_update *u = w->update;
     double momentum = w->config->momentum;
-    int64_t first = u->n / n_parts * part + u->n % n_parts * part / n_parts;
-    int64_t end = u->n / n_parts * (part + 1) + u->n % n_parts * (part + 1) / n_parts;
+    int64_t end = optimizer_first(u->n, part + 1, n_parts);
 
-    for (int64_t i = first; i < end; i++) {
+    for (int64_t i = optimizer_first(u->n, part, n_parts); i < end; i++) {
         double p = u->parameter[i];
         double g = u->grad_scale * u->gradient[i] + u->weight_decay * p, v = g;
         if (momentum > 0) {
-            v = momentum * u->state[i] + g;
-            u->state[i] = (float)v;
+            v = momentum * u->state[0][i] + g;
+            u->state[0][i] = (float)v;
         }
         u->parameter[i] =
             (float)(p - u->learning_rate * (w->config->nesterov ? g + momentum * v : v));
     }
 }
 
-static vw_status check(const sgd *it, const vw_update *u, vw_error *err)
-{
-    if (u->size < sizeof *u || u->step < 1)
-        return vw_fail(err, VW_E_INVALID, "the update is not complete, or its step %lld is below 1",
-                       (long long)u->step);
-    if (u->n < 0 || u->rows < 0 || u->cols < 0 || (u->cols > 0 && u->rows > INT64_MAX / u->cols) ||
-        u->n != u->rows * u->cols)
-        return vw_fail(err, VW_E_INVALID, "%lld values are no matrix of %lld x %lld",
-                       (long long)u->n, (long long)u->rows, (long long)u->cols);
-    if (u->n > 0 && (!u->parameter || !u->gradient || (it->config->momentum > 0 && !u->state)))
-        return vw_fail(err, VW_E_INVALID, "the parameter, its gradient or its state is missing");
-    if (!isfinite(u->learning_rate) || !isfinite(u->grad_scale) || !isfinite(u->weight_decay))
-        return vw_fail(err, VW_E_INVALID,
-                       "learning rate %g, gradient scale %g, weight decay %g: all must be finite",
-                       u->learning_rate, u->grad_scale, u->weight_decay);
-    return VW_OK;
-}
-
 static vw_status update(void *self, vw_stream *stream, const vw_update *u, vw_error *err)
 {
     const sgd *it = self;
     work w = {it->config, u};
-    int64_t parts;
-    int threads = it->host->n_threads(it->host->core);
-    vw_status status = check(it, u, err);
+    vw_status status = optimizer_check(u, it->config->momentum > 0, err);
 
     (void)stream;
-    if (status)
-        return status;
-    parts = u->n / ELEMENTS_PER_PART;
-    if (parts > threads)
-        parts = threads;
-    if (parts > 1)
-        it->host->parallel_for(it->host->core, (int)parts, update_part, &w);
-    else
-        update_part(&w, 0, 1);
-    return VW_OK;
+    if (status == VW_OK)
+        optimizer_run(it->host, u->n, update_part, &w);
+    return status;
 }
 
 static int32_t probe(const vw_probe *about, char *why, size_t why_bytes)
@@ -127,7 +97,7 @@ static void close_sgd(void *self)
 
 static const vw_optimizer_ops ops = {
     .size = sizeof ops,
-    .state_floats = state_floats,
+    .states = states,
     .update = update,
 };
 

@@ -1,65 +1,46 @@
 /* gpipe.c - pipeline/gpipe: all forwards, then all backwards (Huang et al. 2019).
  *
- * The simplest schedule that is right: rank r computes stage r, and each micro-batch passes down the
- * ranks and its gradient up again.  It keeps all n micro-batches' activations until the backwards,
- * which is why others exist, and idles for (P - 1)(F + B) of its time.
+ * The simplest schedule that is right: rank r computes stage r, and each micro-batch passes down
+ * the ranks and its gradient up again.  It keeps all n micro-batches' activations until the
+ * backwards, which is why others exist, and idles for (P - 1)(F + B) of its time.
  *
  * Backwards go in ascending order too, though any order is allowed: weight gradients are then added
  * in the order in which one process would add them, and come out with the same bits.
  *
  * Letters: P ranks, n micro-batches.
  */
-#include <vishwamai/pipeline.h>
+#include "plugins/pipeline/steps.h"
 
-/* The list under construction; what does not fit is counted only. */
-typedef struct list {
-    vw_step *steps;
-    size_t room, n;
-} list;
-
-static void add(list *l, vw_step_kind kind, int32_t micro, int32_t peer)
+static vw_status layout(void *self, const vw_pipeline_problem *problem, vw_pipeline_layout *layout,
+                        vw_error *err)
 {
-    if (l->n < l->room)
-        l->steps[l->n] = (vw_step){
-            .kind = kind, .micro = micro, .other_chunk = -1, .other_micro = -1, .peer = peer};
-    l->n++;
+    vw_status status = check_problem(problem, 0, err);
+
+    (void)self;
+    if (status == VW_OK)
+        placement_layout(STRAIGHT, problem->n_ranks, layout);
+    return status;
 }
 
-static int32_t n_chunks(void *self)
+static int32_t stage(void *self, const vw_pipeline_problem *problem, int32_t rank, int32_t chunk)
 {
     (void)self;
-    return 1;
+    return placement_stage(STRAIGHT, problem->n_ranks, rank, chunk);
 }
 
-static int32_t stage(void *self, int32_t n_ranks, int32_t rank, int32_t chunk)
-{
-    (void)self, (void)n_ranks, (void)chunk;
-    return rank;
-}
-
-static vw_status schedule(void *self, int32_t n_ranks, int32_t n_micro, int32_t rank,
+static vw_status schedule(void *self, const vw_pipeline_problem *problem, int32_t rank,
                           vw_step *steps, size_t room, size_t *n, vw_error *err)
 {
-    list l = {steps, steps ? room : 0, 0};
+    step_list l = {problem->n_ranks, rank, steps, steps ? room : 0, 0};
+    vw_status status = check_problem(problem, rank, err);
 
     (void)self;
-    if (n_ranks < 1 || n_micro < 1 || rank < 0 || rank >= n_ranks)
-        return vw_fail(err, VW_E_INVALID, "a schedule for rank %d of %d with %d micro-batches",
-                       rank, n_ranks, n_micro);
-    for (int32_t m = 0; m < n_micro; m++) {
-        if (rank > 0)
-            add(&l, VW_STEP_RECEIVE_FORWARD, m, rank - 1);
-        add(&l, VW_STEP_FORWARD, m, -1);
-        if (rank < n_ranks - 1)
-            add(&l, VW_STEP_SEND_FORWARD, m, rank + 1);
-    }
-    for (int32_t m = 0; m < n_micro; m++) {
-        if (rank < n_ranks - 1)
-            add(&l, VW_STEP_RECEIVE_BACKWARD, m, rank + 1);
-        add(&l, VW_STEP_BACKWARD, m, -1);
-        if (rank > 0)
-            add(&l, VW_STEP_SEND_BACKWARD, m, rank - 1);
-    }
+    if (status != VW_OK)
+        return status;
+    for (int32_t m = 0; m < problem->n_micro; m++)
+        step_add(&l, VW_STEP_FORWARD, 0, m);
+    for (int32_t m = 0; m < problem->n_micro; m++)
+        step_add(&l, VW_STEP_BACKWARD, 0, m);
     *n = l.n;
     return VW_OK;
 }
@@ -71,21 +52,9 @@ static int32_t probe(const vw_probe *about, char *why, size_t why_bytes)
     return 1;
 }
 
-static vw_status open_gpipe(const vw_host *host, const void *config, void **self, vw_error *err)
-{
-    (void)host, (void)config, (void)err;
-    *self = NULL;
-    return VW_OK;
-}
-
-static void close_gpipe(void *self)
-{
-    (void)self;
-}
-
 static const vw_pipeline_ops ops = {
     .size = sizeof ops,
-    .n_chunks = n_chunks,
+    .layout = layout,
     .stage = stage,
     .schedule = schedule,
 };
@@ -104,8 +73,8 @@ static const vw_plugin description = {
     .rank = VW_RANK_FALLBACK,
     .caps = VW_CAP_THREAD_SAFE,
     .probe = probe,
-    .open = open_gpipe,
-    .close = close_gpipe,
+    .open = open_nothing,
+    .close = close_nothing,
     .ops = &ops,
 };
 

@@ -1,4 +1,4 @@
-/* @NAME@.c - balance/@NAME@: placing the experts of a mixture on ranks.
+/* @NAME@.c - balance/@NAME@: placing the experts of a mixture on devices.
  *
  * What every operation must do, its thread rule, lifetimes and errors are in vishwamai/balance.h.
  * A plugin links nothing of the library: all that it needs comes through the host table.
@@ -55,11 +55,45 @@ static void close_instance(void *self)
 
 /* ---- operations ------------------------------------------------------------------------------ */
 
-/* Required: placement [layers][replicas], the expert in each slot. */
-static vw_status place(void *self, const vw_balance_problem *problem, int32_t *placement,
-                       vw_error *err)
+/* One layer, by numbers alone: the experts of a node's groups in order, and again from the first
+ * where there are more slots than experts.  Yours looks at load[]. */
+static void place_layer(const vw_balance_problem *p, const double *load, int32_t *expert,
+                        int32_t *copy)
 {
-    return vw_fail(err, VW_E_UNSUPPORTED, "balance/@NAME@ does not place experts yet");
+    int32_t n_nodes = vw_balance_keeps_groups(p) ? p->n_nodes : 1;
+    int32_t n_experts = p->n_experts / n_nodes, n_slots = p->n_replicas / n_nodes;
+
+    for (int32_t s = 0; s < p->n_replicas; s++) {
+        expert[s] = s / n_slots * n_experts + s % n_slots % n_experts;
+        copy[s] = s % n_slots / n_experts;
+    }
+}
+
+/* Required.  What is wrong with the problem is told before anything is written. */
+static vw_status place(void *self, const vw_balance_problem *problem,
+                       const vw_balance_placement *placement, vw_error *err)
+{
+    state *s = self;
+    size_t n_slots = (size_t)problem->n_replicas;
+    vw_status status = vw_balance_check(problem, err);
+    int32_t *copy;
+
+    if (status != VW_OK)
+        return status;
+    if (problem->slots)
+        return vw_fail(err, VW_E_UNSUPPORTED, "balance/@NAME@ takes devices with equal slots only");
+    copy = s->host->alloc(s->host->core, n_slots * sizeof *copy);
+    if (!copy)
+        return vw_fail(err, VW_E_NOMEM, "no memory for %d slots", problem->n_replicas);
+    for (size_t l = 0; l < (size_t)problem->n_layers; l++) {
+        place_layer(problem, problem->load + l * (size_t)problem->n_experts,
+                    placement->expert + l * n_slots,
+                    placement->copy ? placement->copy + l * n_slots : copy);
+        if (placement->bound)
+            placement->bound[l] = 1;
+    }
+    s->host->free(s->host->core, copy);
+    return VW_OK;
 }
 
 /* ---- the description ------------------------------------------------------------------------- */

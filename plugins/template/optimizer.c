@@ -57,7 +57,7 @@ static void close_instance(void *self)
 /* ---- operations ------------------------------------------------------------------------------ */
 
 /* Both required. */
-static int64_t state_floats(void *self, int64_t rows, int64_t cols)
+static int32_t states(void *self, int64_t rows, int64_t cols, vw_optimizer_state *out)
 {
     return 0;
 }
@@ -71,7 +71,7 @@ static vw_status update(void *self, vw_stream *stream, const vw_update *u, vw_er
 
 static const vw_optimizer_ops ops = {
     .size = sizeof ops,
-    .state_floats = state_floats,
+    .states = states,
     .update = update,
 };
 

@@ -55,28 +55,67 @@ static void close_instance(void *self)
 
 /* ---- operations ------------------------------------------------------------------------------ */
 
-/* All required. */
-static int32_t n_chunks(void *self)
+/* All required.  This one is right and slow: rank r holds stage r, and a micro-batch has gone all
+ * the way and back before the next one starts.  See it with `vishwamai schedule @NAME@`. */
+static vw_status check(const vw_pipeline_problem *problem, int32_t rank, vw_error *err)
 {
-    return 1;
+    if (problem->n_ranks < 1 || problem->n_micro < 1)
+        return vw_fail(err, VW_E_INVALID, "%d ranks and %d micro-batches: at least one of each",
+                       problem->n_ranks, problem->n_micro);
+    if (rank < 0 || rank >= problem->n_ranks)
+        return vw_fail(err, VW_E_INVALID, "there is no rank %d among %d", rank, problem->n_ranks);
+    return VW_OK;
 }
 
-static int32_t stage(void *self, int32_t n_ranks, int32_t rank, int32_t chunk)
+static vw_status layout(void *self, const vw_pipeline_problem *problem, vw_pipeline_layout *layout,
+                        vw_error *err)
+{
+    vw_status status = check(problem, 0, err);
+
+    if (status != VW_OK)
+        return status;
+    layout->n_chunks = 1;
+    layout->n_stages = problem->n_ranks;
+    layout->n_directions = 1;
+    return VW_OK;
+}
+
+static int32_t stage(void *self, const vw_pipeline_problem *problem, int32_t rank, int32_t chunk)
 {
     return rank;
 }
 
-static vw_status schedule(void *self, int32_t n_ranks, int32_t n_micro, int32_t rank,
+static vw_status schedule(void *self, const vw_pipeline_problem *problem, int32_t rank,
                           vw_step *steps, size_t room, size_t *n, vw_error *err)
 {
-    return vw_fail(err, VW_E_UNSUPPORTED, "pipeline/@NAME@ does not schedule yet");
+    static const vw_step_kind order[] = {
+        VW_STEP_RECEIVE_FORWARD,  VW_STEP_FORWARD,  VW_STEP_SEND_FORWARD,
+        VW_STEP_RECEIVE_BACKWARD, VW_STEP_BACKWARD, VW_STEP_SEND_BACKWARD,
+    };
+    const int32_t before = rank - 1, behind = rank + 1 < problem->n_ranks ? rank + 1 : -1;
+    const int32_t peers[] = {before, -1, behind, behind, -1, before};
+    vw_status status = check(problem, rank, err);
+    size_t count = 0;
+
+    if (status != VW_OK)
+        return status;
+    for (int32_t micro = 0; micro < problem->n_micro; micro++)
+        for (int i = 0; i < 6; i++) {
+            if (peers[i] < 0 && i % 3 != 1)
+                continue; /* the first stage receives nothing, the last one sends nothing on */
+            if (count < room)
+                steps[count] = (vw_step){order[i], 0, micro, -1, -1, peers[i]};
+            count++;
+        }
+    *n = count;
+    return VW_OK;
 }
 
 /* ---- the description ------------------------------------------------------------------------- */
 
 static const vw_pipeline_ops ops = {
     .size = sizeof ops,
-    .n_chunks = n_chunks,
+    .layout = layout,
     .stage = stage,
     .schedule = schedule,
 };

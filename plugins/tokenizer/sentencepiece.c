@@ -193,6 +193,14 @@ static vw_status piece(void *self, int32_t id, int is_first, int show_special, c
     return VW_OK;
 }
 
+static const char *const *files(void *self)
+{
+    static const char *const names[] = {"tokenizer.model", "tokenizer_config.json",
+                                        "generation_config.json", NULL};
+    (void)self;
+    return names;
+}
+
 /* ---- the description ------------------------------------------------------------------------- */
 
 static int32_t probe(const vw_probe *about, char *why, size_t why_bytes)
@@ -213,7 +221,6 @@ static int32_t probe(const vw_probe *about, char *why, size_t why_bytes)
 
 static vw_status open_plugin(const vw_host *host, const void *config, void **self, vw_error *err)
 {
-    (void)config;
     const vw_json *json = host->service(host->core, "json", VW_JSON_MAJOR);
     if (!json)
         return vw_fail(err, VW_E_ABI, "tokenizer/sentencepiece needs version %d of the service "
@@ -224,6 +231,7 @@ static vw_status open_plugin(const vw_host *host, const void *config, void **sel
     memset(sp, 0, sizeof *sp);
     sp->host = host;
     sp->json = json;
+    sp->config = config;
     *self = sp;
     return VW_OK;
 }
@@ -235,6 +243,14 @@ static void close_plugin(void *self)
     sp->host->free(sp->host->core, sp);
 }
 
+static const char *const algorithms[] = {"bpe", "unigram", NULL};
+
+static const vw_option options[] = {
+    {"algorithm", VW_OPTION_ENUM, "bpe", 0, 0, algorithms, offsetof(sp_config, algorithm), 0,
+     "learning: how pieces are found"},
+    VW_OPTION_END,
+};
+
 static const vw_tokenizer_ops ops = {
     .size = sizeof ops,
     .load = load,
@@ -242,6 +258,8 @@ static const vw_tokenizer_ops ops = {
     .encode = encode,
     .piece = piece,
     .chat = sp_chat_ids,
+    .train = sp_train,
+    .files = files,
 };
 
 static const vw_plugin description = {
@@ -257,6 +275,8 @@ static const vw_plugin description = {
     .url = "https://github.com/VishwamAI",
     .rank = VW_RANK_NORMAL,
     .caps = VW_CAP_THREAD_SAFE,
+    .config_size = sizeof(sp_config),
+    .options = options,
     .probe = probe,
     .open = open_plugin,
     .close = close_plugin,

@@ -4,6 +4,7 @@
  *     sentencepiece_encode.c   text to ids, special pieces, broken bytes
  *     sentencepiece_chat.c     a conversation to ids
  *     sentencepiece_model.c    what the file says, checked
+ *     sentencepiece_train.c    a vocabulary learnt from texts
  *     sentencepiece_shim.cc    the library
  */
 #ifndef VW_TOKENIZER_SENTENCEPIECE_H
@@ -23,9 +24,14 @@ typedef struct sp_specials {
     int32_t first[257]; /* those that begin with byte b: first[b] .. first[b + 1] - 1 */
 } sp_specials;
 
+typedef struct sp_config {
+    int32_t algorithm; /* 0: bpe, 1: unigram */
+} sp_config;
+
 typedef struct sp_plugin {
     const vw_host *host;
     const vw_json *json;
+    const sp_config *config;
     char *path;         /* of tokenizer.model; NULL before load */
     sp_model model;
     sp_shim *shim;      /* encodes the beginning of a text */
@@ -63,6 +69,8 @@ int32_t sp_find_special(const void *sp, const char *text);
 /* Append the ids of a text.  `is_first`: nothing stands before it. */
 vw_status sp_encode(const sp_plugin *sp, const char *text, size_t bytes, sp_mode mode, int is_first,
                     sp_ids *out, vw_error *err);
+
+vw_status sp_train(void *self, const vw_tokenizer_training *training, vw_error *err);
 
 vw_status sp_chat_ids(void *self, const vw_chat_message *messages, size_t n_messages, int32_t *ids,
                       size_t room, size_t *n, vw_error *err);

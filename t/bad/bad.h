@@ -72,7 +72,7 @@ static inline vw_plugin good_verifier(const char *name)
 }
 
 static inline vw_status good_place(void *self, const vw_balance_problem *problem,
-                                   int32_t *placement, vw_error *err)
+                                   const vw_balance_placement *placement, vw_error *err)
 {
     (void)self, (void)problem, (void)placement;
     return vw_fail(err, VW_E_UNSUPPORTED, "for tests");
@@ -80,9 +80,11 @@ static inline vw_status good_place(void *self, const vw_balance_problem *problem
 
 static inline vw_plugin good_balance(const char *name)
 {
-    static const vw_balance_ops ops = {sizeof ops, good_place};
+    static const vw_balance_ops ops = {.size = sizeof ops, .place = good_place};
+    vw_plugin p = good_plugin(VW_KIND_BALANCE, name, VW_BALANCE_OPS_MINOR, &ops);
 
-    return good_plugin(VW_KIND_BALANCE, name, VW_BALANCE_OPS_MINOR, &ops);
+    p.ops_major = VW_BALANCE_OPS_MAJOR;
+    return p;
 }
 
 #endif

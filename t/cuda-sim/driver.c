@@ -20,7 +20,7 @@
 
 #include "t/cuda-sim/memory.h"
 
-enum { MAX_DEVICES = 8, SHARED_BYTES = 48 << 10, SHARED_MOST = 227 << 10 };
+enum { MAX_DEVICES = 8, MOST_ARGS_BYTES = 4096, SHARED_BYTES = 48 << 10, SHARED_MOST = 227 << 10 };
 
 struct CUctx_st { /* one a device: the primary context */
     int n_users;
@@ -410,6 +410,11 @@ CUresult cuFuncSetAttribute(CUfunction function, CUfunction_attribute which, int
 static CUresult find_args(const sim_kernel *kernel, void **params, void **extra, void **args)
 {
     *args = params ? params[0] : NULL;
+    if (kernel->args_bytes > MOST_ARGS_BYTES) {
+        sim_explain("%s: takes %zu bytes of arguments; %d are possible", kernel->name,
+                    kernel->args_bytes, MOST_ARGS_BYTES);
+        return CUDA_ERROR_INVALID_VALUE;
+    }
     for (; extra && extra[0] != CU_LAUNCH_PARAM_END; extra += 2) {
         if (extra[0] == CU_LAUNCH_PARAM_BUFFER_POINTER) {
             *args = extra[1];

@@ -20,6 +20,7 @@
 #endif
 #endif
 #ifdef WITH_ASAN
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -103,6 +104,10 @@ void sim_fiber_reset(sim_fiber *fiber, void (*fn)(void *arg), void *arg)
     fiber->fn = fn;
     fiber->arg = arg;
     fiber->fake_stack = NULL;
+#ifdef WITH_ASAN
+    /* The frames of its last use were left, not returned from: their red zones still stand. */
+    __asan_unpoison_memory_region(fiber->stack, fiber->stack_bytes);
+#endif
 #if defined __x86_64__
     uintptr_t *top = (uintptr_t *)(void *)(fiber->stack + fiber->stack_bytes - 64);
     top[0] = (uintptr_t)enter; /* where `ret' goes; six registers are popped before it */

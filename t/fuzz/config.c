@@ -1,12 +1,14 @@
-/* config.c - any text as the config.json of a Gemma model: refused with a sentence, or described. */
+/* config.c - any text as the config.json of a model of each family: refused with a sentence, or
+ * described. */
 #include <stdlib.h>
+#include <vishwamai/model.h>
 
 #include "core/json.h"
-#include "models/gemma/gemma.h"
 #include "t/mock_host.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 const vw_plugin *vw_plugin_model_gemma(void);
+const vw_plugin *vw_plugin_model_vishwamai(void);
 
 /* A description that was accepted must hold together. */
 static void check(const vw_model_info *info)
@@ -18,22 +20,24 @@ static void check(const vw_model_info *info)
         if (info->caches[l].k_heads < 1 || info->q_heads % info->caches[l].k_heads ||
             info->caches[l].dk < 1)
             abort();
+    for (int32_t l = 0; l < info->n_experts; l++) {
+        const vw_experts_spec *s = &info->experts[l];
+        if (s->n_experts < 1 || s->top_k > s->n_experts || s->bias > info->n_params ||
+            s->first_param + 3 * (size_t)s->n_experts > info->n_params)
+            abort();
+    }
     for (size_t i = 0; i < info->n_params; i++)
         if (!info->params[i].name[0] || info->params[i].cols < 1 || info->params[i].rows < 0)
             abort();
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static void load(const vw_plugin *plugin, const vw_json_doc *doc)
 {
     static mock_host mock;
-    const vw_plugin *plugin = vw_plugin_model_gemma();
     const vw_model_ops *ops = plugin->ops;
     const vw_json *json = vw_json_service();
-    vw_json_doc *doc;
     vw_error err = {VW_OK, ""};
     void *self;
-    if (json->open_text((const char *)data, size, "config.json", &doc, &err))
-        return 0;
     mock_host_init(&mock);
     mock.is_quiet = true;
     if (plugin->open(&mock.host, NULL, &self, &err))
@@ -43,8 +47,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     else if (!err.text[0])
         abort();
     plugin->close(self);
-    json->close(doc);
     if (mock.n_live != 0)
         abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    const vw_json *json = vw_json_service();
+    vw_json_doc *doc;
+    if (json->open_text((const char *)data, size, "config.json", &doc, NULL))
+        return 0;
+    load(vw_plugin_model_gemma(), doc);
+    load(vw_plugin_model_vishwamai(), doc);
+    json->close(doc);
     return 0;
 }

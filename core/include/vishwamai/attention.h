@@ -28,7 +28,7 @@ extern "C" {
 #endif
 
 #define VW_ATTENTION_OPS_MAJOR 1
-#define VW_ATTENTION_OPS_MINOR 0
+#define VW_ATTENTION_OPS_MINOR 1
 
 typedef struct vw_attention_problem {
     size_t size;
@@ -44,6 +44,8 @@ typedef struct vw_attention_problem {
     int64_t max_queries;      /* Q, at most, in one call */
     int32_t max_sequences;    /* B, at most */
     int64_t max_keys;         /* S, at most */
+    int32_t is_dense;         /* since 1.1: the plan is for run_dense and backward, without a cache;
+                                 kv_dtype and page_tokens are not looked at, nor is is_latent */
 } vw_attention_problem;
 
 typedef struct vw_attention_plan {
@@ -89,15 +91,19 @@ typedef struct vw_attention_ops {
                      const vw_attention_batch *batch, vw_tensor q, const void *pages,
                      vw_tensor out, float *lse, void *workspace, vw_error *err);
 
-    /* Gradients of one dense causal batch without a cache, sequences end to end as in query_start
-     * (n_keys = queries).  q k v out lse as the forward left them, d_out given; d_q d_k d_v are
-     * written.  Deterministic.  attention.md section 3.  Optional. */
+    /* Gradients of run_dense, with a plan that is_dense.  q k v out lse as run_dense had and left
+     * them, d_out given; d_q d_k d_v are written, rows of no sequence excepted.  Deterministic: the
+     * same bits for any number of threads.  attention.md section 3.  Optional. */
     vw_status (*backward)(void *self, const vw_attention_plan *plan, vw_stream *s,
                           const vw_attention_batch *batch, vw_tensor q, vw_tensor k, vw_tensor v,
                           vw_tensor out, const float *lse, vw_tensor d_out, vw_tensor d_q,
                           vw_tensor d_k, vw_tensor d_v, void *workspace, vw_error *err);
 
-    /* The same forward without a cache, for training: k, v [Q, ...] as in backward.  Optional. */
+    /* The forward without a cache, for training.  k [Q, Hk * Dk] and v [Q, Hk * Dv] beside q: rows
+     * [query_start[b], query_start[b + 1]) are sequence b's queries and its keys, and see nothing of
+     * the rows beside them, so documents packed end to end are sequences.  Of `batch` n_sequences,
+     * n_queries, query_start and max_queries_one are read.  lse may be NULL.  The plan is_dense.
+     * Optional. */
     vw_status (*run_dense)(void *self, const vw_attention_plan *plan, vw_stream *s,
                            const vw_attention_batch *batch, vw_tensor q, vw_tensor k, vw_tensor v,
                            vw_tensor out, float *lse, void *workspace, vw_error *err);

@@ -5,7 +5,7 @@
  * only queue work on a stream; the CPU device does the work before it returns.  Work on one stream
  * runs in order.  Tensors must stay valid until the stream is synchronised.
  *
- * Letters: T tokens (rows), D width of a row, H heads, V vocabulary.
+ * Letters: T tokens (rows), D width of a row, H heads, V vocabulary, E experts, K experts a token.
  * Activations are VW_F32 and rows may be strided; other dtypes are VW_E_UNSUPPORTED unless said.
  * No operation allocates, except alloc, map and open.  NaN in a row stays in that row.
  *
@@ -22,7 +22,7 @@ extern "C" {
 #endif
 
 #define VW_DEVICE_OPS_MAJOR 0 /* provisional until a second device has crossed it */
-#define VW_DEVICE_OPS_MINOR 1
+#define VW_DEVICE_OPS_MINOR 2
 
 typedef struct vw_stream vw_stream;
 typedef struct vw_event vw_event;
@@ -75,6 +75,58 @@ typedef struct vw_sample_desc {
     float min_p;       /* 0: off */
     double uniform;    /* in [0, 1): the draw */
 } vw_sample_desc;
+
+/* What the loss of a chunk of positions is.  Labels below 0 are masked: loss 0, gradient 0.
+ *
+ *     z    = cap * tanh(logits / cap) when cap > 0, else the logits
+ *     CE   = (1 - smoothing) * -log softmax(z)[label] + smoothing * mean over V of -log softmax(z)
+ *     KL   = sum p (log p - log q),  p = softmax(teacher / temperature), q = softmax(z / temperature)
+ *     L    = alpha * temperature^2 * KL + (1 - alpha) * CE        without a teacher: L = CE
+ *
+ * Hinton et al. 2015.  A teacher is a row of logits for each position, or its k largest ones: then
+ * what is left of p, exp(teacher_lse) being the whole, and of q are one class more (and KL a lower
+ * bound of the true one). */
+typedef struct vw_loss_desc {
+    size_t size;
+    float smoothing;         /* 0: none */
+    float cap;               /* 0: none */
+    int32_t is_backward;     /* write the gradient over the logits */
+    float scale;             /* of the gradient: scale * dL/dlogits; 1 / positions, say */
+    float alpha, temperature;
+    vw_tensor teacher;       /* f32 [T, V], or [T, k] with teacher_ids; no data: no teacher */
+    vw_tensor teacher_ids;   /* i32 [T, k], different ones in a row; no data: all V are there */
+    const float *teacher_lse; /* with ids, device f32 [T]: log sum exp(teacher / temperature) over V;
+                                 NULL: the k are all there is */
+} vw_loss_desc;
+
+/* How a token's experts are chosen from the router's logits l [E].
+ *
+ *     s    = softmax(l), or the sigmoid of each
+ *     best = the top_k largest of s + bias, ties to the lower index; with n_groups > 1 only within
+ *            the top_groups groups of E / n_groups experts whose sums of their group_best largest
+ *            s + bias are the largest
+ *     w    = scale * s[best], divided by their sum before when is_normalised
+ *
+ * base: softmax, normalised.  Grok-1: softmax, not normalised.  DeepSeek-V3: sigmoid with bias,
+ * normalised, 8 groups of which 4, group_best 2, scale 2.5 (arXiv 2412.19437, 2.1.2). */
+typedef struct vw_route_desc {
+    size_t size;
+    int32_t top_k;
+    int32_t is_sigmoid, is_normalised;
+    int32_t n_groups, top_groups, group_best; /* n_groups 0 or 1: no groups */
+    float scale;
+    const float *bias; /* device f32 [E], steers the choice alone; NULL: zeros */
+} vw_route_desc;
+
+/* What is added to the router's gradient: of the auxiliary loss a * E * sum f_e P_e (f_e the share of
+ * the slots that went to expert e, a constant; P_e the mean over tokens of s_e / sum s), and of the
+ * z-loss c * mean (log sum exp l)^2.  The means' divisors are the caller's, so that micro-batches add
+ * up to one batch. */
+typedef struct vw_route_losses {
+    float balance;       /* a * E / tokens; 0: none */
+    const int64_t *load; /* device [E]: slots of each expert; f is its share of their sum */
+    float z;             /* c / tokens; 0: none */
+} vw_route_losses;
 
 typedef struct vw_device_ops {
     size_t size;
@@ -175,6 +227,106 @@ typedef struct vw_device_ops {
     size_t (*sample_bytes)(void *self, int64_t tokens, int64_t vocabulary);
     vw_status (*sample)(void *self, vw_stream *s, vw_tensor logits, const vw_sample_desc *desc,
                         int32_t *token, float *logprob, void *workspace, vw_error *err);
+
+    /* ---- training ----------------------------------------------------------------------- */
+
+    /* All optional, since 0.2.  d_a is the gradient of the loss by a.  Where `is_added` is not 0,
+     * the gradient is added to what the output holds, else the output is written and never read.
+     * An output may be an input of the same shape where nothing else is said.  Sums are in a fixed
+     * order, whatever the number of threads: equal inputs give equal bits.  f32 [T, D] throughout. */
+
+    /* Device memory, aligned to 256, for any one operation below that takes a workspace, over at
+     * most rows x cols values. */
+    size_t (*reduce_bytes)(void *self, int64_t rows, int64_t cols);
+
+    /* Of rms_norm: x as it was normalised (the sum, where there was a residual).  d_x [T, D]; d_w
+     * f32 [D] is always added to, no data: not wanted.  With r = 1 / sqrt(mean(x^2) + eps) and
+     * g = d_y * (w_offset + w):  d_x = r g - x r^3 mean(g x),  d_w = sum over T of d_y x r. */
+    vw_status (*rms_norm_backward)(void *self, vw_stream *s, vw_tensor x, vw_tensor w,
+                                   float w_offset, float eps, vw_tensor d_y, vw_tensor d_x,
+                                   int32_t is_added, vw_tensor d_w, void *workspace,
+                                   vw_error *err);
+
+    /* Of rope, in place: the rotation back, times rope->scale. */
+    vw_status (*rope_backward)(void *self, vw_stream *s, vw_tensor d_x, const int32_t *positions,
+                               const vw_rope_desc *rope, vw_error *err);
+
+    /* Of y = act(x): d_x = act'(x) d_y.  Of y = act(gate) * up: both gradients in one pass.
+     * ReLU has the slope 0 at 0. */
+    vw_status (*activate_backward)(void *self, vw_stream *s, vw_activation act, vw_tensor x,
+                                   vw_tensor d_y, vw_tensor d_x, int32_t is_added, vw_error *err);
+    vw_status (*gate_backward)(void *self, vw_stream *s, vw_activation act, vw_tensor gate,
+                               vw_tensor up, vw_tensor d_y, vw_tensor d_gate, vw_tensor d_up,
+                               vw_error *err);
+
+    /* Of softcap and of softmax, from their results y: d_y becomes d_x, in place. */
+    vw_status (*softcap_backward)(void *self, vw_stream *s, float cap, vw_tensor y, vw_tensor d_y,
+                                  vw_error *err);
+    vw_status (*softmax_backward)(void *self, vw_stream *s, vw_tensor y, vw_tensor d_y,
+                                  vw_error *err);
+
+    /* Loss, and with loss->is_backward its gradient, of one chunk of rows: logits [T, V], labels
+     * i32 [T] on the device, below V.  ce and kl: device f32 [T] or NULL, unscaled terms of each row,
+     * 0 where masked.  Without is_backward the logits are of no use afterwards either.  A label of V
+     * or more, or a teacher's id outside, gives NaN in its row, gradient included.  Rows stand alone:
+     * any cut into chunks gives the same bits.  At most 1024 teacher_ids a row. */
+    vw_status (*cross_entropy)(void *self, vw_stream *s, const vw_loss_desc *loss, vw_tensor logits,
+                               const int32_t *labels, float *ce, float *kl, vw_error *err);
+
+    /* y = x / (1 - p) where the value is kept, else 0; the same call on d_y is its backward.  Value
+     * i = t D + column is kept where word i mod 4 of Philox4x32-10 (Salmon et al. 2011) with the key
+     * `seed` and the counter (i / 4, stream), each 64 bits, low word first, is at least p 2^32. */
+    vw_status (*dropout)(void *self, vw_stream *s, float p, uint64_t seed, uint64_t stream,
+                         vw_tensor x, vw_tensor y, vw_error *err);
+
+    /* *result = sum of all x^2, in f64: device memory.  Not finite just where a value is not. */
+    vw_status (*sum_squares)(void *self, vw_stream *s, vw_tensor x, double *result, void *workspace,
+                             vw_error *err);
+
+    /* y[D] += sum over the rows of x. */
+    vw_status (*sum_rows)(void *self, vw_stream *s, vw_tensor x, vw_tensor y, void *workspace,
+                          vw_error *err);
+
+    /* ---- mixture of experts -------------------------------------------------------------- */
+
+    /* All optional, since 0.2.  A slot is one of a token's K choices: slot t K + j.  Integer arrays
+     * are i32 on the device. */
+
+    /* logits [T, E] -> ids i32 [T, K] by falling s + bias, weights f32 [T, K].  Where they have
+     * data: shares [T, E] = s / sum s, lse f32 [T] = log sum exp of the logits. */
+    vw_status (*moe_route)(void *self, vw_stream *s, const vw_route_desc *route, vw_tensor logits,
+                           vw_tensor ids, vw_tensor weights, vw_tensor shares, float *lse,
+                           vw_error *err);
+
+    /* Of weights by logits, the choice being constant, and of the losses (NULL: none). */
+    vw_status (*moe_route_backward)(void *self, vw_stream *s, const vw_route_desc *route,
+                                    const vw_route_losses *losses, vw_tensor logits, vw_tensor ids,
+                                    vw_tensor d_weights, vw_tensor d_logits, int32_t is_added,
+                                    vw_error *err);
+
+    /* Line the slots up by expert, tokens ascending within one: a stable counting sort.
+     *
+     * Expert e has the places [offsets[e], offsets[e + 1]), offsets [E + 1]; place[T K] is where a
+     * slot went, token[T K] the token at a place, for gather.  Beyond `capacity` slots of an expert
+     * (0: no limit) the later ones are dropped, as are ids outside [0, E): their place is -1.  Places
+     * from offsets[E] on have the token -1.  load: device i64 [E] or NULL, the slots that chose each
+     * expert, dropped or not, are added to it. */
+    vw_status (*moe_sort)(void *self, vw_stream *s, vw_tensor ids, int32_t experts,
+                          int32_t capacity, int32_t *offsets, int32_t *token, int32_t *place,
+                          int64_t *load, void *workspace, vw_error *err);
+
+    /* y[t] = sum over j of weights[t, j] rows[place[t K + j]] in the order of j; rows [T K, D], y
+     * [T, D], weights [T, K], place as above, -1 gives nothing.  No data in weights: ones, which is
+     * the backward of gathering tokens to their places; `top_k` says K.  y is none of the rows. */
+    vw_status (*moe_combine)(void *self, vw_stream *s, vw_tensor rows, const int32_t *place,
+                             int32_t top_k, vw_tensor weights, vw_tensor y, int32_t is_added,
+                             vw_error *err);
+
+    /* d_rows[place] = weight * d_y[t], d_weights[t, j] = d_y[t] . rows[place], 0 where dropped.
+     * d_rows may be rows; places that no slot has are not touched. */
+    vw_status (*moe_combine_backward)(void *self, vw_stream *s, vw_tensor rows,
+                                      const int32_t *place, vw_tensor weights, vw_tensor d_y,
+                                      vw_tensor d_rows, vw_tensor d_weights, vw_error *err);
 } vw_device_ops;
 
 #ifdef __cplusplus

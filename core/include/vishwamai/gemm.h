@@ -21,7 +21,7 @@ extern "C" {
 #endif
 
 #define VW_GEMM_OPS_MAJOR 1
-#define VW_GEMM_OPS_MINOR 0
+#define VW_GEMM_OPS_MINOR 1
 
 #define VW_GEMM_MAX_WEIGHTS 4
 
@@ -43,8 +43,9 @@ typedef struct vw_gemm_weight {
 
 typedef enum vw_gemm_op {
     VW_GEMM_FORWARD = 0, /* Y[M,N] = X[M,K] W^T */
-    VW_GEMM_DGRAD,       /* dX[M,K] = dY[M,N] W */
-    VW_GEMM_WGRAD        /* dW[N,K] += dY[M,N]^T X[M,K]: no stored weight; run_wgrad */
+    VW_GEMM_DGRAD,       /* dX[M,K] = dY[M,N] W: one weight, in place; STORE or ADD */
+    VW_GEMM_WGRAD        /* dW[N,K] = dY[M,N]^T X[M,K]: run_wgrad; STORE or ADD.  weights[0] gives
+                            the shape, its data is not read */
 } vw_gemm_op;
 
 /* What becomes of the f32 sums before they are stored once. */
@@ -55,6 +56,18 @@ typedef enum vw_gemm_epilogue {
     VW_GEMM_GATED,       /* two weights: Y[0] = act(X W0^T) * (X W1^T); there is no Y[1] */
     VW_GEMM_SOFTCAP      /* Y = cap * tanh(sum / cap) */
 } vw_gemm_epilogue;
+
+/* What both operands of a product are rounded to before it; sums are f32 all the same.
+ *
+ * With BF16 and F16 each value to nearest even.  With E4M3 by current scaling (gemm.md section 4,
+ * form A): activations and gradients in groups of 1 x 128 along the sum, stored weights in 128 x 128;
+ * the product is that of the dequantised values. */
+typedef enum vw_gemm_rounding {
+    VW_GEMM_ROUND_NONE = 0,
+    VW_GEMM_ROUND_BF16,
+    VW_GEMM_ROUND_F16,
+    VW_GEMM_ROUND_E4M3
+} vw_gemm_rounding;
 
 /* What a plan is for.  Everything here is fixed in it; M may be anything up to max_m. */
 typedef struct vw_gemm_problem {
@@ -68,6 +81,7 @@ typedef struct vw_gemm_problem {
     vw_activation activation;
     float cap;
     int32_t is_batch_invariant; /* a row's result may not depend on M */
+    vw_gemm_rounding rounding;  /* since 1.1; f32 weights in place */
 } vw_gemm_problem;
 
 /* Filled by plan(); freed by plan_free(). */
@@ -128,12 +142,13 @@ typedef struct vw_gemm_ops {
 
     /* One product a group: group g's rows with weights[g * n_weights + i].  The plan is that of one
      * group with max_m the largest total M (masked: rows a group).  Each group's result equals that
-     * of run() for its rows, bitwise.  Optional: VW_E_UNSUPPORTED. */
+     * of run() for its rows, bitwise.  Forward, and since 1.1 dgrad.  Optional: VW_E_UNSUPPORTED. */
     vw_status (*run_grouped)(void *self, const vw_gemm_plan *plan, vw_stream *stream, vw_tensor x,
                              const vw_gemm_weight *const *weights, const vw_groups *groups,
                              const vw_tensor *y, void *workspace, vw_error *err);
 
-    /* dw[N,K] += dy[M,N]^T x[M,K], f32 accumulation.  Optional. */
+    /* dw[N,K] = dy[M,N]^T x[M,K] (STORE) or += (ADD), f32 sums over ascending m; M = 0 stores zeros
+     * or adds nothing.  Optional. */
     vw_status (*run_wgrad)(void *self, const vw_gemm_plan *plan, vw_stream *stream, vw_tensor dy,
                            vw_tensor x, vw_tensor dw, void *workspace, vw_error *err);
 
@@ -141,6 +156,13 @@ typedef struct vw_gemm_ops {
      * rows i32 [n] on the device, y [n, K].  A row outside [0, N) gives zeros.  Required. */
     vw_status (*gather)(void *self, vw_stream *stream, const vw_gemm_weight *weight,
                         const int32_t *rows, float scale, vw_tensor y, vw_error *err);
+
+    /* One weight gradient a group: dw[g] from the rows of group g alone, as run_wgrad would, bitwise.
+     * The plan is run_wgrad's, max_m the largest total M; `groups` in the form OFFSETS.  An array of
+     * groups->n_groups tensors; all of one shape.  Since 1.1.  Optional. */
+    vw_status (*run_grouped_wgrad)(void *self, const vw_gemm_plan *plan, vw_stream *stream,
+                                   vw_tensor dy, vw_tensor x, const vw_groups *groups,
+                                   const vw_tensor *dw, void *workspace, vw_error *err);
 } vw_gemm_ops;
 
 #ifdef __cplusplus

@@ -17,7 +17,7 @@ extern "C" {
 #endif
 
 #define VW_MODEL_OPS_MAJOR 0 /* provisional: one family so far */
-#define VW_MODEL_OPS_MINOR 1
+#define VW_MODEL_OPS_MINOR 2
 
 typedef enum vw_init { VW_INIT_ZEROS = 0, VW_INIT_ONES, VW_INIT_NORMAL } vw_init;
 
@@ -35,7 +35,27 @@ typedef struct vw_param_spec {
     vw_split split;
     int32_t decay_group; /* 0: no weight decay */
     int32_t is_optional; /* the file may lack it; the parameter is then NULL */
+    int32_t is_exact;    /* multiplied in f32 whatever the precision of training: a router */
+    int32_t is_steered;  /* no gradient moves it: a router's balancing bias */
 } vw_param_spec;
+
+/* The experts of one layer: parameters first_param + 3 e + {0, 1, 2} are gate, up and down of expert
+ * e, all experts of one shape. */
+typedef struct vw_experts_spec {
+    size_t first_param;
+    int32_t n_experts;
+    int32_t top_k;      /* experts a token takes */
+    size_t bias;        /* 1 + the number of the parameter that steers the choice; 0: there is none */
+    double balance, capacity; /* of vw_nn_moe */
+} vw_experts_spec;
+
+/* What a new model must agree with. */
+typedef struct vw_new_model {
+    size_t size;
+    int32_t vocab_size;     /* 0: as the plugin's options say */
+    int32_t bos, eos, pad;  /* -1: none; with vocab_size */
+    int64_t max_positions;  /* 0: as the plugin's options say */
+} vw_new_model;
 
 /* What a layer keeps for each token of a sequence. */
 typedef struct vw_cache_spec {
@@ -57,6 +77,8 @@ typedef struct vw_model_info {
     int32_t bos, eos, pad;   /* as config.json says; -1: silent */
     /* Names in the file that are not surplus though no parameter, as fnmatch patterns; NULL-ended. */
     const char *const *ignored;
+    int32_t n_experts;            /* layers with experts */
+    const vw_experts_spec *experts; /* [n_experts] */
     /* What stands in front of every parameter's name, as several writers of the family have it,
      * NULL-ended: the first under which the file has params[0] counts.  NULL: nothing does. */
     const char *const *prefixes;
@@ -76,6 +98,12 @@ typedef struct vw_model_ops {
      * so it depends on nothing but shapes.  Required. */
     vw_status (*forward)(void *self, vw_cx *cx, vw_param *const *params, int32_t first,
                          int32_t last);
+
+    /* The config.json of a new model with the sizes that the plugin's own options say: text of up to
+     * `room` bytes, 0-terminated, which load() then reads.  Optional: a family of which there are
+     * published models alone. */
+    vw_status (*new_config)(void *self, const vw_new_model *about, char *text, size_t room,
+                            vw_error *err);
 } vw_model_ops;
 
 #ifdef __cplusplus

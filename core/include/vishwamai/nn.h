@@ -2,7 +2,8 @@
  *
  * A block is a layer's part: it picks the plugin entry, keeps shapes honest and keeps memory.  A
  * model's forward calls blocks with a context and reads as the maths does; the same text serves
- * measuring (shapes only, so that plans and memory are made beforehand) and running, on any device.
+ * measuring (shapes only, so that plans and memory are made beforehand), running, and training, where
+ * each block also leaves what its backward needs, on any device.
  *
  * Errors stick to the context: after the first one every block does nothing and returns an empty
  * tensor, so a model checks once, at its end, with vw_nn_status().
@@ -20,8 +21,8 @@
 extern "C" {
 #endif
 
-#define VW_NN_MAJOR 0 /* provisional until training and a mixture of experts have used it */
-#define VW_NN_MINOR 1
+#define VW_NN_MAJOR 0 /* provisional until latent attention has used it */
+#define VW_NN_MINOR 2
 
 typedef struct vw_nn vw_nn;
 typedef struct vw_cx {            /* a forward in progress; the core's own fields follow */
@@ -44,6 +45,26 @@ typedef struct vw_nn_rope {
     const float *inv_freq; /* [dims / 2] */
     float scale;
 } vw_nn_rope;
+
+/* A mixture of experts: which of them a token takes, with what weights, and what training adds.
+ *
+ * Routing is moe_route of device.h, whose fields these are.  Experts are
+ * W_down(act(W_gate x) * (W_up x)); they are one handle, number `experts` of the model's list, since
+ * they may be resident, streamed or on other ranks.  A shared expert is an ordinary gated MLP beside
+ * this block. */
+typedef struct vw_nn_moe {
+    int32_t experts;    /* index in vw_model_info.experts */
+    int32_t top_k;
+    int32_t is_sigmoid; /* scores: sigmoid of each logit, else softmax over all */
+    int32_t is_normalised;
+    int32_t n_groups, top_groups, group_best; /* n_groups 0: no groups */
+    float scale;        /* of the weights; 1 when there is none */
+    float capacity;     /* slots of an expert: at most ceil(capacity * tokens * top_k / experts), in
+                         * training; 0: no limit */
+    float balance;      /* weight of the auxiliary loss, in training; 0: none */
+    float dropout;      /* rate, in training, of what is added */
+    vw_activation activation;
+} vw_nn_moe;
 
 /* The table behind the functions at the end of this file, which is how models call it. */
 struct vw_nn {
@@ -95,6 +116,18 @@ struct vw_nn {
 
     /* The rows of x that `head` will need: lets a model skip the last norm of the others. */
     vw_tensor (*wanted_rows)(vw_cx *cx, vw_tensor x);
+
+    /* In training drop values of x, in place, and scale the others by 1 / (1 - rate).  Of an
+     * embedding, say; not of what another block has yet to look at again: attention's result. */
+    void (*dropout)(vw_cx *cx, vw_tensor x, float rate);
+
+    /* y += dropout(x W^T); the same as linear_add but in training. */
+    void (*linear_drop_add)(vw_cx *cx, vw_tensor x, vw_param *w, float rate, vw_tensor y);
+
+    /* y += the mixture of experts of x.  router [E, D]; bias: a vector [E] that steers the choice, or
+     * NULL. */
+    void (*moe)(vw_cx *cx, const vw_nn_moe *desc, vw_tensor x, vw_param *router, vw_param *bias,
+                vw_tensor y);
 };
 
 /* The blocks as a model writes them.  The comments stand above, at the table's members. */
@@ -148,6 +181,16 @@ static inline void vw_head(vw_cx *cx, vw_tensor x, vw_param *table, float multip
 static inline vw_tensor vw_wanted_rows(vw_cx *cx, vw_tensor x)
 {
     return cx->nn->wanted_rows(cx, x);
+}
+static inline void vw_dropout(vw_cx *cx, vw_tensor x, float rate) { cx->nn->dropout(cx, x, rate); }
+static inline void vw_linear_drop_add(vw_cx *cx, vw_tensor x, vw_param *w, float rate, vw_tensor y)
+{
+    cx->nn->linear_drop_add(cx, x, w, rate, y);
+}
+static inline void vw_moe(vw_cx *cx, const vw_nn_moe *desc, vw_tensor x, vw_param *router,
+                          vw_param *bias, vw_tensor y)
+{
+    cx->nn->moe(cx, desc, x, router, bias, y);
 }
 
 #ifdef __cplusplus

@@ -13,8 +13,8 @@
 extern "C" {
 #endif
 
-#define VW_TOKENIZER_OPS_MAJOR 0 /* provisional: one plugin so far */
-#define VW_TOKENIZER_OPS_MINOR 1
+#define VW_TOKENIZER_OPS_MAJOR 1
+#define VW_TOKENIZER_OPS_MINOR 0
 
 #define VW_TOKENIZER_MAX_EOS 8
 
@@ -34,6 +34,16 @@ typedef struct vw_chat_message {
     const char *role; /* "system", "user", "assistant" */
     const char *text;
 } vw_chat_message;
+
+/* What a tokenizer is learnt from, and where it goes. */
+typedef struct vw_tokenizer_training {
+    size_t size;
+    const char *const *texts; /* [n_texts] UTF-8 */
+    const size_t *bytes;
+    size_t n_texts;
+    int32_t vocab_size;       /* wanted; 0: what the plugin likes */
+    const char *folder;       /* exists; gets the files that load() reads */
+} vw_tokenizer_training;
 
 typedef struct vw_tokenizer_ops {
     size_t size;
@@ -61,6 +71,15 @@ typedef struct vw_tokenizer_ops {
      * has no template; VW_E_INVALID when the roles do not fit it.  Optional. */
     vw_status (*chat)(void *self, const vw_chat_message *messages, size_t n_messages, int32_t *ids,
                       size_t room, size_t *n, vw_error *err);
+
+    /* Learn a vocabulary and write it.  The files appear whole or not at all.  The instance itself
+     * stays as it is: load() it, or another, afterwards.  VW_E_CONFIG when the texts do not give
+     * vocab_size tokens, with how many they give.  Optional. */
+    vw_status (*train)(void *self, const vw_tokenizer_training *training, vw_error *err);
+
+    /* Names of the files that make up a tokenizer of this plugin, NULL-ended, constant: what a model
+     * that uses it takes along.  Those that are there are copied.  Optional; NULL: not known. */
+    const char *const *(*files)(void *self);
 } vw_tokenizer_ops;
 
 #ifdef __cplusplus

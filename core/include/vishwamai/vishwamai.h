@@ -292,6 +292,80 @@ vw_status vw_generate(vw_engine *engine, vw_sequence *sequence, const vw_generat
 vw_status vw_score(vw_engine *engine, const int32_t *tokens, size_t n, size_t first,
                    double *logprob, size_t *n_greedy, vw_error *err);
 
+/* ---- training ------------------------------------------------------------------------------------- */
+
+/* Learn a tokenizer from a file or a folder of files (text or JSON lines; [data] format and documents)
+ * with the plugin that [tokenizer] names, and write its files into `folder`, which exists.  vocab_size
+ * 0: as the plugin likes.  VW_E_UNSUPPORTED when the plugin does not learn. */
+vw_status vw_tokenizer_train(vw_core *core, const char *path, int32_t vocab_size, const char *folder,
+                             vw_error *err);
+
+typedef struct vw_trainer vw_trainer;
+
+typedef enum vw_train_event_type {
+    VW_TRAIN_STEP = 0, /* a step is done; of skipped ones too */
+    VW_TRAIN_LOG,      /* its line stands in metrics.jsonl */
+    VW_TRAIN_VALIDATION,
+    VW_TRAIN_SAMPLE,   /* `text` */
+    VW_TRAIN_SAVED,    /* `text`: the checkpoint's folder */
+    VW_TRAIN_NOTE      /* `text`: something worth a line */
+} vw_train_event_type;
+
+/* What is true after a step.  Numbers that are not known are NaN. */
+typedef struct vw_train_event {
+    size_t size;
+    vw_train_event_type type;
+    int64_t step, max_steps;
+    uint64_t tokens;          /* scored so far */
+    double epoch;             /* passes over the data */
+    double train_loss;        /* mean since the last line */
+    double val_loss, best_loss;
+    double learning_rate, grad_norm, loss_scale;
+    double tokens_per_second, mfu; /* mfu: share of options.peak_flops */
+    double seconds;           /* of training so far, resumed runs included */
+    int64_t batch_size;
+    const char *text;         /* 0-terminated, or NULL */
+} vw_train_event;
+typedef void (*vw_on_train)(void *arg, const vw_train_event *event);
+
+typedef struct vw_trainer_options {
+    size_t size;
+    double peak_flops;        /* of this machine, for mfu; 0: not known */
+    const char *profile;      /* file for a trace of some steps, or NULL */
+    vw_on_train on_event;     /* or NULL */
+    void *event_arg;
+    vw_progress progress;     /* of reading data and weights */
+    void *progress_arg;
+} vw_trainer_options;
+
+typedef struct vw_trainer_info {
+    size_t size;
+    const char *out, *model, *optimizer, *tokenizer, *device;
+    const char *resumed_from; /* a checkpoint, or NULL */
+    int64_t step, max_steps, batch_size, accumulation, context;
+    uint64_t parameters, trained;
+    int64_t train_tokens, validation_tokens;
+    /* Bytes that training takes. */
+    uint64_t weights, compute_copies, gradients, moments, activations, scratch, data, teacher, total;
+} vw_trainer_info;
+
+/* Make ready what [train], [data], [optimizer], [model] and their like say: read the data, learn a
+ * tokenizer if there is none, open or make the model, and go on from the newest checkpoint in
+ * train.out that is whole.  Refuses a checkpoint that belongs to other data, another tokenizer or
+ * another model, naming what differs.  The memory is estimated before it is taken. */
+vw_status vw_trainer_open(vw_core *core, const vw_trainer_options *options, vw_trainer **trainer,
+                          vw_error *err);
+void vw_trainer_close(vw_trainer *trainer);
+void vw_trainer_get_info(const vw_trainer *trainer, vw_trainer_info *info);
+
+/* Train until max_steps, or until training no longer helps (train.patience).  What has been learnt is
+ * saved before it returns.  VW_E_INTERRUPTED after vw_trainer_interrupt(), saved as well.  A loss or
+ * gradient that is not finite ends it, naming step, position in the data and parameter. */
+vw_status vw_trainer_run(vw_trainer *trainer, vw_error *err);
+
+/* End vw_trainer_run() soon.  Safe in a signal handler and from any thread. */
+void vw_trainer_interrupt(vw_trainer *trainer);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,0 +1,384 @@
+/* nn_moe.c - the mixture of experts: route, line up by expert, multiply, combine; and back.
+ *
+ * Counts stay on the device: a grouped product is told where each expert's rows are by an array
+ * there.  Backward makes anew what is cheap to make, the gathered rows and the activated middle,
+ * and keeps the two halves of the middle and what the experts gave.
+ *
+ * Letters: T tokens, D their width, E experts, K of them a token, S = T K slots, F width of an
+ * expert.
+ */
+#include "core/tape.h"
+
+#include <math.h>
+
+typedef struct moe_work {
+    const vw_nn_moe *desc;
+    const vw_experts *experts;
+    int64_t tokens, slots, width, inner; /* T, S, D, F */
+    vw_route_desc route;
+    vw_tensor x, y, logits, ids, weights, gate, up, rows; /* up: training alone */
+    int32_t *offsets, *token, *place;
+} moe_work;
+
+/* ---- grouped products ------------------------------------------------------------------------ */
+
+static const gemm_plan *plan_group(forward *f, const moe_work *m, vw_gemm_op op, int32_t n,
+                                   const vw_gemm_weight *const *w, vw_gemm_epilogue epilogue)
+{
+    product p = {.op = op,
+                 .n = n,
+                 .name = "the experts",
+                 .epilogue = epilogue,
+                 .activation = epilogue == VW_GEMM_GATED ? m->desc->activation : VW_ACT_NONE,
+                 .max_m = f->max_tokens * m->desc->top_k};
+    for (int32_t i = 0; i < n; i++)
+        p.w[i] = w[i];
+    return vw_plan_gemm(f, &p);
+}
+
+static vw_groups groups_of(const moe_work *m)
+{
+    return (vw_groups){VW_GROUP_OFFSETS, m->experts->n, m->offsets};
+}
+
+/* For a gemm without grouped products, where the host can read the offsets. */
+static vw_status run_one_by_one(forward *f, const moe_work *m, const gemm_plan *p, vw_tensor x,
+                                const vw_gemm_weight *const *w, const vw_tensor *y)
+{
+    vw_engine *e = f->engine;
+    int n = p->plan.problem.n_weights;
+    vw_status st = e->dev->synchronize(e->device->self, e->stream, f->err);
+    for (int32_t g = 0; g < m->experts->n && !st; g++) {
+        int64_t first = m->offsets[g], rows = m->offsets[g + 1] - first;
+        vw_tensor part[VW_GEMM_MAX_WEIGHTS];
+        for (int i = 0; i < n; i++)
+            part[i] = y[i].data ? vw_tensor_rows(y[i], first, rows) : y[i];
+        if (rows)
+            st = e->mm->run(e->gemm->self, &p->plan, e->stream, vw_tensor_rows(x, first, rows),
+                            w + (ptrdiff_t)g * n, part, e->workspace.data, f->err);
+    }
+    return st;
+}
+
+static void multiply_groups(forward *f, const moe_work *m, vw_gemm_op op, int32_t n,
+                            const vw_gemm_weight *const *w, vw_gemm_epilogue epilogue, vw_tensor x,
+                            const vw_tensor *y)
+{
+    vw_engine *e = f->engine;
+    const gemm_plan *p = plan_group(f, m, op, n, w, epilogue);
+    vw_groups groups = groups_of(m);
+    if (!p || !vw_runs(f))
+        return;
+    vw_status st = e->mm->run_grouped(e->gemm->self, &p->plan, e->stream, x, w, &groups, y,
+                                      e->workspace.data, f->err);
+    if (st == VW_E_UNSUPPORTED && (e->device_info.flags & VW_DEVICE_HOST_VISIBLE))
+        st = run_one_by_one(f, m, p, x, w, y);
+    vw_check(f, st);
+}
+
+static vw_status learn_one_by_one(forward *f, const moe_work *m, const gemm_plan *p, vw_tensor dy,
+                                  vw_tensor x, const vw_tensor *dw)
+{
+    vw_engine *e = f->engine;
+    vw_status st = e->dev->synchronize(e->device->self, e->stream, f->err);
+    for (int32_t g = 0; g < m->experts->n && !st; g++) {
+        int64_t first = m->offsets[g], rows = m->offsets[g + 1] - first;
+        if (rows)
+            st = e->mm->run_wgrad(e->gemm->self, &p->plan, e->stream,
+                                  vw_tensor_rows(dy, first, rows), vw_tensor_rows(x, first, rows),
+                                  dw[g], e->workspace.data, f->err);
+    }
+    return st;
+}
+
+static void learn_groups(forward *f, const moe_work *m, const vw_gemm_weight *const *w,
+                         vw_tensor dy, vw_tensor x, const vw_tensor *dw)
+{
+    vw_engine *e = f->engine;
+    const gemm_plan *p = dw[0].data ? plan_group(f, m, VW_GEMM_WGRAD, 1, w, VW_GEMM_ADD) : NULL;
+    vw_groups groups = groups_of(m);
+    if (!p || !vw_runs(f))
+        return;
+    vw_status st = e->mm->run_grouped_wgrad(e->gemm->self, &p->plan, e->stream, dy, x, &groups, dw,
+                                            e->workspace.data, f->err);
+    if (st == VW_E_UNSUPPORTED && (e->device_info.flags & VW_DEVICE_HOST_VISIBLE))
+        st = learn_one_by_one(f, m, p, dy, x, dw);
+    vw_check(f, st);
+}
+
+/* ---- forward --------------------------------------------------------------------------------- */
+
+static void *keep_bytes(forward *f, size_t bytes)
+{
+    return f->tape ? vw_tape_keep_bytes(f, bytes) : vw_scratch_bytes(f, bytes);
+}
+
+static vw_tensor keep(forward *f, int64_t rows, int64_t cols, vw_dtype dtype)
+{
+    return vw_tensor_2d(keep_bytes(f, (size_t)rows * (size_t)cols * 4), dtype, rows, cols);
+}
+
+static int32_t *keep_ints(forward *f, int64_t n)
+{
+    return keep_bytes(f, (size_t)n * sizeof(int32_t));
+}
+
+static void set_up(forward *f, moe_work *m, const vw_param *bias)
+{
+    const vw_nn_moe *d = m->desc;
+    int32_t k = d->top_k;
+    m->tokens = m->x.shape[0];
+    m->slots = m->tokens * k;
+    m->width = m->x.shape[1];
+    m->inner = m->experts->gate[0]->stored.rows;
+    m->route = (vw_route_desc){.size = sizeof m->route,
+                               .top_k = k,
+                               .is_sigmoid = d->is_sigmoid,
+                               .is_normalised = d->is_normalised,
+                               .n_groups = d->n_groups,
+                               .top_groups = d->top_groups,
+                               .group_best = d->group_best,
+                               .scale = d->scale,
+                               .bias = bias ? bias->vector : NULL};
+    m->ids = keep(f, m->tokens, k, VW_I32);
+    m->weights = keep(f, m->tokens, k, VW_F32);
+    m->offsets = keep_ints(f, m->experts->n + 1);
+    m->token = keep_ints(f, m->slots);
+    m->place = keep_ints(f, m->slots);
+}
+
+static int32_t capacity_of(const forward *f, const moe_work *m)
+{
+    if (!f->lesson || m->desc->capacity <= 0)
+        return 0;
+    return (int32_t)ceil((double)m->desc->capacity * (double)m->slots / m->experts->n);
+}
+
+static void route(forward *f, const moe_work *m)
+{
+    vw_engine *e = f->engine;
+    void *dev = e->device->self;
+    const lesson *l = f->lesson;
+    int32_t n = m->experts->n;
+    size_t row = l ? (size_t)m->desc->experts * (size_t)l->n_experts : 0;
+    bool is_counted = l && !l->is_replay;
+    bool is_shared = is_counted && m->desc->balance > 0;
+    size_t mark = f->arena_used;
+    vw_tensor shares = is_shared ? vw_scratch(f, m->tokens, n) : vw_nothing;
+    if (f->mode == CX_MEASURE) {
+        vw_want_workspace(f, e->dev->reduce_bytes(dev, m->slots, 1));
+        vw_want_workspace(f, e->dev->reduce_bytes(dev, m->tokens, n));
+    }
+    if (vw_runs(f))
+        vw_check(f, e->dev->moe_route(dev, e->stream, &m->route, m->logits, m->ids, m->weights,
+                                      shares, NULL, f->err));
+    if (vw_runs(f))
+        vw_check(f, e->dev->moe_sort(dev, e->stream, m->ids, n, capacity_of(f, m), m->offsets,
+                                     m->token, m->place, is_counted ? l->loads + row : NULL,
+                                     e->workspace.data, f->err));
+    if (is_shared && vw_runs(f))
+        vw_check(f,
+                 e->dev->sum_rows(dev, e->stream, shares, vw_tensor_1d(l->shares + row, VW_F32, n),
+                                  e->workspace.data, f->err));
+    f->arena_used = mark;
+}
+
+static void gather(forward *f, const moe_work *m, vw_tensor to)
+{
+    vw_engine *e = f->engine;
+    if (vw_runs(f))
+        vw_check(f, e->dev->gather(e->device->self, e->stream, m->x, m->token, to, f->err));
+}
+
+static void activate(forward *f, const moe_work *m, vw_tensor to)
+{
+    vw_engine *e = f->engine;
+    if (vw_runs(f))
+        vw_check(f, e->dev->gate(e->device->self, e->stream, m->desc->activation, m->gate, m->up,
+                                 to, f->err));
+}
+
+/* In training the two halves are kept apart, whether recorded or not: the bits are then the
+ * same. */
+static void run_experts(forward *f, moe_work *m)
+{
+    const vw_experts *x = m->experts;
+    m->gate = keep(f, m->slots, m->inner, VW_F32);
+    m->up = keep(f, m->slots, m->inner, VW_F32);
+    m->rows = keep(f, m->slots, m->width, VW_F32);
+    size_t mark = f->arena_used;
+    vw_tensor in = vw_scratch(f, m->slots, m->width), middle = m->gate;
+    vw_tensor half[2] = {m->gate, m->up};
+    gather(f, m, in);
+    multiply_groups(f, m, VW_GEMM_FORWARD, 2, x->gate_up, VW_GEMM_STORE, in, half);
+    if (f->tape)
+        middle = vw_scratch(f, m->slots, m->inner);
+    activate(f, m, middle);
+    multiply_groups(f, m, VW_GEMM_FORWARD, 1, x->down, VW_GEMM_STORE, middle, &m->rows);
+    f->arena_used = mark;
+}
+
+/* ---- backward -------------------------------------------------------------------------------- */
+
+static moe_work recall(forward *f, const tape_entry *t)
+{
+    const vw_nn_moe *desc = t->desc;
+    const vw_param *bias = t->w[1];
+    moe_work m = {.desc = desc,
+                  .experts = &f->engine->experts[desc->experts],
+                  .x = t->x,
+                  .y = t->y[0],
+                  .rows = t->y[1],
+                  .logits = t->kept[0],
+                  .weights = t->kept[1],
+                  .gate = t->kept[2],
+                  .up = t->kept[3],
+                  .offsets = t->rows[1],
+                  .token = t->rows[2],
+                  .place = t->rows[3]};
+    m.tokens = m.x.shape[0];
+    m.slots = m.tokens * desc->top_k;
+    m.width = m.x.shape[1];
+    m.inner = m.gate.shape[1];
+    m.ids = vw_tensor_2d(t->rows[0], VW_I32, m.tokens, desc->top_k);
+    m.route = (vw_route_desc){.size = sizeof m.route,
+                              .top_k = desc->top_k,
+                              .is_sigmoid = desc->is_sigmoid,
+                              .is_normalised = desc->is_normalised,
+                              .n_groups = desc->n_groups,
+                              .top_groups = desc->top_groups,
+                              .group_best = desc->group_best,
+                              .scale = desc->scale,
+                              .bias = bias ? bias->vector : NULL};
+    return m;
+}
+
+static void route_backward(forward *f, const moe_work *m, vw_tensor d_weights)
+{
+    vw_engine *e = f->engine;
+    const lesson *l = f->lesson;
+    bool is_added;
+    vw_route_losses losses = {.balance = l->router_scale * m->desc->balance * (float)m->experts->n /
+                                         (float)m->tokens,
+                              .load = l->loads + (size_t)m->desc->experts * (size_t)l->n_experts};
+    if (!vw_tape_needs(f, &m->logits))
+        return;
+    vw_tensor d_logits = vw_gradient_for(f, &m->logits, &is_added);
+    if (vw_runs(f))
+        vw_check(f, e->dev->moe_route_backward(e->device->self, e->stream, &m->route,
+                                               m->desc->balance > 0 ? &losses : NULL, m->logits,
+                                               m->ids, d_weights, d_logits, is_added, f->err));
+}
+
+/* Gradients by the experts' weights and, if wanted, by what they were given: `slot` [S, D] holds
+ * the gradients of what they gave and is then used for that. */
+static void experts_backward(forward *f, const moe_work *m, vw_tensor slot)
+{
+    vw_engine *e = f->engine;
+    const vw_experts *x = m->experts;
+    vw_tensor middle = vw_scratch(f, m->slots, m->inner),
+              d_middle = vw_scratch(f, m->slots, m->inner);
+    activate(f, m, middle);
+    learn_groups(f, m, x->down, slot, middle, x->d_down);
+    multiply_groups(f, m, VW_GEMM_DGRAD, 1, x->down, VW_GEMM_STORE, slot, &d_middle);
+    if (vw_runs(f))
+        vw_check(f, e->dev->gate_backward(e->device->self, e->stream, m->desc->activation, m->gate,
+                                          m->up, d_middle, d_middle, middle, f->err));
+    if (x->d_gate[0].data) {
+        gather(f, m, slot);
+        learn_groups(f, m, x->gate, d_middle, slot, x->d_gate);
+        learn_groups(f, m, x->up, middle, slot, x->d_up);
+    }
+    if (!vw_tape_needs(f, &m->x))
+        return;
+    multiply_groups(f, m, VW_GEMM_DGRAD, 1, x->gate, VW_GEMM_STORE, d_middle, &slot);
+    multiply_groups(f, m, VW_GEMM_DGRAD, 1, x->up, VW_GEMM_ADD, middle, &slot);
+}
+
+/* x; kept: logits, weights, gate, up; y: what was added to, the experts' rows; rows: ids, offsets,
+ * token, place; w: router, bias; desc: vw_nn_moe. */
+static void moe_backward(forward *f, const tape_entry *t)
+{
+    vw_engine *e = f->engine;
+    void *dev = e->device->self;
+    moe_work m = recall(f, t);
+    vw_tensor dy;
+    bool is_added;
+    if (!vw_gradient_of(f, &m.y, &dy))
+        return;
+    vw_tensor slot = vw_scratch(f, m.slots, m.width);
+    vw_tensor d_weights = vw_scratch(f, m.tokens, m.desc->top_k);
+    if (vw_runs(f))
+        vw_check(f, e->dev->moe_combine_backward(dev, e->stream, m.rows, m.place, m.weights, dy,
+                                                 slot, d_weights, f->err));
+    route_backward(f, &m, d_weights);
+    experts_backward(f, &m, slot);
+    if (!vw_tape_needs(f, &m.x))
+        return;
+    vw_tensor dx = vw_gradient_for(f, &m.x, &is_added);
+    if (vw_runs(f))
+        vw_check(f, e->dev->moe_combine(dev, e->stream, slot, m.place, m.desc->top_k, vw_nothing,
+                                        dx, is_added, f->err));
+}
+
+static void record(forward *f, const moe_work *m, vw_param *router, vw_param *bias)
+{
+    bool is_needed = vw_tape_needs(f, &m->x) || vw_is_trained(router) || m->experts->d_gate[0].data;
+    tape_entry *t = is_needed ? vw_tape_record(f, moe_backward) : NULL;
+    if (!t)
+        return;
+    *t = (tape_entry){.run = t->run,
+                      .top = t->top,
+                      .desc = m->desc,
+                      .x = m->x,
+                      .y = {m->y, m->rows},
+                      .kept = {m->logits, m->weights, m->gate, m->up},
+                      .w = {router, bias},
+                      .rows = {m->ids.data, m->offsets, m->token, m->place}};
+    vw_tape_need(f, &m->y, true);
+}
+
+/* ---- the block ------------------------------------------------------------------------------- */
+
+static bool moe_fits(forward *f, const moe_work *m, const vw_param *router, const vw_param *bias)
+{
+    if (!vw_fits(f, &m->x, router))
+        return false;
+    if (router->spec->rows == m->experts->n && (!bias || bias->spec->cols == m->experts->n) &&
+        m->experts->gate[0]->stored.cols == m->x.shape[1])
+        return true;
+    vw_forward_fail(f, VW_E_INVALID,
+                    "%s is [%lld, %lld]; there are %d experts for rows of %lld values",
+                    router->spec->name, (long long)router->spec->rows,
+                    (long long)router->spec->cols, m->experts->n, (long long)m->x.shape[1]);
+    return false;
+}
+
+void vw_block_moe(vw_cx *cx, const vw_nn_moe *desc, vw_tensor x, vw_param *router, vw_param *bias,
+                  vw_tensor y)
+{
+    forward *f = vw_forward_of(cx);
+    vw_engine *e = f->engine;
+    if (f->status)
+        return;
+    moe_work m = {.desc = desc, .experts = &e->experts[desc->experts], .x = x, .y = y};
+    if (!moe_fits(f, &m, router, bias))
+        return;
+    size_t mark = f->arena_used;
+    bool is_dropped = vw_dropout_rate(f, desc->dropout) > 0;
+    if (is_dropped)
+        m.y = vw_take(f, x.shape[0], x.shape[1]);
+    vw_block_linear(cx, x, 1, &router, &m.logits);
+    set_up(f, &m, bias);
+    route(f, &m);
+    run_experts(f, &m);
+    if (vw_runs(f))
+        vw_check(f, e->dev->moe_combine(e->device->self, e->stream, m.rows, m.place, desc->top_k,
+                                        m.weights, m.y, !is_dropped, f->err));
+    record(f, &m, router, bias);
+    if (is_dropped) {
+        vw_block_dropout(cx, m.y, desc->dropout);
+        vw_block_add(cx, m.y, y);
+    }
+    f->arena_used = mark;
+}

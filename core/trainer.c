@@ -1,0 +1,521 @@
+/* trainer.c - opening a run in order, and the loop of its steps.
+ *
+ * The order of opening: settings, the run's folder and its lock, the newest whole checkpoint, the
+ * tokenizer, an estimate of memory and with it the batch size, the model, the data (whose ids are
+ * checked against the model's vocabulary), the optimizer's memory, and last what a checkpoint puts
+ * back.
+ */
+#include "core/trainer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { PROFILE_FROM = 5, PROFILE_STEPS = 10, PROFILE_SPANS = 1 << 18 };
+
+double vw_trainer_clock(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+void vw_trainer_tell(vw_trainer *t, vw_train_event_type type, const char *text)
+{
+    t->event.type = type;
+    t->event.text = text;
+    if (t->options.on_event)
+        t->options.on_event(t->options.event_arg, &t->event);
+    t->event.text = NULL;
+}
+
+static void note(void *arg, const char *sentence)
+{
+    vw_trainer_tell(arg, VW_TRAIN_NOTE, sentence);
+}
+
+/* ---- settings, folder ------------------------------------------------------------------------ */
+
+static vw_status read_settings(vw_trainer *t, vw_error *err)
+{
+    const vw_settings *s = vw_core_settings(t->core);
+    vw_config_model model;
+    vw_status st;
+    if ((st = vw_settings_bind(s, "train", vw_train_options, &t->train, err)) ||
+        (st = vw_settings_bind(s, "data", vw_data_options, &t->data, err)) ||
+        (st = vw_settings_bind(s, "lora", vw_lora_options, &t->lora, err)) ||
+        (st = vw_settings_bind(s, "distill", vw_distill_options, &t->distill, err)) ||
+        (st = vw_settings_bind(s, "model", vw_model_options, &model, err)))
+        return st;
+    t->model_path = *model.path ? model.path : NULL;
+    const vw_config_train *c = &t->train;
+    int64_t end = c->decay_steps ? c->decay_steps : c->max_steps;
+    if (t->lora.rank && !t->model_path)
+        return vw_fail(err, VW_E_CONFIG,
+                       "lora.rank = %lld adapts a model that there is: [model] path is "
+                       "needed",
+                       (long long)t->lora.rank);
+    if (!*c->out)
+        return vw_fail(err, VW_E_CONFIG, "train.out is needed: the folder of the run");
+    if (c->schedule != VW_DECAY_CONSTANT && c->warmup_steps >= end)
+        return vw_fail(err, VW_E_CONFIG,
+                       "train.warmup_steps = %lld does not end before the decay does, at "
+                       "step %lld",
+                       (long long)c->warmup_steps, (long long)end);
+    if (c->max_batch_size &&
+        (c->max_batch_size < c->batch_size || c->min_batch_size > c->batch_size))
+        return vw_fail(err, VW_E_CONFIG,
+                       "train.batch_size = %lld is not between min_batch_size = %lld and "
+                       "max_batch_size = %lld",
+                       (long long)c->batch_size, (long long)c->min_batch_size,
+                       (long long)c->max_batch_size);
+    t->schedule = (vw_rate_schedule){(vw_decay)c->schedule, c->learning_rate,
+                                     c->learning_rate * c->min_learning_rate_share,
+                                     (double)c->warmup_steps, (double)end};
+    return VW_OK;
+}
+
+/* Two runs in one folder would write over each other. */
+static vw_status open_folder(vw_trainer *t, vw_error *err)
+{
+    char path[VW_CHECKPOINT_PATH];
+    if ((size_t)snprintf(t->out, sizeof t->out, "%s", t->train.out) >= 3800)
+        return vw_fail(err, VW_E_CONFIG, "train.out is too long a path");
+    for (char *slash = strchr(t->out + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        mkdir(t->out, 0777);
+        *slash = '/';
+    }
+    if (mkdir(t->out, 0777) != 0 && errno != EEXIST)
+        return vw_fail(err, VW_E_IO, "cannot make the folder %s: %s", t->out, strerror(errno));
+    snprintf(path, sizeof path, "%.4000s/lock", t->out);
+    t->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (t->lock < 0)
+        return vw_fail(err, VW_E_IO, "cannot write %s: %s", path, strerror(errno));
+    if (flock(t->lock, LOCK_EX | LOCK_NB) != 0)
+        return vw_fail(err, VW_E_INVALID, "%s: another run trains in this folder", t->out);
+    return VW_OK;
+}
+
+static vw_status find_checkpoint(vw_trainer *t, vw_error *err)
+{
+    int64_t step;
+    vw_status st = vw_checkpoint_newest(t->out, t->resumed_from, &step, note, t, err);
+    if (st == VW_E_NOTFOUND) {
+        t->resumed_from[0] = '\0';
+        return VW_OK;
+    }
+    if (!st && !t->train.resumes)
+        return vw_fail(err, VW_E_CONFIG,
+                       "%s holds checkpoints and train.resume = no; give another "
+                       "train.out or remove them",
+                       t->out);
+    return st;
+}
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+static int64_t largest_batch(const vw_trainer *t)
+{
+    return t->train.max_batch_size > t->train.batch_size ? t->train.max_batch_size
+                                                         : t->train.batch_size;
+}
+
+/* Weights and the like with micro-batches of `rows` windows. */
+static vw_status estimate(vw_trainer *t, int64_t rows, uint64_t *total, vw_error *err)
+{
+    vw_trainee_options o = t->trainee_options;
+    vw_training_memory m;
+    uint64_t trained;
+    o.max_tokens = rows * t->data.max_length;
+    o.max_documents = t->data.packing == 1 ? 0 : (int32_t)rows;
+    vw_status st = vw_trainee_estimate(t->core, &o, &m, &trained, err);
+    if (st)
+        return st;
+    *total = m.total + 4 * trained * 2; /* moments: AdamW's two are the most that is usual */
+    return VW_OK;
+}
+
+/* The largest batch size that the budget allows, by halving the interval. */
+static vw_status choose_batch(vw_trainer *t, vw_error *err)
+{
+    uint64_t total, budget = t->train.memory_budget;
+    int64_t fits = 0, no = largest_batch(t) + 1;
+    if (!budget)
+        return VW_OK;
+    for (int64_t try = largest_batch(t); no - fits > 1; try = fits + (no - fits) / 2) {
+        vw_status st = estimate(t, try, &total, err);
+        if (st)
+            return st;
+        if (total <= budget)
+            fits = try;
+        else
+            no = try;
+    }
+    if (fits == 0) {
+        estimate(t, 1, &total, err);
+        return vw_fail(err, VW_E_NOMEM,
+                       "train.memory_budget = %.1f MiB, but a batch size of 1 takes %.1f MiB; "
+                       "train.recompute_layers = 1 or a shorter data.max_length takes less",
+                       (double)budget / 0x1p20, (double)total / 0x1p20);
+    }
+    if (fits < t->train.batch_size)
+        vw_core_log(t->core, VW_LOG_WARN,
+                    "train.memory_budget allows a batch size of %lld instead of %lld",
+                    (long long)fits, (long long)t->train.batch_size);
+    if (fits < t->train.batch_size)
+        t->train.batch_size = fits;
+    if (fits < t->train.max_batch_size)
+        t->train.max_batch_size = fits;
+    if (t->train.min_batch_size > t->train.batch_size)
+        t->train.min_batch_size = t->train.batch_size;
+    return VW_OK;
+}
+
+/* ---- components ------------------------------------------------------------------------------ */
+
+static vw_status open_trainee(vw_trainer *t, vw_error *err)
+{
+    vw_trainee_options *o = &t->trainee_options;
+    *o = (vw_trainee_options){.dropout = t->train.dropout,
+                              .has_teacher = *t->distill.teacher != 0,
+                              .path = t->model_path,
+                              .tokenizer = t->tokenizer ? t->tokenizer_folder : NULL,
+                              .vocab_size = t->encoder.vocab_size,
+                              .max_positions = t->data.max_length,
+                              .seed = (uint64_t)t->train.seed,
+                              .recompute_layers = (int32_t)t->train.recompute_layers,
+                              .precision = (vw_precision)t->train.precision,
+                              .lora = {(int32_t)t->lora.rank, t->lora.alpha, t->lora.dropout,
+                                       t->lora.targets && *t->lora.targets ? t->lora.targets : NULL,
+                                       NULL},
+                              .progress = t->options.progress,
+                              .progress_arg = t->options.progress_arg};
+    vw_status st = choose_batch(t, err);
+    if (st)
+        return st;
+    o->max_tokens = largest_batch(t) * t->data.max_length;
+    o->max_documents = t->data.packing == 1 ? 0 : (int32_t)largest_batch(t);
+    if ((st = vw_trainee_open(t->core, o, &t->trainee, err)))
+        return st;
+    vw_trainee_get_info(t->trainee, &t->info);
+    const vw_component *device = vw_trainee_device(t->trainee);
+    t->dev = device->ops;
+    t->device = device->self;
+    t->device_info.size = sizeof t->device_info;
+    if ((st = t->dev->info(t->device, &t->device_info, err)))
+        return st;
+    vw_probe about = {sizeof about, NULL, device->plugin->name};
+    if ((st = vw_core_component(t->core, VW_KIND_OPTIMIZER, NULL, &about, &t->optimizer, err)) ||
+        (st = vw_core_component(t->core, VW_KIND_WEIGHTS, NULL, &about, &t->weights, err)))
+        return st;
+    t->opt = t->optimizer->ops;
+    return VW_OK;
+}
+
+static void begin_state(vw_trainer *t)
+{
+    const vw_config_train *c = &t->train;
+    bool is_scaled = c->precision == VW_PRECISION_F16;
+    t->now = (vw_progress_state){
+        .best_loss = NAN,
+        .best_step = -1,
+        .scale = {is_scaled ? c->loss_scale : 1, 0, is_scaled ? c->loss_scale_interval : 0},
+        .batch = {c->batch_size, c->min_batch_size,
+                  c->max_batch_size ? c->max_batch_size : c->batch_size,
+                  c->max_batch_size ? c->stable_steps : 0, 0}};
+    t->event = (vw_train_event){.size = sizeof t->event,
+                                .max_steps = c->max_steps,
+                                .train_loss = NAN,
+                                .val_loss = NAN,
+                                .best_loss = NAN,
+                                .learning_rate = NAN,
+                                .grad_norm = NAN,
+                                .loss_scale = NAN,
+                                .tokens_per_second = NAN,
+                                .mfu = NAN};
+}
+
+static vw_status open_all(vw_trainer *t, vw_error *err)
+{
+    vw_status st;
+    if ((st = read_settings(t, err)) || (st = open_folder(t, err)))
+        return st;
+    begin_state(t);
+    if ((st = find_checkpoint(t, err)) || (st = vw_trainer_open_tokenizer(t, err)) ||
+        (st = open_trainee(t, err)) || (st = vw_trainer_open_teacher(t, err)) ||
+        (st = vw_trainer_open_data(t, err)) || (st = vw_trainer_open_optimizer(t, err)))
+        return st;
+    begin_state(t);
+    if (*t->resumed_from && (st = vw_trainer_resume(t, t->resumed_from, err)))
+        return st;
+    if ((st = vw_trainer_write_settings(t, t->out, err)))
+        return st;
+    if (t->options.profile && (st = vw_profile_new(PROFILE_SPANS, &t->profile, err)))
+        return st;
+    return vw_metrics_open(&t->metrics, t->out, *t->resumed_from ? t->now.step : -1, err);
+}
+
+vw_status vw_trainer_open(vw_core *core, const vw_trainer_options *options, vw_trainer **trainer,
+                          vw_error *err)
+{
+    vw_trainer *t = vw_core_alloc(core, sizeof *t);
+    if (!t)
+        return vw_fail(err, VW_E_NOMEM, "no memory for a trainer");
+    memset(t, 0, sizeof *t);
+    t->core = core;
+    t->lock = -1;
+    if (options)
+        t->options = *options;
+    vw_status st = open_all(t, err);
+    if (st) {
+        vw_trainer_close(t);
+        return st;
+    }
+    *trainer = t;
+    return VW_OK;
+}
+
+void vw_trainer_close(vw_trainer *t)
+{
+    if (!t)
+        return;
+    vw_metrics_close(&t->metrics);
+    vw_profile_free(t->profile);
+    vw_trainer_close_optimizer(t);
+    vw_trainer_close_teacher(t);
+    vw_trainee_close(t->trainee);
+    vw_trainer_close_data(t);
+    if (t->lock >= 0)
+        close(t->lock);
+    vw_core_release(t->core, t);
+}
+
+static uint64_t trained_values(const vw_trainer *t)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < t->info.n_params; i++) {
+        vw_trainee_param p;
+        vw_trainee_get_param(t->trainee, i, &p);
+        n += p.is_trained ? (uint64_t)p.n : 0;
+    }
+    return n;
+}
+
+void vw_trainer_get_info(const vw_trainer *t, vw_trainer_info *info)
+{
+    const vw_training_memory *m = &t->info.memory;
+    uint64_t teacher = 0, data = t->everything.narrow
+                                     ? 0
+                                     : 5 * (uint64_t)(t->everything.n + t->validation_set.n);
+    if (t->teacher) {
+        vw_trainee_info its;
+        vw_trainee_get_info(t->teacher, &its);
+        teacher = its.memory.total + t->teacher_rows.bytes;
+    }
+    *info = (vw_trainer_info){.size = sizeof *info,
+                              .out = t->out,
+                              .model = t->info.model->description,
+                              .optimizer = t->optimizer->plugin->name,
+                              .tokenizer = t->tokenizer ? t->tokenizer->plugin->name : NULL,
+                              .device = t->device_info.description,
+                              .resumed_from = *t->resumed_from ? t->resumed_from : NULL,
+                              .step = t->now.step,
+                              .max_steps = t->train.max_steps,
+                              .batch_size = t->now.batch.size,
+                              .accumulation = t->train.grad_accum_steps,
+                              .context = t->data.max_length,
+                              .parameters = t->info.parameters,
+                              .trained = trained_values(t),
+                              .train_tokens = t->train_set.n,
+                              .validation_tokens = t->validation_set.n,
+                              .weights = m->weights,
+                              .compute_copies = m->compute_copies,
+                              .gradients = m->gradients,
+                              .moments = t->moments_buffer.bytes,
+                              .activations = m->activations,
+                              .scratch = m->scratch,
+                              .data = data,
+                              .teacher = teacher,
+                              .total = m->total + t->moments_buffer.bytes + data + teacher};
+}
+
+void vw_trainer_interrupt(vw_trainer *t)
+{
+    atomic_store(&t->is_interrupted, 1);
+}
+
+/* ---- the loop -------------------------------------------------------------------------------- */
+
+static double seconds_so_far(const vw_trainer *t)
+{
+    return t->now.seconds + (vw_trainer_clock() - t->began);
+}
+
+/* Arithmetic of a token, the scores of attention included: q k and probabilities times v, forward
+ * once and backward twice, over half of the context. */
+static double flops_per_token(const vw_trainer *t)
+{
+    const vw_model_info *m = t->info.model;
+    double flops = t->info.flops_per_token;
+    for (int32_t i = 0; i < m->n_layers; i++)
+        flops +=
+            3.0 * m->q_heads * (m->caches[i].dk + m->caches[i].dv) * (double)t->data.max_length;
+    return flops;
+}
+
+static void describe(vw_trainer *t)
+{
+    vw_train_event *e = &t->event;
+    double passed = seconds_so_far(t) - t->last_log;
+    e->step = t->now.step;
+    e->tokens = t->now.tokens;
+    e->epoch = (double)t->now.position.epoch +
+               (double)t->now.position.index /
+                   (double)vw_batches_count(&t->batches, t->now.position.epoch);
+    e->train_loss = t->now.loss_tokens ? t->now.loss_sum / (double)t->now.loss_tokens : NAN;
+    e->best_loss = t->now.best_loss;
+    e->loss_scale = t->now.scale.interval ? t->now.scale.scale : NAN;
+    e->batch_size = t->now.batch.size;
+    e->seconds = seconds_so_far(t);
+    if (passed > 0 && t->now.tokens > t->last_log_tokens) {
+        e->tokens_per_second = (double)(t->now.tokens - t->last_log_tokens) / passed;
+        e->mfu = t->options.peak_flops > 0
+                     ? e->tokens_per_second * flops_per_token(t) / t->options.peak_flops
+                     : NAN;
+    }
+}
+
+static vw_status log_line(vw_trainer *t, double val_loss, vw_error *err)
+{
+    describe(t);
+    t->event.val_loss = val_loss;
+    vw_status st = vw_metrics_add(&t->metrics, &t->event, err);
+    vw_trainer_tell(t, VW_TRAIN_LOG, NULL);
+    t->now.loss_sum = 0;
+    t->now.loss_tokens = 0;
+    t->event.val_loss = NAN;
+    return st;
+}
+
+static bool is_due(int64_t step, int64_t every)
+{
+    return every > 0 && step % every == 0;
+}
+
+/* Validation, and whether it was the best. */
+static vw_status validate(vw_trainer *t, double *loss, vw_error *err)
+{
+    vw_status st = vw_trainer_validate(t, loss, err);
+    if (st)
+        return st;
+    if (isnan(t->now.best_loss) || *loss < t->now.best_loss) {
+        t->now.best_loss = *loss;
+        t->now.best_step = t->now.step;
+        t->now.bad_validations = 0;
+    } else {
+        t->now.bad_validations++;
+    }
+    return VW_OK;
+}
+
+/* What follows a step.  The clock of the throughput stands still meanwhile. */
+static vw_status after_step(vw_trainer *t, vw_error *err)
+{
+    const vw_config_train *c = &t->train;
+    int64_t step = t->now.step;
+    bool is_last = step >= c->max_steps, evaluates = is_due(step, c->eval_every) || is_last;
+    bool logs = is_due(step, c->log_every) || evaluates;
+    double loss = NAN;
+    vw_status st = VW_OK;
+    describe(t);
+    if (logs) {
+        vw_train_event measured = t->event;
+        double before = vw_trainer_clock();
+        if (evaluates)
+            st = validate(t, &loss, err);
+        t->began += vw_trainer_clock() - before;
+        if (!st)
+            st = log_line(t, loss, err);
+        t->event.tokens_per_second = measured.tokens_per_second;
+        t->last_log = seconds_so_far(t);
+        t->last_log_tokens = t->now.tokens;
+    }
+    if (!st && t->tokenizer && is_due(step, c->sample_every))
+        st = vw_trainer_sample(t, err);
+    bool is_best = evaluates && t->now.best_step == step && step > 0;
+    bool is_over = is_last || (c->patience && t->now.bad_validations >= c->patience);
+    if (!st && (is_due(step, c->save_every) || is_over || (is_best && c->save_every)))
+        st = vw_trainer_save(t, err);
+    return st;
+}
+
+static bool is_over(const vw_trainer *t)
+{
+    return t->now.step >= t->train.max_steps ||
+           (t->train.patience && t->now.bad_validations >= t->train.patience);
+}
+
+static void switch_profile(vw_trainer *t, int64_t first)
+{
+    int64_t done = t->now.step - first;
+    if (done == PROFILE_FROM || done == PROFILE_FROM + PROFILE_STEPS)
+        vw_profile_switch(t->profile, done == PROFILE_FROM);
+}
+
+static vw_status run(vw_trainer *t, vw_error *err)
+{
+    int64_t first = t->now.step;
+    double loss;
+    vw_status st = VW_OK;
+    if (first == 0 &&
+        t->train.eval_every) { /* what an untrained model knows: about ln(vocabulary) */
+        st = validate(t, &loss, err);
+        t->began = vw_trainer_clock();
+        if (!st)
+            st = log_line(t, loss, err);
+    }
+    while (!st && !is_over(t)) {
+        switch_profile(t, first);
+        size_t span = vw_profile_begin(t->profile, "step");
+        st = vw_trainer_step(t, err);
+        vw_profile_end(t->profile, span, 0, 0);
+        if (!st) {
+            describe(t);
+            vw_trainer_tell(t, VW_TRAIN_STEP, NULL);
+            st = after_step(t, err);
+        }
+        if (!st && !is_over(t))
+            st = vw_trainer_check(t, err);
+    }
+    return st ? st : vw_trainer_save_merged(t, err);
+}
+
+vw_status vw_trainer_run(vw_trainer *t, vw_error *err)
+{
+    vw_error why;
+    t->began = vw_trainer_clock();
+    t->last_log = t->now.seconds;
+    t->last_log_tokens = t->now.tokens;
+    vw_status st = run(t, err);
+    t->now.seconds = seconds_so_far(t);
+    t->began = vw_trainer_clock();
+    if (st == VW_E_INTERRUPTED && t->now.step > 0) {
+        vw_status saved = vw_trainer_save(t, &why);
+        if (saved) {
+            if (err)
+                *err = why;
+            return saved;
+        }
+    }
+    if (t->profile && (!st || st == VW_E_INTERRUPTED)) {
+        vw_status written = vw_profile_write(t->profile, t->options.profile, st ? &why : err);
+        st = st ? st : written;
+    }
+    return st;
+}

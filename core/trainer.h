@@ -1,0 +1,128 @@
+/* trainer.h - the inside of vw_trainer, for the files that it is made of.
+ *
+ *     trainer.c         opening in order, closing, the loop
+ *     trainer_data.c    the tokenizer, the data, its two halves
+ *     trainer_distil.c  the teacher, if there is one
+ *     trainer_step.c    one optimizer step; validation; a sample of text
+ *     trainer_save.c    what a checkpoint holds, written and read
+ *     metrics.c         metrics.jsonl
+ *     profile.c         a trace of some steps
+ *
+ * vw_progress_state is all that changes from step to step beside weights and moments: what it holds
+ * is what a checkpoint holds, so that a resumed run equals one that was never stopped, bit for bit.
+ */
+#ifndef VW_CORE_TRAINER_H
+#define VW_CORE_TRAINER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <vishwamai/optimizer.h>
+#include <vishwamai/weights.h>
+
+#include "core/batches.h"
+#include "core/checkpoint.h"
+#include "core/metrics.h"
+#include "core/profile.h"
+#include "core/train_rules.h"
+#include "core/sections.h"
+#include "core/training.h"
+
+typedef struct vw_progress_state {
+    int64_t step;    /* steps done, skipped ones included */
+    int64_t updates; /* steps that changed the weights: the optimizer's count */
+    uint64_t tokens; /* scored */
+    vw_position position;
+    vw_loss_scale scale;
+    vw_batch_size batch;
+    double best_loss;        /* NaN before the first validation */
+    int64_t best_step;       /* -1: none */
+    int64_t bad_validations; /* since the best */
+    double loss_sum;         /* since the last line of the log */
+    uint64_t loss_tokens;
+    double seconds; /* of training */
+} vw_progress_state;
+
+/* One of the optimizer's arrays. */
+typedef struct vw_moment {
+    size_t param;
+    const char *name;
+    int64_t n;
+    float *values; /* device */
+} vw_moment;
+
+struct vw_trainer {
+    vw_core *core;
+    vw_trainer_options options;
+    vw_config_train train;
+    vw_config_data data;
+    vw_config_lora lora;
+    vw_config_distill distill;
+    const char *model_path; /* [model] path, or NULL for a new model */
+    char out[VW_CHECKPOINT_PATH], tokenizer_folder[VW_CHECKPOINT_PATH],
+        resumed_from[VW_CHECKPOINT_PATH];
+    int lock; /* of the run's folder */
+
+    const vw_component *tokenizer, *optimizer, *weights;
+    vw_encoder encoder;
+    uint64_t tokenizer_sum, data_sum;
+    vw_dataset everything, train_set, validation_set;
+    vw_batches batches, validation;
+    vw_batch micro;
+
+    vw_trainee *trainee;
+    vw_trainee_options trainee_options;
+    vw_trainee_info info;
+    vw_trainee *teacher;    /* NULL: none */
+    vw_buffer teacher_rows; /* its logits of a micro-batch */
+    const vw_device_ops *dev;
+    void *device;
+    vw_device_info device_info;
+    const vw_optimizer_ops *opt;
+    vw_moment *moments;
+    size_t n_moments;
+    vw_buffer moments_buffer, norm_space;
+    void *norm_host; /* where the norm's double arrives */
+
+    vw_progress_state now;
+    vw_rate_schedule schedule;
+    vw_metrics metrics;
+    vw_profile *profile;    /* NULL: none */
+    vw_train_event event;   /* of the last step */
+    double began, last_log; /* seconds of the clock; of now.seconds */
+    uint64_t last_log_tokens;
+    atomic_int is_interrupted;
+};
+
+double vw_trainer_clock(void);
+void vw_trainer_tell(vw_trainer *t, vw_train_event_type type, const char *text);
+
+/* trainer_data.c */
+vw_status vw_trainer_open_tokenizer(vw_trainer *t, vw_error *err);
+/* After the model: checks ids against its vocabulary. */
+vw_status vw_trainer_open_data(vw_trainer *t, vw_error *err);
+void vw_trainer_close_data(vw_trainer *t);
+
+/* trainer_distil.c.  Nothing happens without a teacher. */
+vw_status vw_trainer_open_teacher(vw_trainer *t, vw_error *err);
+void vw_trainer_close_teacher(vw_trainer *t);
+vw_status vw_trainer_ask_teacher(vw_trainer *t, vw_micro_batch *micro, vw_error *err);
+
+/* trainer_step.c */
+vw_status vw_trainer_open_optimizer(vw_trainer *t, vw_error *err);
+void vw_trainer_close_optimizer(vw_trainer *t);
+vw_status vw_trainer_step(vw_trainer *t, vw_error *err);
+vw_status vw_trainer_validate(vw_trainer *t, double *loss, vw_error *err);
+vw_status vw_trainer_sample(vw_trainer *t, vw_error *err);
+/* VW_E_INTERRUPTED if somebody asked. */
+vw_status vw_trainer_check(vw_trainer *t, vw_error *err);
+
+/* trainer_save.c */
+vw_status vw_trainer_save(vw_trainer *t, vw_error *err);
+/* With an adapter: the model that it makes of its base, in OUT/merged. */
+vw_status vw_trainer_save_merged(vw_trainer *t, vw_error *err);
+vw_status vw_trainer_resume(vw_trainer *t, const char *folder, vw_error *err);
+/* The settings in force as FOLDER/config.ini; the tokenizer's files. */
+vw_status vw_trainer_write_settings(const vw_trainer *t, const char *folder, vw_error *err);
+vw_status vw_trainer_copy_tokenizer(const vw_trainer *t, const char *folder, vw_error *err);
+
+#endif

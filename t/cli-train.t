@@ -1,0 +1,261 @@
+#!/usr/bin/perl
+# cli-train.t - `vishwamai train' and `runs': a small model learns, is killed again and again and ends
+# with the same bits, speaks, is compared and drawn; and wrong words are told.
+#
+# VW_KILLS says how often a run is killed with signal 9 at a random moment (4; `make check-kill': 20).
+use strict;
+use warnings;
+use lib ($ENV{top_srcdir} // '.') . '/t/lib';
+use Command;
+use Encode;
+use JSON::PP;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+needs('model/vishwamai', 'tokenizer/chars', 'optimizer/adamw', 'weights/safetensors');
+
+my $data = write_file('text.txt', read_file("$top/t/data/frankenstein.val.txt"));
+my $text = decode_utf8(read_file($data)); # in characters, which are the tokens
+my $ini = write_file('small.ini', <<"END");
+[tokenizer]
+plugin = chars
+[model]
+plugin = vishwamai
+[model.vishwamai]
+num_layers = 2
+num_heads = 2
+num_kv_heads = 1
+hidden_dim = 32
+head_dim = 16
+mlp_dim = 64
+dropout_rate = 0.1
+[data]
+train = $data
+max_length = 32
+[train]
+batch_size = 4
+grad_accum_steps = 2
+max_steps = 60
+warmup_steps = 5
+learning_rate = 5e-3
+eval_every = 20
+eval_windows = 8
+save_every = 5
+log_every = 5
+[vishwamai]
+threads = 2
+END
+
+sub lines {
+    my ($dir) = @_;
+    return map { JSON::PP->new->decode($_) } split /\n/, read_file("$dir/metrics.jsonl");
+}
+
+# Start without waiting; standard error goes to a file.
+sub start {
+    my (@words) = @_;
+    unlink "$scratch/err";
+    my $pid = fork // die "fork: $!";
+    if (!$pid) {
+        open STDIN, '<', '/dev/null' or die $!;
+        open STDOUT, '>', "$scratch/out" or die $!;
+        open STDERR, '>', "$scratch/err" or die $!;
+        exec 'vishwamai', @words or exit 127;
+    }
+    return $pid;
+}
+
+# ---- a run in one go ------------------------------------------------------------------------------
+my $whole = "$scratch/whole";
+my ($status, $out, $err) = run('train', '-c', $ini, '-o', $whole, '--json',
+                               '--set', 'train.sample_every=60', '--set', 'train.sample_prompt=The ');
+is($status, 0, 'train: status 0') or diag($err);
+my $result = eval { JSON::PP->new->decode($out) };
+is($result->{step}, 60, 'train --json: all steps');
+my $learnt = int(0.9 * length $text);
+my $kept = length($text) - $learnt;
+like($err, qr/^VishwamAI base, 2 layers.*^data: $learnt tokens to learn, $kept to validate; steps of 2 x 4 windows of 32$/ms,
+     'train: the plan');
+like($err, qr/^memory, MiB: [\d.]+, weights [\d.]+, gradients [\d.]+, moments [\d.]+, activations/m,
+     'train: its memory, before it starts');
+like($err, qr{^step 60/60  loss [\d.]+  validation [\d.]+  lr [\d.e-]+  norm [\d.]+  \d+ tokens/s  MFU \d+ %$}m,
+     'train: a line of numbers');
+like($err, qr/^--- sample at step 60\nThe .+\n---$/ms, 'train: a sample of text');
+like($err, qr{^saved \Q$whole\E/step-00000060$}m, 'train: what was saved');
+my @lines = lines($whole);
+my $alphabet = keys %{ { map { $_ => 1 } split //, $text } };
+is_near($lines[0]{val_loss}, log($alphabet), 0.05, 'an untrained model guesses among all characters');
+ok($lines[-1]{val_loss} < 0.8 * $lines[0]{val_loss}, 'and has learnt something after 60 steps');
+ok(!(grep { !defined $_->{step} || $_->{step} && !defined $_->{train_loss} } @lines),
+   'every line tells step and training loss');
+is_deeply([map { $_->{step} } @lines], [0, map { 5 * $_ } 1 .. 12], 'in their order');
+
+($status, $out) = run('run', '-m', "$whole/latest", '-p', 'The ', '-n', 20);
+is($status, 0, 'the checkpoint is a model folder');
+my $said = length decode_utf8($out);
+ok($said == 20 || $said == 21, 'that speaks in characters') or diag($out);
+my $measured = json_of('perplexity', '-m', "$whole/latest", '-f', $data, '--ctx', 32, '--chunks', 50);
+ok($measured && $measured->{nll} < 0.85 * $lines[0]{val_loss}, 'and predicts as it was trained');
+
+# ---- killed ---------------------------------------------------------------------------------------
+my $kills = $ENV{VW_KILLS} // 4;
+my $seed = $ENV{VW_SEED} // time ^ $$;
+srand $seed;
+my $killed = "$scratch/killed";
+my ($n, $ended) = (0, 0);
+for (1 .. 20 * $kills) {
+    last if $n >= $kills;
+    my $pid = start('train', '-c', $ini, '-o', $killed);
+    # Wait for the plan, so that moments are of training and not of starting.
+    for (1 .. 6000) { last if -s "$scratch/err" && read_file("$scratch/err") =~ /^memory/m; sleep 0.005 }
+    sleep rand 0.25;
+    kill 'KILL', $pid;
+    waitpid $pid, 0;
+    if (($? & 127) == 9) { $n++ } else { $ended++ }
+    # One that came to its end begins anew, so that there is something to kill.
+    if ($ended && $n < $kills) { system 'rm', '-rf', $killed; $ended = 0 }
+}
+is($n, $kills, "killed $kills times (VW_SEED=$seed)");
+($status, $out, $err) = run('train', '-c', $ini, '-o', $killed);
+is($status, 0, 'the last one comes to the end') or diag($err);
+for my $file ('model.safetensors', 'optimizer.safetensors') {
+    ok(read_file("$whole/step-00000060/$file") eq read_file("$killed/step-00000060/$file"),
+       "$file: the same bits as in one go");
+}
+sub story { return [map { my %l = %$_; delete @l{qw(seconds tokens_per_second mfu)}; \%l } lines($_[0])] }
+is_deeply(story($killed), story($whole), 'metrics.jsonl tells one story');
+ok(!glob("$killed/.step-*"), 'and nothing half-written is left');
+
+# ---- stopped --------------------------------------------------------------------------------------
+for my $signal ('TERM', 'INT') {
+    my $stopped = "$scratch/$signal";
+    my $pid = start('train', '-c', $ini, '-o', $stopped, '--set', 'train.save_every=0', '--set',
+                    'train.max_steps=100000');
+    for (1 .. 6000) { last if -s "$scratch/err" && read_file("$scratch/err") =~ /^step 10\//m; sleep 0.005 }
+    kill $signal, $pid;
+    waitpid $pid, 0;
+    is($? >> 8, 130, "SIG$signal: status 130");
+    $err = read_file("$scratch/err");
+    like($err, qr{^saved \Q$stopped\E/step-(\d+)\nvishwamai: interrupted after step \d+$}m,
+         "SIG$signal: saved, and said");
+}
+
+# ---- contradictions -------------------------------------------------------------------------------
+fails(2, qr/^VishwamAI|vishwamai: train.out is needed: the folder of the run/, 'train', '-c', $ini);
+($status, $out, $err) = run('train', '-c', $ini, '-o', $whole, '--set', 'train.seed=9');
+is($status, 2, 'another seed for the same run');
+like($err, qr/was made with train\.seed = 1, now it is 9; go on with what it was, or give another train\.out/,
+     'and its sentence');
+($status, $out, $err) = run('train', '-c', $ini, '-o', $whole, '--set', 'model.vishwamai.num_layers=3',
+                            '--set', 'train.max_steps=70');
+ok($status != 0, 'a model of another size for the same run');
+like($err, qr/^vishwamai: .*(?:step-00000060|config)/m, 'is refused') or diag($err);
+($status, $out, $err) = run('train', '-c', $ini, '-o', "$scratch/x", '--set', 'train.batch_sise=9');
+is($status, 2, 'a key that is none');
+like($err, qr/did you mean .*batch_size/, 'and its neighbour');
+
+# A full disk, where this user may mount one.
+SKIP: {
+    my $small = "$scratch/small";
+    mkdir $small;
+    my $script = write_file('full.sh', <<"END");
+mount -t tmpfs -o size=300k none '$small' || exit 77
+vishwamai train -c '$ini' -o '$small/run' --set train.keep=50
+status=\$?
+vishwamai perplexity -m '$small/run/latest' -f '$data' --ctx 32 --chunks 4 >&2
+exit \$status
+END
+    $status = system("unshare -rm sh $script >$scratch/out 2>$scratch/err") >> 8;
+    skip('no private mount is possible here', 3) if $status == 77 || !-s "$scratch/out" && !-s "$scratch/err";
+    $err = read_file("$scratch/err");
+    is($status, 1, 'a full disk: status 1');
+    like($err, qr/the checkpoint of step \d+ is not saved \(earlier ones in .* are whole\): .*No space left on device/,
+         'a full disk: the sentence');
+    like($err, qr/^perplexity \d/m, 'a full disk: the checkpoint before is a model') or diag($err);
+}
+
+# ---- a teacher ------------------------------------------------------------------------------------
+my @pupil = ('--set', 'distill.teacher=wise', '--set', 'model:wise.plugin=vishwamai', '--set', "data.tokenizer=$whole/latest",
+             '--set', 'train.max_steps=10', '--set', 'model.vishwamai.num_layers=1');
+($status, $out, $err) = run('train', '-c', $ini, '-o', "$scratch/pupil", @pupil, '--set',
+                            "model:wise.path=$whole/latest");
+is($status, 0, 'a pupil of one layer learns from a teacher of two') or diag($err);
+like($err, qr/^memory.*, teacher [\d.]+$/m, 'whose memory is in the plan');
+like($err, qr{^step 10/10  loss [\d.]+}m, 'to the end');
+my ($alone) = (run('train', '-c', $ini, '-o', "$scratch/alone", @pupil, '--set', 'distill.teacher='))[2] =~
+              m{^step 10/10  loss ([\d.]+)}m;
+unlike($err, qr{^step 10/10  loss \Q$alone\E }m, 'not as it would have alone');
+fails(2, qr/^vishwamai: distill\.teacher = wise: \[model:wise\] path is needed, the teacher's folder/, 'train', '-c',
+      $ini, '-o', "$scratch/p2", @pupil);
+SKIP: {
+    skip('the bundled model does not run here', 2) if !is_there('model/gemma') || !is_there('tokenizer/sentencepiece');
+    ($status, $out, $err) = run('train', '-c', $ini, '-o', "$scratch/p3", @pupil, '--set', "model:wise.path=$model",
+                                '--set', 'model:wise.plugin=gemma');
+    is($status, 2, 'a teacher of another vocabulary');
+    like($err, qr/distill\.teacher = wise: its vocabulary and the student's differ \(1024 and $alphabet tokens\), so their logits cannot be compared\. Let the teacher write text instead/,
+         'is refused, and what to do instead is said') or diag($err);
+}
+
+# ---- an adapter ----------------------------------------------------------------------------------
+SKIP: {
+    skip('the bundled model does not run here', 5) if !is_there('model/gemma') || !is_there('tokenizer/sentencepiece');
+    my $lora = "$scratch/lora";
+    ($status, $out, $err) =
+        run('train', '-m', $model, '-f', $data, '-o', $lora, '--set', 'lora.rank=4', '--set', 'lora.merged=f32', '--set',
+            'data.max_length=64', '--set', 'train.batch_size=4', '--set', 'train.grad_accum_steps=1', '--set',
+            'train.max_steps=12', '--set', 'train.warmup_steps=1', '--set', 'train.learning_rate=2e-3', '--set',
+            'train.eval_every=6', '--set', 'train.eval_windows=20', '--set', 'train.log_every=6');
+    is($status, 0, 'an adapter of the bundled model') or diag($err);
+    my @losses = map { $_->{val_loss} } lines($lora);
+    ok($losses[-1] < $losses[0], "lowers the loss on a new text: $losses[0] to $losses[-1]");
+    my $config = JSON::PP->new->decode(read_file("$lora/latest/adapter_config.json"));
+    is("$config->{peft_type} $config->{r}", 'LORA 4', 'its files are named as PEFT names them');
+    my @how = ('-f', $data, '--ctx', 64, '--chunks', 10);
+    my $before = json_of('perplexity', '-m', $model, @how)->{nll};
+    my $merged = json_of('perplexity', '-m', "$lora/merged", @how)->{nll};
+    ok($merged < $before, "the merged model has it: $before to $merged");
+    fails(2, qr/^vishwamai: lora\.rank = 4 adapts a model that there is: \[model\] path is needed/, 'train', '-c', $ini,
+          '-o', "$scratch/p4", '--set', 'lora.rank=4');
+}
+
+# ---- runs -----------------------------------------------------------------------------------------
+($status, $out, $err) = run('runs', $whole, $killed, '--diff', '--plot', "$scratch/curves.svg");
+is($status, 0, 'runs: status 0') or diag($err);
+like($out, qr/^run +step +train +best val/, 'runs: a table');
+like($out, qr/^whole +60 +[\d.]+ +[\d.]+ +\d+ +\d+ +[\d.]+$/m, 'runs: a line of it');
+like($out, qr/^train\.out: .*whole.*killed|^train\.out: .*killed.*whole/m, 'runs --diff: what differs');
+unlike($out, qr/^train\.seed/m, 'runs --diff: and nothing else');
+my $svg = read_file("$scratch/curves.svg");
+like($svg, qr/<svg .*whole.*killed.*<\/svg>/s, 'runs --plot: a drawing');
+my $list = json_of('runs', $scratch);
+is_deeply([sort map { (split '/', $_->{path})[-1] } @{ $list->{runs} }],
+          [sort grep { -f "$scratch/$_/metrics.jsonl" } map { (split '/')[-1] } glob "$scratch/*"],
+          'runs --json: all runs of a folder');
+fails(1, qr/^vishwamai: .*: no run is here: no metrics.jsonl in it or in its folders/, 'runs', "$top/t");
+
+# ---- learning a tokenizer ---------------------------------------------------------------------------
+is((run('tokenize', '--train', '-f', $data, '--out', "$scratch/chars", '--set', 'tokenizer.plugin=chars'))[0], 0,
+   'tokenize --train: chars');
+is(length JSON::PP->new->utf8->decode(read_file("$scratch/chars/chars.json"))->{alphabet}, scalar $alphabet,
+   'its alphabet is that of the text');
+fails(2, qr/^vishwamai: --train needs -f FILE, --out DIR and no text/, 'tokenize', '--train', '-f', $data);
+fails(2, qr/^vishwamai: --train needs the kind of tokenizer: --set tokenizer.plugin=sentencepiece, or chars/,
+      'tokenize', '--train', '-f', $data, '--out', "$scratch/none");
+fails(2, qr/^vishwamai: --out and --vocab-size belong to --train/, 'tokenize', '-p', 'x', '--out', 'y');
+
+SKIP: {
+    skip('tokenizer/sentencepiece is not built', 5) if !is_there('tokenizer/sentencepiece');
+    my @words = ('tokenize', '--train', '-f', $data, '--set', 'tokenizer.plugin=sentencepiece');
+    is((run(@words, '--vocab-size', 400, '--out', "$scratch/pieces"))[0], 0, 'tokenize --train: sentencepiece');
+    ok(-s "$scratch/pieces/tokenizer.model", 'a tokenizer.model');
+    fails(2, qr/^vishwamai: learning a tokenizer from .*: a vocabulary of 90000 cannot be learnt from these texts: /,
+          @words, '--vocab-size', 90000, '--out', "$scratch/much");
+    my $pieces = "$scratch/by-pieces";
+    ($status, $out, $err) = run('train', '-c', $ini, '-o', $pieces, '--set', 'train.max_steps=6', '--set',
+                                "data.tokenizer=$scratch/pieces", '--set', 'tokenizer.plugin=auto');
+    is($status, 0, 'train with it') or diag($err);
+    my $ids = json_of('tokenize', '-m', "$pieces/latest", '-p', "There\nand back again")->{tokens};
+    is(json_of('tokenize', '-m', "$pieces/latest", '--decode', '--tokens', "@$ids")->{text},
+       "There\nand back again", 'and its checkpoint tokenizes, there and back');
+}
+done_testing;
