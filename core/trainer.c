@@ -238,7 +238,9 @@ static void begin_state(vw_trainer *t)
                                 .grad_norm = NAN,
                                 .loss_scale = NAN,
                                 .tokens_per_second = NAN,
-                                .mfu = NAN};
+                                .mfu = NAN,
+                                .load_imbalance = NAN,
+                                .idle_experts = -1};
 }
 
 static vw_status open_all(vw_trainer *t, vw_error *err)
@@ -249,7 +251,8 @@ static vw_status open_all(vw_trainer *t, vw_error *err)
     begin_state(t);
     if ((st = find_checkpoint(t, err)) || (st = vw_trainer_open_tokenizer(t, err)) ||
         (st = open_trainee(t, err)) || (st = vw_trainer_open_teacher(t, err)) ||
-        (st = vw_trainer_open_data(t, err)) || (st = vw_trainer_open_optimizer(t, err)))
+        (st = vw_trainer_open_data(t, err)) || (st = vw_trainer_open_optimizer(t, err)) ||
+        (st = vw_trainer_open_loads(t, err)))
         return st;
     begin_state(t);
     if (*t->resumed_from && (st = vw_trainer_resume(t, t->resumed_from, err)))
@@ -291,6 +294,7 @@ void vw_trainer_close(vw_trainer *t)
     vw_trainer_close_teacher(t);
     vw_trainee_close(t->trainee);
     vw_trainer_close_data(t);
+    free(t->expert_loads);
     if (t->lock >= 0)
         close(t->lock);
     vw_core_release(t->core, t);
@@ -383,6 +387,7 @@ static void describe(vw_trainer *t)
     e->loss_scale = t->now.scale.interval ? t->now.scale.scale : NAN;
     e->batch_size = t->now.batch.size;
     e->seconds = seconds_so_far(t);
+    vw_trainer_describe_loads(t);
     if (passed > 0 && t->now.tokens > t->last_log_tokens) {
         e->tokens_per_second = (double)(t->now.tokens - t->last_log_tokens) / passed;
         e->mfu = t->options.peak_flops > 0
@@ -399,6 +404,7 @@ static vw_status log_line(vw_trainer *t, double val_loss, vw_error *err)
     vw_trainer_tell(t, VW_TRAIN_LOG, NULL);
     t->now.loss_sum = 0;
     t->now.loss_tokens = 0;
+    vw_trainer_clear_loads(t);
     t->event.val_loss = NAN;
     return st;
 }

@@ -23,7 +23,8 @@
 
 enum { FORMAT = 1, PIECE = 1 << 20 };
 
-static const char state_name[] = "state.json", moments_name[] = "optimizer.safetensors";
+static const char state_name[] = "state.json", moments_name[] = "optimizer.safetensors",
+                  loads_name[] = "expert_loads";
 
 /* ---- the state ------------------------------------------------------------------------------- */
 
@@ -87,6 +88,10 @@ static vw_status write_state(const vw_trainer *t, const char *folder, vw_error *
     vw_json_add_double(&w, "loss_sum", s->loss_sum);
     vw_json_add_uint(&w, "loss_tokens", s->loss_tokens);
     vw_json_add_double(&w, "seconds", s->seconds);
+    vw_json_begin_array(&w, loads_name);
+    for (size_t i = 0; i < vw_trainer_n_loads(t); i++)
+        vw_json_add_uint(&w, NULL, t->expert_loads[i]);
+    vw_json_end_array(&w);
     vw_json_begin_object(&w, "made_of");
     for (int i = 0; i < N_FACTS; i++)
         vw_json_add_string(&w, facts[i].name, facts[i].text);
@@ -161,6 +166,22 @@ static vw_status read_numbers(vw_progress_state *s, const vw_json_doc *doc, vw_e
     return VW_OK;
 }
 
+/* A state from before there were such counts has none. */
+static vw_status read_loads(vw_trainer *t, const vw_json_doc *doc, vw_error *err)
+{
+    const vw_json *json = vw_json_service();
+    const vw_json_value *list = json->get(json->root(doc), loads_name);
+    size_t n = vw_trainer_n_loads(t), count = json->count(list);
+    if (list && count != n)
+        return vw_fail(err, VW_E_FORMAT, "%s: \"%s\" holds %zu numbers, the model has %zu experts",
+                       state_name, loads_name, count, n);
+    for (size_t i = 0; i < count; i++) {
+        int64_t load = json->integer(json->at(list, i));
+        t->expert_loads[i] = load > 0 ? (uint64_t)load : 0;
+    }
+    return VW_OK;
+}
+
 static vw_status read_state(vw_trainer *t, const char *folder, vw_error *err)
 {
     const vw_json *json = vw_json_service();
@@ -176,7 +197,8 @@ static vw_status read_state(vw_trainer *t, const char *folder, vw_error *err)
         !(st = json->get_real(doc, root, "loss_scale", 1, &s.scale.scale, err)) &&
         !(st = json->get_real(doc, root, "best_loss", NAN, &s.best_loss, err)) &&
         !(st = json->get_real(doc, root, "loss_sum", 0, &s.loss_sum, err)) &&
-        !(st = json->get_real(doc, root, "seconds", 0, &s.seconds, err))) {
+        !(st = json->get_real(doc, root, "seconds", 0, &s.seconds, err)) &&
+        !(st = read_loads(t, doc, err))) {
         if (s.position.index >= vw_batches_count(&t->batches, s.position.epoch))
             st = vw_fail(err, VW_E_FORMAT, "%s: unit %lld is beyond the end of the data", path,
                          (long long)s.position.index);

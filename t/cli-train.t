@@ -174,6 +174,40 @@ END
     like($err, qr/^perplexity \d/m, 'a full disk: the checkpoint before is a model') or diag($err);
 }
 
+# ---- experts --------------------------------------------------------------------------------------
+# Told with each line: the fullest expert's slots over the mean, and how many got nothing.
+my $routed = "$scratch/routed";
+my @moe = ('--set', 'model.vishwamai.num_experts=4', '--set', 'model.vishwamai.router=sigmoid', '--set',
+           'train.router_bias_rate=0.01', '--set', 'train.log_every=4', '--set', 'train.keep=50');
+($status, $out, $err) = run('train', '-c', $ini, '-o', $routed, @moe);
+is($status, 0, 'a model with experts') or diag($err);
+like($err, qr{^step 60/60  loss [\d.]+  validation [\d.]+ .*  load (\d\.\d\d)(?:  \d+ experts idle)?  \d+ tokens/s}m,
+     'train: how evenly they are used');
+my @told = grep { $_->{step} } lines($routed);
+ok(!(grep { $_->{load_imbalance} < 1 || $_->{load_imbalance} > 4 || $_->{idle_experts} != int $_->{idle_experts} } @told),
+   'the fullest has between the mean and everything, in every line');
+ok(!(grep { exists $_->{load_imbalance} } lines($whole)), 'and nothing is told where there are none');
+mkdir "$scratch/routed-twice";
+system 'cp', '-r', "$routed/step-00000030", "$scratch/routed-twice";
+is((run('train', '-c', $ini, '-o', "$scratch/routed-twice", @moe))[0], 0, 'from a checkpoint between two lines on');
+my %again = map { $_->{step} => $_ } lines("$scratch/routed-twice");
+my ($same) = grep { $_->{step} == 32 } @told;
+is_deeply([@{ $again{32} }{qw(load_imbalance idle_experts train_loss)}],
+          [@{$same}{qw(load_imbalance idle_experts train_loss)}], 'the counts of a line outlive a stop');
+my $used = json_of('perplexity', '-m', "$routed/latest", '-f', $data, '--ctx', 32, '--chunks', 50);
+is(scalar @{ $used->{experts} }, 2, 'perplexity: how a text used the experts, of each layer');
+for my $layer (@{ $used->{experts} }) {
+    my ($sum, $most) = (0, 0);
+    for (@{ $layer->{loads} }) { $sum += $_; $most = $_ if $_ > $most }
+    # Windows of 32 positions, every position goes to 2 of 4 experts; the last of a window may be left out.
+    ok($sum == 2 * 32 * 50 || $sum == 2 * 31 * 50, "perplexity: every token is counted: $sum");
+    is_near($layer->{imbalance}, $most / ($sum / 4), 1e-9, 'perplexity: the fullest over the mean');
+    is($layer->{idle}, scalar(grep { $_ == 0 } @{ $layer->{loads} }), 'perplexity: those that got nothing');
+}
+like((run('perplexity', '-m', "$routed/latest", '-f', $data, '--ctx', 32, '--chunks', 50))[1],
+     qr/^experts: the fullest has \d\.\d{3} of the mean load, in the worst of 2 layers; \d got no token$/m,
+     'perplexity: in words');
+
 # ---- a teacher ------------------------------------------------------------------------------------
 my @pupil = ('--set', 'distill.teacher=wise', '--set', 'model:wise.plugin=vishwamai', '--set', "data.tokenizer=$whole/latest",
              '--set', 'train.max_steps=10', '--set', 'model.vishwamai.num_layers=1');
