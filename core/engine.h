@@ -177,6 +177,8 @@ vw_status vw_engine_serve(vw_engine *e, vw_error *err);
 int64_t vw_logit_rows(const vw_engine *e, int64_t tokens);
 
 /* params.c */
+/* The name of a parameter in the file that the engine was opened from, or in that of a new model. */
+const char *vw_file_name(const vw_engine *e, const vw_param_spec *spec, char *name, size_t room);
 vw_status vw_params_load(vw_engine *e, const vw_engine_options *options, vw_error *err);
 void vw_params_free(vw_engine *e);
 

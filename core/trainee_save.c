@@ -10,7 +10,7 @@
 #include "core/checkpoint.h"
 #include "core/json_write.h"
 
-enum { STRETCH_VALUES = 1 << 18 };
+enum { STRETCH_VALUES = 1 << 18, NAME_BYTES = 256 };
 
 typedef struct stretch { /* room for some rows */
     float *values;
@@ -127,6 +127,18 @@ static vw_status write_param(vw_trainee *t, vw_weights_writer *writer, stretch *
     return st;
 }
 
+static size_t n_of_model(const vw_trainee *t)
+{
+    return t->n_params - 2 * t->engine->adapters.n;
+}
+
+/* The name that parameter i has in a file: an adapter's is whole, a model's wants its prefix. */
+static const char *name_of(const vw_trainee *t, size_t i, char *name, size_t room)
+{
+    const vw_param_spec *spec = t->params[i]->spec;
+    return i < n_of_model(t) ? vw_file_name(t->engine, spec, name, room) : spec->name;
+}
+
 /* Write parameters [first, last) of the list as one file. */
 static vw_status write_file(vw_trainee *t, const char *path, size_t first, size_t last,
                             vw_dtype dtype, vw_error *err)
@@ -136,14 +148,17 @@ static vw_status write_file(vw_trainee *t, const char *path, size_t first, size_
     vw_weights_writer *writer;
     stretch s;
     vw_weights_tensor *list = vw_core_alloc(t->core, (last - first + 1) * sizeof *list);
-    vw_status st = list ? stretch_open(t, &s, err)
-                        : vw_fail(err, VW_E_NOMEM, "no memory for a list of tensors");
-    if (!list)
-        return st;
+    char(*names)[NAME_BYTES] = vw_core_alloc(t->core, (last - first + 1) * sizeof *names);
+    if (!list || !names) {
+        vw_core_release(t->core, names);
+        vw_core_release(t->core, list);
+        return vw_fail(err, VW_E_NOMEM, "no memory for a list of tensors");
+    }
+    vw_status st = stretch_open(t, &s, err);
     for (size_t i = first; i < last; i++) {
         const vw_param_spec *spec = t->params[i]->spec;
         list[i - first] = (vw_weights_tensor){
-            .name = spec->name,
+            .name = name_of(t, i, names[i - first], NAME_BYTES),
             .dtype = dtype,
             .n_dims = spec->rows ? 2 : 1,
             .shape = {spec->rows ? spec->rows : spec->cols, spec->rows ? spec->cols : 0},
@@ -159,13 +174,9 @@ static vw_status write_file(vw_trainee *t, const char *path, size_t first, size_
             st = e->wts->finish(e->weights->self, writer, err);
     }
     stretch_close(t, &s);
+    vw_core_release(t->core, names);
     vw_core_release(t->core, list);
     return st;
-}
-
-static size_t n_of_model(const vw_trainee *t)
-{
-    return t->n_params - 2 * t->engine->adapters.n;
 }
 
 static const char *config_text(const vw_trainee *t)
@@ -242,15 +253,18 @@ vw_status vw_trainee_save_adapter(vw_trainee *t, const char *folder, vw_error *e
 
 /* ---- back ------------------------------------------------------------------------------------ */
 
-static vw_status read_param(vw_trainee *t, vw_weights_reader *reader, stretch *s, vw_param *p,
+static vw_status read_param(vw_trainee *t, vw_weights_reader *reader, stretch *s, size_t i,
                             vw_error *err)
 {
+    vw_param *p = t->params[i];
+    char name[NAME_BYTES];
     vw_engine *e = t->engine;
     void *dev = e->device->self;
     const vw_param_spec *spec = p->spec;
     vw_weights_tensor f;
     size_t count = count_of(spec);
-    vw_status st = e->wts->find(e->weights->self, reader, spec->name, &f, err);
+    vw_status st = e->wts->find(e->weights->self, reader, name_of(t, i, name, sizeof name),
+                                 &f, err);
     if (st)
         return st;
     if (f.n_dims != (spec->rows ? 2 : 1) || f.shape[0] != (spec->rows ? spec->rows : spec->cols) ||
@@ -261,8 +275,8 @@ static vw_status read_param(vw_trainee *t, vw_weights_reader *reader, stretch *s
                        f.file, f.name, (long long)rows_of(spec), (long long)spec->cols);
     for (size_t first = 0; first < count && !st; first += s->room) {
         size_t n = count - first < s->room ? count - first : s->room;
-        for (size_t i = 0; i < n; i++)
-            s->values[i] = (float)vw_dtype_get(f.dtype, f.data, first + i);
+        for (size_t j = 0; j < n; j++)
+            s->values[j] = (float)vw_dtype_get(f.dtype, f.data, first + j);
         st = e->dev->upload(dev, e->stream, p->values + first, s->values, n * sizeof(float), err);
         if (!st)
             st = e->dev->synchronize(dev, e->stream, err);
@@ -283,7 +297,7 @@ static vw_status read_params(vw_trainee *t, const char *path, size_t first, size
     st = stretch_open(t, &s, err);
     for (size_t i = first; i < last && !st; i++)
         if (t->params[i]->values)
-            st = read_param(t, reader, &s, t->params[i], err);
+            st = read_param(t, reader, &s, i, err);
     stretch_close(t, &s);
     e->wts->close(e->weights->self, reader);
     return st;

@@ -232,7 +232,7 @@ SKIP: {
 
 # ---- an adapter ----------------------------------------------------------------------------------
 SKIP: {
-    skip('the bundled model does not run here', 5) if !is_there('model/gemma') || !is_there('tokenizer/sentencepiece');
+    skip('the bundled model does not run here', 8) if !is_there('model/gemma') || !is_there('tokenizer/sentencepiece');
     my $lora = "$scratch/lora";
     ($status, $out, $err) =
         run('train', '-m', $model, '-f', $data, '-o', $lora, '--set', 'lora.rank=4', '--set', 'lora.merged=f32', '--set',
@@ -244,10 +244,31 @@ SKIP: {
     ok($losses[-1] < $losses[0], "lowers the loss on a new text: $losses[0] to $losses[-1]");
     my $config = JSON::PP->new->decode(read_file("$lora/latest/adapter_config.json"));
     is("$config->{peft_type} $config->{r}", 'LORA 4', 'its files are named as PEFT names them');
+    like(read_file("$lora/latest/adapter_model.safetensors"),
+         qr/"base_model\.model\.model\.layers\.0\.self_attn\.q_proj\.lora_A\.weight"/, 'and so are its tensors');
     my @how = ('-f', $data, '--ctx', 64, '--chunks', 10);
     my $before = json_of('perplexity', '-m', $model, @how)->{nll};
     my $merged = json_of('perplexity', '-m', "$lora/merged", @how)->{nll};
     ok($merged < $before, "the merged model has it: $before to $merged");
+    # y = W x + s B A x, and (W + s B A) x: two orders of the same sums.
+    my @ids = ('--tokens', '2 ' . join ' ', map { 3 + 37 * $_ % 900 } 1 .. 40);
+    my $one = json_of('logits', '-m', "$lora/merged", @ids)->{logits};
+    my $beside = json_of('logits', '-m', $model, '--set', "model.adapter=$lora/latest", @ids)->{logits};
+    my $plain = json_of('logits', '-m', $model, @ids)->{logits};
+    my ($largest, $moved, $sum, $squares, $n_logits) = (0) x 5;
+    for my $row (0 .. $#$one) {
+        for my $i (0 .. $#{ $one->[$row] }) {
+            my $x = $one->[$row][$i];
+            my $d = abs($x - $beside->[$row][$i]);
+            $largest = $d if $d > $largest;
+            $d = abs($x - $plain->[$row][$i]);
+            $moved = $d if $d > $moved;
+            $sum += $x, $squares += $x * $x, $n_logits++;
+        }
+    }
+    my $deviation = sqrt($squares / $n_logits - ($sum / $n_logits)**2);
+    ok($largest < 1e-4 * $deviation && $moved > 1e-2 * $deviation,
+       "merging changes logits by rounding only: by $largest, their deviation is $deviation, the adapter's part $moved");
     fails(2, qr/^vishwamai: lora\.rank = 4 adapts a model that there is: \[model\] path is needed/, 'train', '-c', $ini,
           '-o', "$scratch/p4", '--set', 'lora.rank=4');
 }
