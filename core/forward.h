@@ -48,6 +48,9 @@ typedef struct lesson {
     int64_t *loads;            /* [routers][experts]: slots of each expert in this micro-batch */
     float *shares;             /* [routers][experts]: sums of the router's shares */
     int32_t n_experts;         /* stride of both */
+    vw_param *const *projections; /* [borders]; NULL: hidden states are not compared */
+    float hidden_scale;        /* of the sum of squares in the gradient, per border */
+    double *misses;            /* [borders]: sums of squares */
 } lesson;
 
 /* Called with the device rows of logits [n, V] that a forward produced: rows first .. first + n. */
@@ -65,6 +68,7 @@ typedef struct forward {
     int64_t logit_rows; /* of one chunk of the head */
     const vw_buffer *arena;
     size_t arena_used, arena_peak;
+    int32_t first_layer;          /* of the range that runs */
     void *hidden_in, *hidden_out; /* where a range of layers begins and leaves off; device [T, d] */
     logits_fn on_logits;
     void *arg;
@@ -144,6 +148,9 @@ vw_tensor vw_block_attention(vw_cx *cx, const vw_nn_attention *desc, vw_tensor q
 void vw_block_moe(vw_cx *cx, const vw_nn_moe *desc, vw_tensor x, vw_param *router, vw_param *bias,
                   vw_tensor y);
 void vw_block_head(vw_cx *cx, vw_tensor x, vw_param *table, float multiplier, float cap);
+
+/* nn_match.c: while recording, x at this border is compared with the teacher's. */
+void vw_block_match(forward *f, vw_tensor x, int32_t border);
 
 /* The rate that a dropout block of the model's rate uses in this forward. */
 float vw_dropout_rate(const forward *f, float rate);

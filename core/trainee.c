@@ -101,6 +101,7 @@ static vw_status open_all(vw_trainee *t, vw_error *err)
     vw_status st;
     if ((st = check_options(&t->options, err)) || (st = open_model(t, err)) ||
         (st = vw_trainee_list_params(t, err)) || (st = vw_lora_attach(t, err)) ||
+        (st = vw_trainee_add_projections(t, err)) ||
         (st = vw_trainee_lay_out(t, err)) || (st = vw_experts_open(t->engine, err)) ||
         (st = vw_trainee_open_loads(t, err)) || (st = vw_trainee_measure(t, err)))
         return st;
@@ -163,6 +164,7 @@ void vw_trainee_close(vw_trainee *t)
         vw_trainee_close_loads(t);
         e->dev->free(e->device->self, &t->arena);
         vw_trainee_free_params(t);
+        vw_trainee_free_projections(t);
     }
     vw_engine_close(e);
     vw_core_release(core, t->config_text);

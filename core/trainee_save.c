@@ -129,7 +129,7 @@ static vw_status write_param(vw_trainee *t, vw_weights_writer *writer, stretch *
 
 static size_t n_of_model(const vw_trainee *t)
 {
-    return t->n_params - 2 * t->engine->adapters.n;
+    return t->n_params - 2 * t->engine->adapters.n - t->n_projections;
 }
 
 /* The name that parameter i has in a file: an adapter's is whole, a model's wants its prefix. */
@@ -230,7 +230,7 @@ vw_status vw_trainee_save_adapter(vw_trainee *t, const char *folder, vw_error *e
         return vw_fail(err, VW_E_INVALID, "this model has no adapter to save");
     if ((size_t)snprintf(path, sizeof path, "%s/adapter_model.safetensors", folder) >= sizeof path)
         return vw_fail(err, VW_E_INVALID, "the path %s is too long", folder);
-    vw_status st = write_file(t, path, n_of_model(t), t->n_params, VW_F32, err);
+    vw_status st = write_file(t, path, n_of_model(t), t->n_params - t->n_projections, VW_F32, err);
     vw_json_begin_object(&w, NULL);
     vw_json_add_string(&w, "peft_type", "LORA");
     vw_json_add_string(&w, "task_type", "CAUSAL_LM");
@@ -249,6 +249,24 @@ vw_status vw_trainee_save_adapter(vw_trainee *t, const char *folder, vw_error *e
                   : vw_fail(err, VW_E_NOMEM, "no memory for %s", path);
     vw_json_writer_free(&w);
     return st;
+}
+
+/* ---- projections ----------------------------------------------------------------------------- */
+
+static vw_status projections_path(const char *folder, char *path, size_t room, vw_error *err)
+{
+    return (size_t)snprintf(path, room, "%s/projections.safetensors", folder) < room
+               ? VW_OK
+               : vw_fail(err, VW_E_INVALID, "the path %s is too long", folder);
+}
+
+vw_status vw_trainee_save_projections(vw_trainee *t, const char *folder, vw_error *err)
+{
+    char path[VW_PLACE_BYTES];
+    vw_status st = projections_path(folder, path, sizeof path, err);
+    return st || !t->n_projections ? st
+                                   : write_file(t, path, t->n_params - t->n_projections,
+                                                t->n_params, VW_F32, err);
 }
 
 /* ---- back ------------------------------------------------------------------------------------ */
@@ -334,7 +352,16 @@ vw_status vw_trainee_load(vw_trainee *t, const char *folder, vw_error *err)
         return st;
     if (t->engine->adapters.n) {
         snprintf(path, sizeof path, "%s/adapter_model.safetensors", folder);
-        return read_params(t, path, n_of_model(t), t->n_params, err);
+        return read_params(t, path, n_of_model(t), t->n_params - t->n_projections, err);
     }
-    return read_params(t, folder, 0, t->n_params, err);
+    return read_params(t, folder, 0, n_of_model(t), err);
+}
+
+vw_status vw_trainee_load_projections(vw_trainee *t, const char *folder, vw_error *err)
+{
+    char path[VW_PLACE_BYTES];
+    vw_status st = projections_path(folder, path, sizeof path, err);
+    return st || !t->n_projections
+               ? st
+               : read_params(t, path, t->n_params - t->n_projections, t->n_params, err);
 }

@@ -196,7 +196,9 @@ static vw_status open_trainee(vw_trainer *t, vw_error *err)
                                        NULL},
                               .progress = t->options.progress,
                               .progress_arg = t->options.progress_arg};
-    vw_status st = choose_batch(t, err);
+    vw_status st = vw_trainer_find_hidden_width(t, err);
+    if (!st)
+        st = choose_batch(t, err);
     if (st)
         return st;
     o->max_tokens = largest_batch(t) * t->data.max_length;
@@ -320,7 +322,7 @@ void vw_trainer_get_info(const vw_trainer *t, vw_trainer_info *info)
     if (t->teacher) {
         vw_trainee_info its;
         vw_trainee_get_info(t->teacher, &its);
-        teacher = its.memory.total + t->teacher_rows.bytes;
+        teacher = its.memory.total + t->teacher_rows.bytes + t->hidden_states.bytes;
     }
     *info = (vw_trainer_info){.size = sizeof *info,
                               .out = t->out,

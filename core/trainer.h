@@ -75,6 +75,10 @@ struct vw_trainer {
     vw_trainee_info info;
     vw_trainee *teacher;    /* NULL: none */
     vw_buffer teacher_rows; /* its logits of a micro-batch */
+    vw_buffer hidden_states;
+    int32_t *tapped;        /* layers of the teacher, */
+    float **taps;           /* where what leaves them goes, */
+    const float **hidden;   /* and which of it each border of the student has; NULL: none */
     const vw_device_ops *dev;
     void *device;
     vw_device_info device_info;
@@ -104,6 +108,7 @@ vw_status vw_trainer_open_data(vw_trainer *t, vw_error *err);
 void vw_trainer_close_data(vw_trainer *t);
 
 /* trainer_distil.c.  Nothing happens without a teacher. */
+vw_status vw_trainer_find_hidden_width(vw_trainer *t, vw_error *err);
 vw_status vw_trainer_open_teacher(vw_trainer *t, vw_error *err);
 void vw_trainer_close_teacher(vw_trainer *t);
 vw_status vw_trainer_ask_teacher(vw_trainer *t, vw_micro_batch *micro, vw_error *err);

@@ -2,6 +2,7 @@
  *
  *     model.safetensors, config.json    the masters in f32: a model folder that every command opens
  *     adapter_model.safetensors ...     instead of them, where low-rank adapters are trained
+ *     projections.safetensors           through which hidden states are compared with a teacher's
  *     the tokenizer's files
  *     optimizer.safetensors             the rule's arrays, PARAMETER.NAME
  *     state.json                        vw_progress_state, and what the run was made of
@@ -34,7 +35,7 @@ typedef struct fact {
     char text[64];
 } fact;
 
-enum { N_FACTS = 15 };
+enum { N_FACTS = 17 };
 
 static void list_facts(const vw_trainer *t, fact facts[N_FACTS])
 {
@@ -59,6 +60,9 @@ static void list_facts(const vw_trainer *t, fact facts[N_FACTS])
     FACT("lora.alpha", "%g", t->lora.rank ? t->lora.alpha : 0);
     FACT("distill.teacher", "%.60s", t->distill.teacher);
     FACT("distill.alpha", "%g", *t->distill.teacher ? t->distill.alpha : 0);
+    FACT("distill.intermediate_weight", "%g",
+         *t->distill.teacher ? t->distill.intermediate_weight : 0);
+    FACT("distill.intermediate_layer_mapping", "%d", t->distill.intermediate_layer_mapping);
 #undef FACT
 }
 
@@ -318,6 +322,8 @@ static vw_status write_all(vw_trainer *t, const char *folder, vw_error *err)
     vw_status st = t->trainee_options.lora.rank ? vw_trainee_save_adapter(t->trainee, folder, err)
                                                 : vw_trainee_save(t->trainee, folder, VW_F32, err);
     if (!st)
+        st = vw_trainee_save_projections(t->trainee, folder, err);
+    if (!st)
         st = vw_trainer_copy_tokenizer(t, folder, err);
     if (!st)
         st = write_moments(t, folder, err);
@@ -376,5 +382,7 @@ vw_status vw_trainer_resume(vw_trainer *t, const char *folder, vw_error *err)
     vw_status st = read_state(t, folder, err);
     if (!st)
         st = vw_trainee_load(t->trainee, folder, err);
+    if (!st)
+        st = vw_trainee_load_projections(t->trainee, folder, err);
     return st ? st : read_moments(t, folder, err);
 }

@@ -219,6 +219,28 @@ like($err, qr{^step 10/10  loss [\d.]+}m, 'to the end');
 my ($alone) = (run('train', '-c', $ini, '-o', "$scratch/alone", @pupil, '--set', 'distill.teacher='))[2] =~
               m{^step 10/10  loss ([\d.]+)}m;
 unlike($err, qr{^step 10/10  loss \Q$alone\E }m, 'not as it would have alone');
+# hidden states besides
+my @close = (@pupil, '--set', "model:wise.path=$whole/latest", '--set', 'distill.intermediate_weight=1');
+($status, $out, $err) = run('train', '-c', $ini, '-o', "$scratch/close1", @close);
+is($status, 2, 'a pupil of one layer has no border');
+like($err, qr/a student of one layer has no border between layers where hidden states could be compared; set distill\.intermediate_weight = 0/,
+     'which is said');
+push @close, '--set', 'model.vishwamai.num_layers=2', '--set', 'model.vishwamai.hidden_dim=24', '--set', 'train.keep=9';
+($status, $out, $err) = run('train', '-c', $ini, '-o', "$scratch/close", @close);
+is($status, 0, 'a narrower pupil of two learns hidden states too') or diag($err);
+ok(-s "$scratch/close/latest/projections.safetensors", 'through projections, which are kept');
+mkdir "$scratch/close2";
+system 'cp', '-r', "$scratch/close/step-00000005", "$scratch/close2";
+is((run('train', '-c', $ini, '-o', "$scratch/close2", @close))[0], 0, 'gone on with');
+for my $file ('model', 'projections', 'optimizer') {
+    ok(read_file("$scratch/close/step-00000010/$file.safetensors") eq
+       read_file("$scratch/close2/step-00000010/$file.safetensors"), "$file: the same bits as in one go");
+}
+($status, $out, $err) = run('train', '-c', $ini, '-o', "$scratch/close3", @close, '--set', 'model.vishwamai.num_layers=3',
+                            '--set', 'distill.intermediate_layer_mapping=last_layers');
+is($status, 2, 'last layers of a teacher that has fewer');
+like($err, qr/distill\.teacher = wise has 2 layers, the student 3; distill\.intermediate_layer_mapping = last_layers wants a teacher of as many layers/,
+     'and its sentence');
 fails(2, qr/^vishwamai: distill\.teacher = wise: \[model:wise\] path is needed, the teacher's folder/, 'train', '-c',
       $ini, '-o', "$scratch/p2", @pupil);
 SKIP: {

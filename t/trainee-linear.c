@@ -188,6 +188,23 @@ vw_status vw_trainee_loads(vw_trainee *t, int32_t router, uint64_t *counts, int3
     return vw_fail(err, VW_E_INVALID, "router %d of 0", router);
 }
 
+void vw_trainee_tap(vw_trainee *t, int32_t n, const int32_t *after, float *const *to)
+{
+    (void)t, (void)n, (void)after, (void)to;
+}
+
+vw_status vw_trainee_save_projections(vw_trainee *t, const char *folder, vw_error *err)
+{
+    (void)t, (void)folder, (void)err;
+    return VW_OK;
+}
+
+vw_status vw_trainee_load_projections(vw_trainee *t, const char *folder, vw_error *err)
+{
+    (void)t, (void)folder, (void)err;
+    return VW_OK;
+}
+
 void vw_trainee_reset_loads(vw_trainee *t)
 {
     (void)t;
