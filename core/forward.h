@@ -17,6 +17,7 @@
 #define VW_CORE_FORWARD_H
 
 #include "core/engine.h"
+#include "core/profile.h"
 #include "core/training.h"
 
 typedef struct vw_tape vw_tape;
@@ -74,6 +75,7 @@ typedef struct forward {
     void *arg;
     lesson *lesson; /* NULL: inference */
     vw_tape *tape;  /* NULL: nothing is recorded */
+    vw_profile *profile; /* NULL: none */
 } forward;
 
 static inline forward *vw_forward_of(vw_cx *cx)
@@ -148,6 +150,9 @@ vw_tensor vw_block_attention(vw_cx *cx, const vw_nn_attention *desc, vw_tensor q
 void vw_block_moe(vw_cx *cx, const vw_nn_moe *desc, vw_tensor x, vw_param *router, vw_param *bias,
                   vw_tensor y);
 void vw_block_head(vw_cx *cx, vw_tensor x, vw_param *table, float multiplier, float cap);
+
+/* nn_profile.c: the table of blocks with a span around each; filled in and returned. */
+const vw_nn *vw_nn_profiled(vw_nn *table);
 
 /* nn_match.c: while recording, x at this border is compared with the teacher's. */
 void vw_block_match(forward *f, vw_tensor x, int32_t border);

@@ -69,7 +69,10 @@ static vw_status run_entries(vw_tape *t, forward *f)
     for (size_t i = t->n_entries; i-- > 0 && !f->status;) {
         const tape_entry *e = &t->entries[i];
         f->arena_used = e->top;
-        e->run(f, e);
+        if (f->profile)
+            vw_profile_entry(f, e);
+        else
+            e->run(f, e);
     }
     return f->status;
 }

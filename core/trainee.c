@@ -231,6 +231,12 @@ void vw_trainee_get_param(const vw_trainee *t, size_t i, vw_trainee_param *param
     };
 }
 
+void vw_trainee_profile(vw_trainee *t, vw_profile *profile)
+{
+    vw_nn_profiled(&t->profiled);
+    t->profile = profile;
+}
+
 const vw_component *vw_trainee_device(const vw_trainee *t)
 {
     return t->engine->device;

@@ -56,6 +56,8 @@ struct vw_trainee {
     int32_t n_taps;
     const int32_t *tapped;
     float *const *taps;
+    vw_profile *profile;
+    vw_nn profiled; /* its table of blocks */
     vw_training_memory memory;
 };
 

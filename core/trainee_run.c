@@ -96,7 +96,8 @@ static lesson new_lesson(const vw_trainee *t)
 
 static forward new_forward(vw_trainee *t, cx_mode mode, const batch *b, lesson *l, vw_error *err)
 {
-    return (forward){.cx = {&vw_nn_table},
+    return (forward){.cx = {t->profile ? &t->profiled : &vw_nn_table},
+                     .profile = t->profile,
                      .engine = t->engine,
                      .mode = mode,
                      .err = err,

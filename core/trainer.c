@@ -263,6 +263,8 @@ static vw_status open_all(vw_trainer *t, vw_error *err)
         return st;
     if (t->options.profile && (st = vw_profile_new(PROFILE_SPANS, &t->profile, err)))
         return st;
+    if (t->profile)
+        vw_trainee_profile(t->trainee, t->profile);
     return vw_metrics_open(&t->metrics, t->out, *t->resumed_from ? t->now.step : -1, err);
 }
 

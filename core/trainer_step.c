@@ -223,7 +223,7 @@ vw_status vw_trainer_step(vw_trainer *t, vw_error *err)
     vw_status st = gather_gradients(t, &at, &losses, err);
     if (st)
         return st;
-    size_t span = vw_profile_begin(t->profile, "norm");
+    size_t span = vw_profile_begin(t->profile, "gradient norm");
     st = norm_of(t, t->info.gradients, (int64_t)t->info.n_trained, &norm, err);
     vw_profile_end(t->profile, span, 4 * t->info.n_trained, 0);
     if (st)

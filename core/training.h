@@ -29,6 +29,7 @@
 #include <vishwamai/model.h>
 
 #include "core/core.h"
+#include "core/profile.h"
 
 typedef struct vw_trainee vw_trainee;
 
@@ -119,6 +120,9 @@ typedef struct vw_trainee_param {
 } vw_trainee_param;
 /* i < info.n_params.  Parameters that the checkpoint lacks (optional ones) are not listed. */
 void vw_trainee_get_param(const vw_trainee *trainee, size_t i, vw_trainee_param *param);
+
+/* Spans of every block, forward and backward, go to this profile from now on; NULL: to none. */
+void vw_trainee_profile(vw_trainee *trainee, vw_profile *profile);
 
 /* For whoever computes on the parameters: the optimizer, the norm, a checkpoint. */
 const vw_component *vw_trainee_device(const vw_trainee *trainee);

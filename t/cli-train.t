@@ -208,6 +208,34 @@ like((run('perplexity', '-m', "$routed/latest", '-f', $data, '--ctx', 32, '--chu
      qr/^experts: the fullest has \d\.\d{3} of the mean load, in the worst of 2 layers; \d got no token$/m,
      'perplexity: in words');
 
+# ---- a profile ------------------------------------------------------------------------------------
+# One layer of attention and experts: spans of each block, and what is known of their bytes.
+my $trace = "$scratch/trace.json";
+is((run('train', '-c', $ini, '-o', "$scratch/profiled", '--profile', $trace, '--set', 'model.vishwamai.num_experts=4',
+        '--set', 'train.max_steps=16', '--set', 'train.eval_every=0'))[0], 0, 'train --profile');
+my @spans = @{ JSON::PP->new->decode(read_file($trace))->{traceEvents} };
+my %spans;
+push @{ $spans{ $_->{name} } }, $_ for @spans;
+my $micros = @{ $spans{'forward and backward'} };
+is($micros, 20, 'ten steps of two micro-batches');
+for my $block (qw(embed norm linear rope attention moe)) {
+    for my $name ($block, "$block backward") {
+        my @of = @{ $spans{$name} // [] };
+        my $told = grep { $_->{args} && $_->{args}{bytes} > 0 } @of;
+        ok(@of >= $micros && @of % $micros == 0 && $told >= $micros, "a profile has spans of $name, with bytes");
+    }
+}
+is(scalar @{ $spans{head} }, $micros, 'and of the head, where the loss and its gradient are made');
+is_deeply([keys %{ { map { $_->{args}{bytes} => 1 } @{ $spans{embed} } } }], [2 * 4 * 4 * 32 * 32],
+          'an embedding reads and writes rows of 32 f32 for 4 windows of 32 tokens');
+my @outer = @{ $spans{'forward and backward'} };
+my @stray = grep {
+    my $s = $_;
+    $s->{name} =~ /^(?:embed|norm|linear|rope|attention|moe|head)/
+        && !grep { $s->{ts} >= $_->{ts} - 1 && $s->{ts} + $s->{dur} <= $_->{ts} + $_->{dur} + 1 } @outer
+} @spans;
+is(scalar @stray, 0, 'blocks lie within the passes of their micro-batches');
+
 # ---- a teacher ------------------------------------------------------------------------------------
 my @pupil = ('--set', 'distill.teacher=wise', '--set', 'model:wise.plugin=vishwamai', '--set', "data.tokenizer=$whole/latest",
              '--set', 'train.max_steps=10', '--set', 'model.vishwamai.num_layers=1');

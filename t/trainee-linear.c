@@ -188,6 +188,11 @@ vw_status vw_trainee_loads(vw_trainee *t, int32_t router, uint64_t *counts, int3
     return vw_fail(err, VW_E_INVALID, "router %d of 0", router);
 }
 
+void vw_trainee_profile(vw_trainee *t, vw_profile *profile)
+{
+    (void)t, (void)profile;
+}
+
 void vw_trainee_tap(vw_trainee *t, int32_t n, const int32_t *after, float *const *to)
 {
     (void)t, (void)n, (void)after, (void)to;
