@@ -45,8 +45,7 @@ static vw_status open_counts(vw_engine *e, vw_error *err)
     for (int32_t l = 0; l < e->info->n_experts; l++)
         if (e->experts[l].n > e->widest_experts)
             e->widest_experts = e->experts[l].n;
-    size_t bytes =
-        (size_t)e->info->n_experts * (size_t)e->widest_experts * sizeof(int64_t);
+    size_t bytes = (size_t)e->info->n_experts * (size_t)e->widest_experts * sizeof(int64_t);
     if (!bytes)
         return VW_OK;
     vw_status st = e->dev->alloc(e->device->self, bytes, &e->expert_loads, err);
@@ -59,14 +58,13 @@ vw_status vw_engine_expert_loads(vw_engine *e, int32_t layer, uint64_t *loads, i
     int64_t *host;
     void *dev = e->device->self;
     if (layer < 0 || layer >= e->info->n_experts)
-        return vw_fail(err, VW_E_INVALID, "layer %d with experts of %d", layer,
-                       e->info->n_experts);
+        return vw_fail(err, VW_E_INVALID, "layer %d with experts of %d", layer, e->info->n_experts);
     *n = e->experts[layer].n;
     size_t row = (size_t)layer * (size_t)e->widest_experts, bytes = (size_t)*n * sizeof *host;
     if (!(host = vw_core_alloc(e->core, bytes)))
         return vw_fail(err, VW_E_NOMEM, "no memory for the loads of %d experts", *n);
-    vw_status st = e->dev->download(dev, e->stream, host, (int64_t *)e->expert_loads.data + row,
-                                    bytes, err);
+    vw_status st =
+        e->dev->download(dev, e->stream, host, (int64_t *)e->expert_loads.data + row, bytes, err);
     if (!st)
         st = e->dev->synchronize(dev, e->stream, err);
     for (int32_t i = 0; i < *n && i < room && !st; i++)

@@ -14,8 +14,8 @@ static void match_backward(forward *f, const tape_entry *e)
     void *dev = en->device->self;
     vw_tensor dy = vw_scratch(f, e->y[0].shape[0], e->y[0].shape[1]);
     if (vw_runs(f))
-        vw_check(f, en->dev->copy(dev, en->stream, dy.data, e->y[0].data, vw_tensor_bytes(&dy),
-                                  f->err));
+        vw_check(
+            f, en->dev->copy(dev, en->stream, dy.data, e->y[0].data, vw_tensor_bytes(&dy), f->err));
     if (vw_runs(f))
         vw_check(f, en->dev->axpby(dev, en->stream, e->a, dy, 0, dy, f->err));
     vw_weight_gradient(f, e->w[0], e->kept[0], dy);
@@ -42,7 +42,10 @@ void vw_block_match(forward *f, vw_tensor x, int32_t border)
     vw_param *w = f->lesson->projections[border];
     if (!vw_fits(f, &x, w))
         return;
-    product p = {.op = VW_GEMM_FORWARD, .n = 1, .w = {&w->weight}, .name = w->spec->name,
+    product p = {.op = VW_GEMM_FORWARD,
+                 .n = 1,
+                 .w = {&w->weight},
+                 .name = w->spec->name,
                  .epilogue = VW_GEMM_STORE};
     const gemm_plan *plan = vw_plan_gemm(f, &p);
     tape_entry *t = plan ? vw_tape_record(f, match_backward) : NULL;

@@ -182,9 +182,9 @@ static void route(forward *f, const moe_work *m)
         vw_check(f, e->dev->moe_route(dev, e->stream, &m->route, m->logits, m->ids, m->weights,
                                       shares, NULL, f->err));
     if (vw_runs(f))
-        vw_check(f, e->dev->moe_sort(dev, e->stream, m->ids, n, capacity_of(f, m), m->offsets,
-                                     m->token, m->place, counts_of(f, m), e->workspace.data,
-                                     f->err));
+        vw_check(f,
+                 e->dev->moe_sort(dev, e->stream, m->ids, n, capacity_of(f, m), m->offsets,
+                                  m->token, m->place, counts_of(f, m), e->workspace.data, f->err));
     if (is_shared && vw_runs(f))
         vw_check(f,
                  e->dev->sum_rows(dev, e->stream, shares, vw_tensor_1d(l->shares + row, VW_F32, n),

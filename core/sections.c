@@ -17,7 +17,7 @@ static const char *const data_formats[] = {"auto", "text", "jsonl", "u16", "u32"
 static const char *const document_ends[] = {"file", "blank_line", NULL};
 static const char *const packings[] = {"crossing", "documents", NULL};
 static const char *const long_documents[] = {"error", "split", "truncate", NULL};
-static const char *const merged_formats[] = {"no", "f32", "bf16", "f16", NULL};
+static const char *const final_formats[] = {"no", "f32", "bf16", "f16", NULL};
 static const char *const mappings[] = {"uniform", "last_layers", NULL};
 static const char *const splits[] = {"last", "seed", NULL};
 
@@ -120,6 +120,8 @@ const vw_option vw_train_options[] = {
     INT(vw_config_train, sample_tokens, "64", 1, 1 << 20, "tokens of a sample"),
     INT(vw_config_train, eval_windows, "200", 0, NO_LIMIT,
         "windows of a validation, spread evenly over its data; 0: all"),
+    CHOICE(vw_config_train, final, "no", final_formats,
+           "write the model to OUT/final at the end, adapters merged, in this format"),
     INT(vw_config_train, keep, "5", 1, 1 << 20, "newest checkpoints that stay; the best stays besides"),
     INT(vw_config_train, patience, "0", 0, NO_LIMIT,
         "validations without a better loss after which training ends; 0: never"),
@@ -171,8 +173,6 @@ const vw_option vw_lora_options[] = {
     REAL(vw_config_lora, dropout, "0", 0, 0.99, "share of an adapter's inputs dropped in training"),
     {"targets", VW_OPTION_LIST, "", 0, 0, NULL, offsetof(vw_config_lora, targets), 0,
      "last words of blocks, such as q_proj, v_proj; empty: all but embedding, head and router"},
-    CHOICE(vw_config_lora, merged, "no", merged_formats,
-           "write the adapted model to OUT/merged at the end, in this format"),
     VW_OPTION_END,
 };
 

@@ -43,6 +43,7 @@ typedef struct vw_config_train {
     int64_t eval_windows, sample_tokens;
     const char *sample_prompt;
     int32_t precision;       /* vw_precision */
+    int32_t final;           /* 0: no, 1: f32, 2: bf16, 3: f16 */
     double loss_scale;
     int64_t loss_scale_interval;
     int64_t recompute_layers;
@@ -55,7 +56,6 @@ typedef struct vw_config_lora {
     int64_t rank;            /* 0: none */
     double alpha, dropout;
     const char *const *targets;
-    int32_t merged;          /* 0: no, 1: f32, 2: bf16, 3: f16 */
 } vw_config_lora;
 
 typedef struct vw_config_distill {

@@ -34,8 +34,8 @@ vw_status vw_trainee_add_projections(vw_trainee *t, vw_error *err)
     size_t n = (size_t)info->n_layers - 1;
     vw_status st = allocate(t, n, err);
     for (size_t b = 0; b < n && !st; b++) {
-        snprintf(t->projection_names[b], sizeof *t->projection_names, "distill.projection.%zu.weight",
-                 b);
+        snprintf(t->projection_names[b], sizeof *t->projection_names,
+                 "distill.projection.%zu.weight", b);
         t->projection_specs[b] = (vw_param_spec){.name = t->projection_names[b],
                                                  .rows = width,
                                                  .cols = info->width,
@@ -73,8 +73,8 @@ vw_status vw_trainee_collect_misses(vw_trainee *t, int64_t n_tokens, vw_losses *
     for (size_t b = 0; b < n && !st; b++)
         sum += misses[b];
     vw_core_release(t->core, misses);
-    losses->hidden = sum / (double)n / (double)n_tokens / t->options.hidden_width *
-                     (double)losses->n_scored;
+    losses->hidden =
+        sum / (double)n / (double)n_tokens / t->options.hidden_width * (double)losses->n_scored;
     losses->is_finite = losses->is_finite && isfinite(losses->hidden);
     return st;
 }

@@ -47,7 +47,8 @@ vw_status vw_trainee_list_params(vw_trainee *t, vw_error *err)
     vw_status st = t->is_fresh ? describe_fresh(e, err) : VW_OK;
     if (st)
         return st;
-    t->params = vw_core_alloc(t->core, (3 * e->info->n_params + (size_t)e->info->n_layers) * sizeof *t->params);
+    t->params = vw_core_alloc(t->core, (3 * e->info->n_params + (size_t)e->info->n_layers) *
+                                           sizeof *t->params);
     if (!t->params)
         return vw_fail(err, VW_E_NOMEM, "no memory for a list of parameters");
     for (size_t i = 0; i < e->info->n_params; i++)

@@ -185,7 +185,8 @@ static vw_status check_micro(const vw_trainee *t, const vw_micro_batch *m, vw_er
     if (m->distil.rows && !t->options.has_teacher)
         return vw_fail(err, VW_E_INVALID, "a teacher, which was not said to come");
     if (m->distil.hidden && !t->n_projections)
-        return vw_fail(err, VW_E_INVALID, "hidden states of a teacher, which were not said to come");
+        return vw_fail(err, VW_E_INVALID,
+                       "hidden states of a teacher, which were not said to come");
     if (m->n_tokens < 1 || m->n_tokens > t->options.max_tokens)
         return vw_fail(err, VW_E_INVALID,
                        "a micro-batch of %lld tokens; 1 to %lld were said to come",

@@ -264,9 +264,9 @@ vw_status vw_trainee_save_projections(vw_trainee *t, const char *folder, vw_erro
 {
     char path[VW_PLACE_BYTES];
     vw_status st = projections_path(folder, path, sizeof path, err);
-    return st || !t->n_projections ? st
-                                   : write_file(t, path, t->n_params - t->n_projections,
-                                                t->n_params, VW_F32, err);
+    return st || !t->n_projections
+               ? st
+               : write_file(t, path, t->n_params - t->n_projections, t->n_params, VW_F32, err);
 }
 
 /* ---- back ------------------------------------------------------------------------------------ */
@@ -281,8 +281,8 @@ static vw_status read_param(vw_trainee *t, vw_weights_reader *reader, stretch *s
     const vw_param_spec *spec = p->spec;
     vw_weights_tensor f;
     size_t count = count_of(spec);
-    vw_status st = e->wts->find(e->weights->self, reader, name_of(t, i, name, sizeof name),
-                                 &f, err);
+    vw_status st =
+        e->wts->find(e->weights->self, reader, name_of(t, i, name, sizeof name), &f, err);
     if (st)
         return st;
     if (f.n_dims != (spec->rows ? 2 : 1) || f.shape[0] != (spec->rows ? spec->rows : spec->cols) ||

@@ -503,7 +503,7 @@ static vw_status run(vw_trainer *t, vw_error *err)
         if (!st && !is_over(t))
             st = vw_trainer_check(t, err);
     }
-    return st ? st : vw_trainer_save_merged(t, err);
+    return st ? st : vw_trainer_save_final(t, err);
 }
 
 vw_status vw_trainer_run(vw_trainer *t, vw_error *err)

@@ -132,8 +132,8 @@ vw_status vw_trainer_check(vw_trainer *t, vw_error *err);
 
 /* trainer_save.c */
 vw_status vw_trainer_save(vw_trainer *t, vw_error *err);
-/* With an adapter: the model that it makes of its base, in OUT/merged. */
-vw_status vw_trainer_save_merged(vw_trainer *t, vw_error *err);
+/* If the settings ask for it: the model alone in OUT/final, an adapter merged into it. */
+vw_status vw_trainer_save_final(vw_trainer *t, vw_error *err);
 vw_status vw_trainer_resume(vw_trainer *t, const char *folder, vw_error *err);
 /* The settings in force as FOLDER/config.ini; the tokenizer's files. */
 vw_status vw_trainer_write_settings(const vw_trainer *t, const char *folder, vw_error *err);

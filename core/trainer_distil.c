@@ -81,19 +81,20 @@ static vw_status open_hidden(vw_trainer *t, vw_error *err)
     vw_trainee_get_info(t->teacher, &teacher);
     int32_t layers = teacher.model->n_layers;
     if (layers < 2 || (t->distill.intermediate_layer_mapping == 1 && layers <= borders))
-        return vw_fail(err, VW_E_CONFIG,
-                       "distill.teacher = %s has %d layers, the student %d; "
-                       "distill.intermediate_layer_mapping = last_layers wants a teacher of as many "
-                       "layers at least, and any mapping one of two",
-                       t->distill.teacher, layers, borders + 1);
+        return vw_fail(
+            err, VW_E_CONFIG,
+            "distill.teacher = %s has %d layers, the student %d; "
+            "distill.intermediate_layer_mapping = last_layers wants a teacher of as many "
+            "layers at least, and any mapping one of two",
+            t->distill.teacher, layers, borders + 1);
     size_t one = (size_t)t->trainee_options.max_tokens * (size_t)teacher.model->width;
     t->tapped = calloc((size_t)borders, sizeof *t->tapped);
     t->taps = calloc((size_t)borders, sizeof *t->taps);
     t->hidden = calloc((size_t)borders, sizeof *t->hidden);
     if (!t->tapped || !t->taps || !t->hidden)
         return vw_fail(err, VW_E_NOMEM, "no memory for hidden states");
-    vw_status st = t->dev->alloc(t->device, (size_t)borders * one * sizeof(float),
-                                 &t->hidden_states, err);
+    vw_status st =
+        t->dev->alloc(t->device, (size_t)borders * one * sizeof(float), &t->hidden_states, err);
     for (int32_t b = 0; b < borders && !st; b++) { /* several borders may have one layer */
         int32_t layer = layer_for(t, layers, b);
         if (n == 0 || t->tapped[n - 1] != layer) {

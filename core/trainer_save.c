@@ -360,16 +360,16 @@ vw_status vw_trainer_save(vw_trainer *t, vw_error *err)
     return VW_OK;
 }
 
-vw_status vw_trainer_save_merged(vw_trainer *t, vw_error *err)
+vw_status vw_trainer_save_final(vw_trainer *t, vw_error *err)
 {
     static const vw_dtype formats[] = {VW_DTYPE_NONE, VW_F32, VW_BF16, VW_F16};
     char folder[VW_CHECKPOINT_PATH];
-    if (!t->lora.rank || !t->lora.merged)
+    if (!t->train.final)
         return VW_OK;
-    snprintf(folder, sizeof folder, "%.4000s/merged", t->out);
+    snprintf(folder, sizeof folder, "%.4000s/final", t->out);
     if (mkdir(folder, 0777) != 0 && errno != EEXIST)
         return vw_fail(err, VW_E_IO, "cannot make the folder %s: %s", folder, strerror(errno));
-    vw_status st = vw_trainee_save(t->trainee, folder, formats[t->lora.merged], err);
+    vw_status st = vw_trainee_save(t->trainee, folder, formats[t->train.final], err);
     if (!st)
         st = vw_trainer_copy_tokenizer(t, folder, err);
     if (!st)

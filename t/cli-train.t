@@ -285,7 +285,7 @@ SKIP: {
     skip('the bundled model does not run here', 8) if !is_there('model/gemma') || !is_there('tokenizer/sentencepiece');
     my $lora = "$scratch/lora";
     ($status, $out, $err) =
-        run('train', '-m', $model, '-f', $data, '-o', $lora, '--set', 'lora.rank=4', '--set', 'lora.merged=f32', '--set',
+        run('train', '-m', $model, '-f', $data, '-o', $lora, '--set', 'lora.rank=4', '--set', 'train.final=f32', '--set',
             'data.max_length=64', '--set', 'train.batch_size=4', '--set', 'train.grad_accum_steps=1', '--set',
             'train.max_steps=12', '--set', 'train.warmup_steps=1', '--set', 'train.learning_rate=2e-3', '--set',
             'train.eval_every=6', '--set', 'train.eval_windows=20', '--set', 'train.log_every=6');
@@ -298,7 +298,7 @@ SKIP: {
          qr/"base_model\.model\.model\.layers\.0\.self_attn\.q_proj\.lora_A\.weight"/, 'and so are its tensors');
     my @how = ('-f', $data, '--ctx', 64, '--chunks', 10);
     my $before = json_of('perplexity', '-m', $model, @how)->{nll};
-    my $merged = json_of('perplexity', '-m', "$lora/merged", @how)->{nll};
+    my $merged = json_of('perplexity', '-m', "$lora/final", @how)->{nll};
     ok($merged < $before, "the merged model has it: $before to $merged");
     # y = W x + s B A x, and (W + s B A) x: two orders of the same sums.
     my @ids = ('--tokens', '2 ' . join ' ', map { 3 + 37 * $_ % 900 } 1 .. 40);

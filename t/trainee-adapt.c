@@ -223,7 +223,7 @@ static void test_teacher(void)
     trainee_learn(&w, &micro);
     float *plain = trainee_gradients(&w);
 
-    micro.distil = (vw_distillation){1, 2, read_rows, &l};
+    micro.distil = (vw_distillation){.alpha = 1, .temperature = 2, .rows = read_rows, .arg = &l};
     vw_losses losses = trainee_learn(&w, &micro);
     double left = 0, square = 0;
     for (size_t i = 0; i < n; i++) {
@@ -268,7 +268,7 @@ static void test_no_teacher(void)
     trainee_open_or_die(&w, "train-dense", &o, "");
     golden_batch g = golden_batch_read(w.core, trainee_model("train-dense"));
     vw_micro_batch micro = golden_micro(&g);
-    micro.distil = (vw_distillation){0.5, 2, read_rows, NULL};
+    micro.distil = (vw_distillation){.alpha = 0.5, .temperature = 2, .rows = read_rows};
     trainee_refuses(&w, &micro, "a teacher, which was not said to come");
     golden_batch_free(&g);
     trainee_close(&w);
