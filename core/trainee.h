@@ -30,6 +30,8 @@ struct vw_trainee {
 
     vw_param **params; /* [n_params]: the model's that there are, then adapters' */
     size_t n_params;
+    char (*names)[256]; /* of the model's own, as the checkpoint has them */
+    size_t n_names;
     vw_buffer values, gradients;
     uint64_t parameters, n_values, n_trained;
 

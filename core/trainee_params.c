@@ -49,10 +49,12 @@ vw_status vw_trainee_list_params(vw_trainee *t, vw_error *err)
         return st;
     t->params = vw_core_alloc(t->core, (3 * e->info->n_params + (size_t)e->info->n_layers) *
                                            sizeof *t->params);
-    if (!t->params)
+    t->names = vw_core_alloc(t->core, e->info->n_params * sizeof *t->names);
+    if (!t->params || !t->names)
         return vw_fail(err, VW_E_NOMEM, "no memory for a list of parameters");
     for (size_t i = 0; i < e->info->n_params; i++)
         if (e->param_list[i]) {
+            vw_file_name(e, e->param_list[i]->spec, t->names[t->n_names++], sizeof *t->names);
             t->params[t->n_params++] = e->param_list[i];
             t->parameters += values_of(e->param_list[i]->spec);
         }
@@ -212,6 +214,7 @@ void vw_trainee_free_params(vw_trainee *t)
     vw_engine *e = t->engine;
     e->dev->free(e->device->self, &t->values);
     e->dev->free(e->device->self, &t->gradients);
+    vw_core_release(t->core, t->names);
     vw_core_release(t->core, t->params);
 }
 

@@ -10,7 +10,7 @@
 #include "core/checkpoint.h"
 #include "core/json_write.h"
 
-enum { STRETCH_VALUES = 1 << 18, NAME_BYTES = 256 };
+enum { STRETCH_VALUES = 1 << 18 };
 
 typedef struct stretch { /* room for some rows */
     float *values;
@@ -132,11 +132,10 @@ static size_t n_of_model(const vw_trainee *t)
     return t->n_params - 2 * t->engine->adapters.n - t->n_projections;
 }
 
-/* The name that parameter i has in a file: an adapter's is whole, a model's wants its prefix. */
-static const char *name_of(const vw_trainee *t, size_t i, char *name, size_t room)
+/* The name that parameter i has in a file: a model's own may have a prefix there. */
+static const char *name_of(const vw_trainee *t, size_t i)
 {
-    const vw_param_spec *spec = t->params[i]->spec;
-    return i < n_of_model(t) ? vw_file_name(t->engine, spec, name, room) : spec->name;
+    return i < t->n_names ? t->names[i] : t->params[i]->spec->name;
 }
 
 /* Write parameters [first, last) of the list as one file. */
@@ -148,17 +147,13 @@ static vw_status write_file(vw_trainee *t, const char *path, size_t first, size_
     vw_weights_writer *writer;
     stretch s;
     vw_weights_tensor *list = vw_core_alloc(t->core, (last - first + 1) * sizeof *list);
-    char(*names)[NAME_BYTES] = vw_core_alloc(t->core, (last - first + 1) * sizeof *names);
-    if (!list || !names) {
-        vw_core_release(t->core, names);
-        vw_core_release(t->core, list);
+    if (!list)
         return vw_fail(err, VW_E_NOMEM, "no memory for a list of tensors");
-    }
     vw_status st = stretch_open(t, &s, err);
     for (size_t i = first; i < last; i++) {
         const vw_param_spec *spec = t->params[i]->spec;
         list[i - first] = (vw_weights_tensor){
-            .name = name_of(t, i, names[i - first], NAME_BYTES),
+            .name = name_of(t, i),
             .dtype = dtype,
             .n_dims = spec->rows ? 2 : 1,
             .shape = {spec->rows ? spec->rows : spec->cols, spec->rows ? spec->cols : 0},
@@ -174,7 +169,6 @@ static vw_status write_file(vw_trainee *t, const char *path, size_t first, size_
             st = e->wts->finish(e->weights->self, writer, err);
     }
     stretch_close(t, &s);
-    vw_core_release(t->core, names);
     vw_core_release(t->core, list);
     return st;
 }
@@ -275,14 +269,12 @@ static vw_status read_param(vw_trainee *t, vw_weights_reader *reader, stretch *s
                             vw_error *err)
 {
     vw_param *p = t->params[i];
-    char name[NAME_BYTES];
     vw_engine *e = t->engine;
     void *dev = e->device->self;
     const vw_param_spec *spec = p->spec;
     vw_weights_tensor f;
     size_t count = count_of(spec);
-    vw_status st =
-        e->wts->find(e->weights->self, reader, name_of(t, i, name, sizeof name), &f, err);
+    vw_status st = e->wts->find(e->weights->self, reader, name_of(t, i), &f, err);
     if (st)
         return st;
     if (f.n_dims != (spec->rows ? 2 : 1) || f.shape[0] != (spec->rows ? spec->rows : spec->cols) ||
