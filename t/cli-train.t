@@ -302,7 +302,7 @@ SKIP: {
     ok($merged < $before, "the merged model has it: $before to $merged");
     # y = W x + s B A x, and (W + s B A) x: two orders of the same sums.
     my @ids = ('--tokens', '2 ' . join ' ', map { 3 + 37 * $_ % 900 } 1 .. 40);
-    my $one = json_of('logits', '-m', "$lora/merged", @ids)->{logits};
+    my $one = json_of('logits', '-m', "$lora/final", @ids)->{logits};
     my $beside = json_of('logits', '-m', $model, '--set', "model.adapter=$lora/latest", @ids)->{logits};
     my $plain = json_of('logits', '-m', $model, @ids)->{logits};
     my ($largest, $moved, $sum, $squares, $n_logits) = (0) x 5;
