@@ -17,7 +17,7 @@
 
 enum { LOGIT_BYTES = 64 << 20 }; /* of one chunk of logits, unless one row needs more */
 
-static const char bundled_model[] = "models/tiny-gemma";
+static const char bundled_model[] = "models/tiny-vishwamai";
 
 vw_status vw_report(const vw_engine_options *o, const char *what, uint64_t done, uint64_t total,
                     const char *unit, vw_error *err)
@@ -57,6 +57,8 @@ static vw_status read_settings(vw_engine *e, const char *label, vw_config_model 
 static vw_status find_folder(vw_engine *e, const char *given, vw_error *err)
 {
     char path[VW_PLACE_BYTES];
+    if (!given || !*given)
+        given = getenv("VW_MODEL");
     if (!given || !*given) {
         if (!vw_place_data(bundled_model, path, sizeof path))
             return vw_fail(err, VW_E_NOTFOUND, "the bundled model (%s) is not installed; give a model "

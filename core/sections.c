@@ -199,7 +199,7 @@ const vw_option vw_kind_options[] = {
 const vw_option vw_model_options[] = {
     KIND_OPTIONS(vw_config_model, kind.),
     {"path", VW_OPTION_PATH, "", 0, 0, NULL, offsetof(vw_config_model, path), 0,
-     "folder of the model; empty: the bundled one"},
+     "folder of the model; empty: VW_MODEL of the environment, or the bundled one"},
     CHOICE(vw_config_model, weights, "stored", weight_formats,
            "stored: exactly the file's values; else re-quantised while loading"),
     {"adapter", VW_OPTION_PATH, "", 0, 0, NULL, offsetof(vw_config_model, adapter), 0,

@@ -37,7 +37,13 @@ my $answer = json_of('run', '-p', $case->{prompt}, @greedily);
 is_deeply([sort keys %$answer], [qw(finish prompt_tokens seconds text tokens)], 'members');
 is_deeply([sort keys %{ $answer->{seconds} }], [qw(decode load prompt)], 'members of seconds');
 is($answer->{finish}, 'length', 'ended by length');
-is_deeply($answer->{tokens}, \@first, 'without -m: the bundled model');
+is_deeply($answer->{tokens}, \@first, 'without -m: the model that VW_MODEL names');
+{
+    local $ENV{VW_MODEL};
+    my @bundled = ('run', '-p', $case->{prompt}, @greedily);
+    is_deeply(json_of(@bundled)->{tokens},
+              json_of(@bundled, '-m', "$top/etc/models/tiny-vishwamai")->{tokens}, 'or the bundled one');
+}
 
 # Other ways to give the prompt.
 is_deeply(json_of('run', '--tokens', $tokens, @greedily)->{tokens}, \@first, '--tokens');

@@ -33,7 +33,7 @@ const char *vw_status_text(vw_status status);
 /* The reader of JSON from outside that plugins get as the service "json".  Any thread. */
 const vw_json *vw_json_service(void);
 
-/* The path of a file or folder that is installed with the library: "template", "models/tiny-gemma",
+/* The path of a file or folder that is installed with the library: "template", "models/tiny-vishwamai",
  * "presets/x.ini".  Looked for in the folders of VW_DATA_PATH, beside the library, and where
  * configure put it.  VW_E_NOTFOUND says what is missing. */
 vw_status vw_data_path(const char *name, char *path, size_t room, vw_error *err);
