@@ -252,6 +252,13 @@ t_fuzz_bpe_LDADD = $(MOCK_LIBS) libcore.la $(BPE_LIBS)
 t_fuzz_bpe_LDFLAGS = $(FUZZ_LDFLAGS)
 endif
 
+FUZZ_BALANCE = t/fuzz/balance.c t/folder.c core/tools/balance_input.c core/tools/input.c
+check_PROGRAMS += t/fuzz-balance.t
+t_fuzz_balance_t_SOURCES = $(FUZZ_BALANCE) t/fuzz/replay.c
+fuzzers += t/fuzz/balance
+t_fuzz_balance_SOURCES = $(FUZZ_BALANCE)
+t_fuzz_balance_LDFLAGS = $(FUZZ_LDFLAGS)
+
 FUZZ_GGUF = t/fuzz/gguf.c t/folder.c $(weights_gguf_la_SOURCES)
 check_PROGRAMS += t/fuzz-gguf.t
 t_fuzz_gguf_t_SOURCES = $(FUZZ_GGUF) t/fuzz/replay.c
