@@ -27,7 +27,7 @@ vw_status vw_report(const vw_engine_options *o, const char *what, uint64_t done,
     return VW_OK;
 }
 
-/* ---- settings ----------------------------------------------------------------------------------------- */
+/* ---- settings -------------------------------------------------------------------------------- */
 
 static vw_status read_settings(vw_engine *e, const char *label, vw_config_model *model,
                                int64_t *ctx_size, vw_error *err)
@@ -77,7 +77,7 @@ static vw_status find_folder(vw_engine *e, const char *given, vw_error *err)
     return VW_OK;
 }
 
-/* ---- components ----------------------------------------------------------------------------------------- */
+/* ---- components ------------------------------------------------------------------------------ */
 
 static vw_status open_tokenizer(vw_engine *e, const char *label, const vw_probe *about,
                                 int is_optional, vw_error *err)
@@ -138,7 +138,7 @@ static vw_status open_components(vw_engine *e, const vw_config_model *m, const c
     return open_tokenizer(e, label_or_none(m->tokenizer), &about, no_tokenizer, err);
 }
 
-/* ---- what the checkpoint says ------------------------------------------------------------------------------ */
+/* ---- what the checkpoint says ---------------------------------------------------------------- */
 
 static vw_status check_vocabulary(vw_engine *e, vw_error *err)
 {
@@ -217,7 +217,7 @@ static vw_status read_checkpoint(vw_engine *e, const vw_new_model *fresh, int64_
     return e->wts->open(e->weights->self, e->path, &e->reader, err);
 }
 
-/* ---- memory for running ---------------------------------------------------------------------------------------- */
+/* ---- memory for running ---------------------------------------------------------------------- */
 
 static vw_status open_buffers(vw_engine *e, vw_error *err)
 {

@@ -8,7 +8,7 @@
 
 enum { MAX_RANKS = 512, MAX_MICRO = 4096 };
 
-/* ---- answers ---------------------------------------------------------------------------------- */
+/* ---- answers --------------------------------------------------------------------------------- */
 
 /* The compute steps of a rank, separated by blanks; NULL without memory. */
 static char *rank_text(const vw_schedule *s, int32_t r)
