@@ -5,8 +5,8 @@
  * to the best lists of all (moves.h), where a change for the worse is kept now and then, less and
  * less, so that the search leaves the hollow in which it happens to be.
  *
- * Sums, products and comparisons decide, no function of a library whose last bit may differ, and the
- * generator always starts alike: every rank of a run finds the same schedule.
+ * Sums, products and comparisons decide, no function of a library whose last bit may differ, and
+ * the generator always starts alike: every rank of a run finds the same schedule.
  *
  * Letters: P ranks, r rank.
  */

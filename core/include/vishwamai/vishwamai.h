@@ -294,9 +294,9 @@ vw_status vw_score(vw_engine *engine, const int32_t *tokens, size_t n, size_t fi
 
 /* ---- training -------------------------------------------------------------------------------- */
 
-/* Learn a tokenizer from a file or a folder of files (text or JSON lines; [data] format and documents)
- * with the plugin that [tokenizer] names, and write its files into `folder`, which exists.  vocab_size
- * 0: as the plugin likes.  VW_E_UNSUPPORTED when the plugin does not learn. */
+/* Learn a tokenizer from a file or a folder of files (text or JSON lines; [data] format and
+ * documents) with the plugin that [tokenizer] names, and write its files into `folder`, which
+ * exists.  vocab_size 0: as the plugin likes.  VW_E_UNSUPPORTED when the plugin does not learn. */
 vw_status vw_tokenizer_train(vw_core *core, const char *path, int32_t vocab_size, const char *folder,
                              vw_error *err);
 
@@ -358,9 +358,9 @@ vw_status vw_trainer_open(vw_core *core, const vw_trainer_options *options, vw_t
 void vw_trainer_close(vw_trainer *trainer);
 void vw_trainer_get_info(const vw_trainer *trainer, vw_trainer_info *info);
 
-/* Train until max_steps, or until training no longer helps (train.patience).  What has been learnt is
- * saved before it returns.  VW_E_INTERRUPTED after vw_trainer_interrupt(), saved as well.  A loss or
- * gradient that is not finite ends it, naming step, position in the data and parameter. */
+/* Train until max_steps, or until training no longer helps (train.patience).  What has been learnt
+ * is saved before it returns.  VW_E_INTERRUPTED after vw_trainer_interrupt(), saved as well.  A
+ * loss or gradient that is not finite ends it, naming step, position in the data and parameter. */
 vw_status vw_trainer_run(vw_trainer *trainer, vw_error *err);
 
 /* End vw_trainer_run() soon.  Safe in a signal handler and from any thread. */
