@@ -59,9 +59,8 @@ typedef struct vw_balance_ops {
      * otherwise; else nodes and groups mean nothing.
      *
      * Required.  Since balance 1.0.  Any thread.  Outputs are written on success only.
-     * VW_E_INVALID
-     * with the sentence of vw_balance_check(); VW_E_UNSUPPORTED for speeds or slots that differ, if
-     * the plugin cannot regard them. */
+     * VW_E_INVALID with the sentence of vw_balance_check(); VW_E_UNSUPPORTED for speeds or slots
+     * that differ, if the plugin cannot regard them. */
     vw_status (*place)(void *self, const vw_balance_problem *problem,
                        const vw_balance_placement *placement, vw_error *err);
 
