@@ -6,6 +6,7 @@
  */
 #include "core/forward.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -65,7 +66,8 @@ static vw_status find_folder(vw_engine *e, const char *given, vw_error *err)
     }
     struct stat about;
     if (stat(given, &about) != 0 || access(given, R_OK) != 0)
-        return vw_fail(err, VW_E_NOTFOUND, "the model folder %s cannot be read", given);
+        return vw_fail(err, VW_E_NOTFOUND, "the model %s cannot be opened: %s; a folder with a "
+                       "config.json, or a *.gguf file, is expected", given, strerror(errno));
     size_t bytes = strlen(given) + 1;
     if (!S_ISDIR(about.st_mode) && (bytes < 6 || strcmp(given + bytes - 6, ".gguf")))
         return vw_fail(err, VW_E_INVALID, "%s is a file; a model is given as a *.gguf file or as the "
