@@ -537,7 +537,6 @@ static void check_gradients(opened *o)
     gemm_case c;
     const gemm_case *list = &c;
     product p;
-    vw_error err;
     for (int in_out = 0; in_out < 2; in_out++) { /* dX[M,K] = dY[M,N] W: the transposed weight */
         gemm_case back;
         case_make(&c, &forms[in_out ? 8 : 1], 30, 50, 70);

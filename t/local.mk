@@ -152,7 +152,6 @@ t_trainer_t_SOURCES = t/trainer.c t/trainee-linear.c t/trainee-linear.h t/folder
 t_train_rules_t_SOURCES = t/train-rules.c t/folder.c
 t_dataset_t_SOURCES = t/dataset.c t/folder.c
 t_dataset_t_LDADD = $(MOCK_LIBS) libcore.la
-EXTRA_DIST += t/gpu-check t/gpu/jansson.h
 
 # ---- small kinds: comm, balance, pipeline, optimizer, verifier, reasoning ----------------------
 check_PROGRAMS += t/kind-comm.t
