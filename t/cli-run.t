@@ -101,6 +101,8 @@ is_deeply($ids->{tokens}, \@first, 'without a tokenizer: the same ids');
 ok(!exists $ids->{text}, 'and no text');
 is((run('run', '-m', $bare, '--tokens', $tokens, @greedily))[1], "@first\n", 'ids on standard output');
 fails(1, qr/^vishwamai: .*tokenizer/, 'run', '-m', $bare, '-p', 'x');
+fails(1, qr{^vishwamai: the model /nowhere cannot be opened: No such file or directory; a folder with a config\.json, or a \*\.gguf file, is expected\n\z},
+      'run', '-m', '/nowhere', '-p', 'x');
 
 # Errors.
 fails(1, qr/^vishwamai: token 99999 is not in the vocabulary of 1024 tokens\n\z/,

@@ -231,6 +231,9 @@ my $list = json_of('runs', $scratch);
 is_deeply([sort map { (split '/', $_->{path})[-1] } @{ $list->{runs} }],
           [sort grep { -f "$scratch/$_/metrics.jsonl" } map { (split '/')[-1] } glob "$scratch/*"],
           'runs --json: all runs of a folder');
+mkdir "$scratch/far"; # losses between which a double has no room for ticks
+write_file('far/metrics.jsonl', qq({"step":1,"train_loss":1e17}\n{"step":2,"train_loss":100000000000000032}\n));
+is((run('runs', "$scratch/far", '--plot', "$scratch/far.svg"))[0], 0, 'runs --plot: ends for any losses');
 fails(1, qr/^vishwamai: .*: no run is here: no metrics.jsonl in it or in its folders/, 'runs', "$top/t");
 
 # ---- learning a tokenizer ---------------------------------------------------------------------------

@@ -112,8 +112,8 @@ static float *packed(const block *b, int64_t first, int64_t len, int64_t start)
     return b->a + first * b->m + start * len;
 }
 
-/* The stretch's A, a few steps of K at a time for all tiles: of a turned A these are lines that hold
- * the rows of several tiles. */
+/* The stretch's A, a few steps of K at a time for all tiles: of a turned A these are lines that
+ * hold the rows of several tiles. */
 static void pack_rows(const block *b)
 {
     const vw_product *p = b->p;
