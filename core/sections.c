@@ -123,7 +123,7 @@ const vw_option vw_train_options[] = {
     INT(vw_config_train, patience, "0", 0, NO_LIMIT,
         "validations without a better loss after which training ends; 0: never"),
     CHOICE(vw_config_train, precision, "f32", precisions, "of products; everything else is f32"),
-    REAL(vw_config_train, loss_scale, "65536", 1, 16777216, "of the first step, with f16"),
+    REAL(vw_config_train, loss_scale, "65536", 1, 16777216, "of the first step with f16, of all with fp8"),
     INT(vw_config_train, loss_scale_interval, "2000", 1, NO_LIMIT,
         "finite steps after which it is doubled"),
     INT(vw_config_train, recompute_layers, "0", 0, 1 << 16,

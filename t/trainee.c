@@ -214,10 +214,11 @@ static void test_chunks(void)
 
 /* How far gradients in a precision are from those in f32; negative, with a skip, where the gemm
  * has no such products. */
-static double precision_error(vw_precision precision, const char *name, const float *want, size_t n)
+static double precision_error(const char *model, vw_precision precision, const char *name,
+                              const float *want, size_t n)
 {
     vw_trainee_options o = {
-        .path = trainee_model("train-dense"), .max_tokens = 64, .precision = precision};
+        .path = trainee_model(model), .max_tokens = 64, .precision = precision};
     with_trainee w;
     vw_losses losses;
     bool is_open = trainee_open(&w, &o, "");
@@ -226,28 +227,28 @@ static double precision_error(vw_precision precision, const char *name, const fl
     trainee_close(&w);
     if (!is_open)
         return -1;
-    float *got = trainee_learn_once("train-dense", &o, "", &losses);
+    float *got = trainee_learn_once(model, &o, "", &losses);
     double apart = gradient_difference(got, want, n);
     free(got);
     return apart;
 }
 
 /* f16 rounds to 11 bits and bf16 to 8, so its errors are eight times as large, give or take a
- * factor of three; e4m3 has 4. */
-static void test_precision(void)
+ * factor of three; e4m3 has 4 bits: sixteen times as large again. */
+static void test_precision(const char *model)
 {
     vw_losses losses;
     const vw_trainee_options o = {0};
-    size_t n = trainee_trained("train-dense");
-    float *want = trainee_learn_once("train-dense", &o, "", &losses);
-    double f16 = precision_error(VW_PRECISION_F16, "f16", want, n);
-    double bf16 = precision_error(VW_PRECISION_BF16, "bf16", want, n);
-    double fp8 = precision_error(VW_PRECISION_FP8, "fp8", want, n);
+    size_t n = trainee_trained(model);
+    float *want = trainee_learn_once(model, &o, "", &losses);
+    double f16 = precision_error(model, VW_PRECISION_F16, "f16", want, n);
+    double bf16 = precision_error(model, VW_PRECISION_BF16, "bf16", want, n);
+    double fp8 = precision_error(model, VW_PRECISION_FP8, "fp8", want, n);
     if (f16 >= 0 && bf16 >= 0)
         ok(f16 > 1e-4 && bf16 < 1 && bf16 > 8 / 3.0 * f16 && bf16 < 8 * 3 * f16,
-           "gradients are %.1e of their rms off in f16, %.1e in bf16", f16, bf16);
-    if (f16 >= 0 && fp8 >= 0)
-        ok(fp8 > bf16 && isfinite(fp8), "and %.1e in fp8", fp8);
+           "%s: gradients are %.1e of their rms off in f16, %.1e in bf16", model, f16, bf16);
+    if (bf16 >= 0 && fp8 >= 0)
+        ok(fp8 > 16 / 3.0 * bf16 && fp8 < 16 * 3 * bf16, "%s: and %.1e in fp8", model, fp8);
     free(want);
 }
 
@@ -325,7 +326,7 @@ int main(void)
     test_dropout_gradient("train-sigmoid");
     test_mask();
     test_chunks();
-    test_precision();
+    test_precision("train-dense");
     test_loss_scale();
     return done_testing();
 }
