@@ -169,8 +169,8 @@ static int32_t probe(const vw_probe *about, char *why, size_t why_bytes)
     char first[256] = "";
     int n = 0;
     if (!about || !about->folder) {
-        snprintf(why, why_bytes, "maps *.safetensors files");
-        return 1;
+        snprintf(why, why_bytes, "maps *.safetensors files, and writes them");
+        return 2; /* before formats that are only read */
     }
     if (is_safetensors(about->folder) && !access(about->folder, R_OK)) {
         snprintf(why, why_bytes, "a safetensors file");
