@@ -218,7 +218,7 @@ void vw_trainee_get_param(const vw_trainee *t, size_t i, vw_trainee_param *param
     const vw_param *p = t->params[i];
     const vw_param_spec *s = p->spec;
     *param = (vw_trainee_param){
-        .name = s->name,
+        .name = vw_trainee_name(t, i),
         .rows = s->rows,
         .cols = s->cols,
         .n = (s->rows ? s->rows : 1) * s->cols,

@@ -29,6 +29,7 @@ struct vw_trainee {
 
     vw_param **params; /* [n_params]: the model's that there are, then adapters' */
     size_t n_params;
+    char (*names)[512]; /* in files, of the model's */
     vw_buffer values, gradients;
     uint64_t parameters, n_values, n_trained;
 
@@ -54,6 +55,8 @@ vw_status vw_trainee_list_params(vw_trainee *t, vw_error *err);
 vw_status vw_trainee_lay_out(vw_trainee *t, vw_error *err);
 vw_status vw_trainee_fill(vw_trainee *t, vw_error *err);
 void vw_trainee_free_params(vw_trainee *t);
+/* The name of params[i] in files. */
+const char *vw_trainee_name(const vw_trainee *t, size_t i);
 /* n normal values of deviation `std`, a function of seed, stream and place alone. */
 void vw_normal_values(uint64_t seed, uint64_t stream, double std, float *to, size_t n);
 
