@@ -41,7 +41,11 @@ struct vw_param {
     float *values;         /* training: the f32 master, which weight and vector then read */
     float *gradient;       /* device, as values; NULL: not trained */
     const vw_adapter *adapter;
+    float *scaling; /* fp8 with delayed scaling: device [vw_operand][2], what round_e4m3 takes */
 };
+
+/* Of a product with a parameter. */
+typedef enum vw_operand { VW_OPERAND_INPUT, VW_OPERAND_WEIGHT, VW_OPERAND_GRADIENT, VW_OPERANDS } vw_operand;
 
 /* The adapters of a model: two parameters each, under the names that PEFT gives them. */
 typedef struct adapter_list {

@@ -299,5 +299,7 @@ vw_status vw_trainee_fill(vw_trainee *t, vw_error *err)
             st = fill_param(t, i, err);
     if (!st && vw_lora_is_on(t) && t->options.lora.adapter)
         st = vw_trainee_load(t, t->options.lora.adapter, err);
+    if (!st)
+        st = vw_trainee_rescale(t, err);
     return st ? st : t->engine->dev->synchronize(t->engine->device->self, t->engine->stream, err);
 }

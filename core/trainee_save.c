@@ -321,7 +321,9 @@ vw_status vw_trainee_load(vw_trainee *t, const char *folder, vw_error *err)
         return st;
     if (t->engine->adapters.n) {
         snprintf(path, sizeof path, "%s/adapter_model.safetensors", folder);
-        return read_params(t, path, n_of_model(t), t->n_params, err);
+        st = read_params(t, path, n_of_model(t), t->n_params, err);
+    } else {
+        st = read_params(t, folder, 0, t->n_params, err);
     }
-    return read_params(t, folder, 0, t->n_params, err);
+    return st ? st : vw_trainee_rescale(t, err);
 }

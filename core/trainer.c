@@ -191,6 +191,10 @@ static vw_status open_trainee(vw_trainer *t, vw_error *err)
                               .seed = (uint64_t)t->train.seed,
                               .recompute_layers = (int32_t)t->train.recompute_layers,
                               .precision = (vw_precision)t->train.precision,
+                              .fp8_history = t->train.fp8_scaling
+                                                 ? (int32_t)t->train.fp8_amax_history
+                                                 : 0,
+                              .fp8_margin = t->train.fp8_margin,
                               .lora = {(int32_t)t->lora.rank, t->lora.alpha, t->lora.dropout,
                                        t->lora.targets && *t->lora.targets ? t->lora.targets : NULL,
                                        NULL},

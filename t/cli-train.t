@@ -98,35 +98,54 @@ my $measured = json_of('perplexity', '-m', "$whole/latest", '-f', $data, '--ctx'
 ok($measured && $measured->{nll} < 0.85 * $lines[0]{val_loss}, 'and predicts as it was trained');
 
 # ---- in fp8 ---------------------------------------------------------------------------------------
-# Dense and with experts, as low as in f32 to within a few hundredths of what is learnt; and a run that
-# stops and goes on gives the same bits.
+# Dense and with experts, with both ways of scaling: as low as in f32 to within a tenth of what is learnt;
+# and a run that stops and goes on gives the same bits.
+my %ways = (f32 => ['train.precision=f32'], fp8 => ['train.precision=fp8'],
+            delayed => ['train.precision=fp8', 'train.fp8_scaling=delayed']);
+sub in_way {
+    my ($way, $experts, $dir, @more) = @_;
+    return run('train', '-c', $ini, '-o', $dir, map { ('--set', $_) } "model.vishwamai.num_experts=$experts",
+               'train.max_steps=40', @{ $ways{$way} }, @more);
+}
 for my $experts (1, 4) {
-    my @how = ('--set', "model.vishwamai.num_experts=$experts", '--set', 'train.max_steps=40');
     my %last;
-    for my $precision ('f32', 'fp8') {
-        my $dir = "$scratch/$precision-$experts";
-        ($status, $out, $err) = run('train', '-c', $ini, '-o', $dir, @how, '--set', "train.precision=$precision");
-        is($status, 0, "experts $experts, $precision: status 0") or diag($err);
+    for my $way (sort keys %ways) {
+        my $dir = "$scratch/$way-$experts";
+        ($status, $out, $err) = in_way($way, $experts, $dir);
+        is($status, 0, "experts $experts, $way: status 0") or diag($err);
         my @told = lines($dir);
-        $last{$precision} = $told[-1]{val_loss};
-        $last{first} = $told[0]{val_loss};
+        @last{ $way, 'first' } = ($told[-1]{val_loss}, $told[0]{val_loss});
     }
     my $learnt = $last{first} - $last{f32};
     ok($learnt > 0.5, "experts $experts: learns in f32, $last{first} to $last{f32}");
-    ok(abs($last{fp8} - $last{f32}) < 0.1 * $learnt && $last{fp8} != $last{f32},
-       "experts $experts: nearly as well in fp8, to $last{fp8}");
+    for my $way ('fp8', 'delayed') {
+        ok(abs($last{$way} - $last{f32}) < 0.1 * $learnt && $last{$way} != $last{f32},
+           "experts $experts: nearly as well in $way, to $last{$way}");
+    }
+    ok($last{fp8} != $last{delayed}, "experts $experts: the two ways differ");
 }
-{
-    my @how = ('--set', 'model.vishwamai.num_experts=4', '--set', 'train.precision=fp8', '--set', 'train.save_every=10');
-    my $dir = "$scratch/fp8-resumed";
-    run('train', '-c', $ini, '-o', $dir, @how, '--set', 'train.max_steps=40');
+for my $way ('fp8', 'delayed') {
+    my $dir = "$scratch/$way-resumed";
+    in_way($way, 4, $dir, 'train.save_every=10');
     system 'rm', '-rf', map { "$dir/step-000000$_" } 20, 30, 40;
-    ($status, $out, $err) = run('train', '-c', $ini, '-o', $dir, @how, '--set', 'train.max_steps=40');
-    is($status, 0, 'fp8: goes on from step 10') or diag($err);
-    like($err, qr/step-00000010/, 'and says so') or diag($err);
-    ok(read_file("$dir/step-00000040/model.safetensors") eq read_file("$scratch/fp8-4/step-00000040/model.safetensors"),
-       'to the same bits as in one go');
+    ($status, $out, $err) = in_way($way, 4, $dir, 'train.save_every=10');
+    is($status, 0, "$way: a run is gone on with") or diag($err);
+    like($err, qr/^going on from .*step-00000010/m, "$way: from step 10") or diag($err);
+    for my $file ('model.safetensors', 'optimizer.safetensors') {
+        ok(read_file("$dir/step-00000040/$file") eq read_file("$scratch/$way-4/step-00000040/$file"),
+           "$way: to the same $file as in one go");
+    }
 }
+($status, $out, $err) = in_way('delayed', 4, "$scratch/delayed-4", 'train.fp8_amax_history=8', 'train.max_steps=44');
+is($status, 2, 'a history of another length');
+like($err, qr/optimizer\.safetensors: "fp8\.amax_history" is not of \d+ magnitudes; was train\.fp8_amax_history another\?/,
+     'is refused') or diag($err);
+($status, $out, $err) = in_way('fp8', 4, "$scratch/delayed-4", 'train.max_steps=44');
+is($status, 2, 'and another way of scaling') or diag($err);
+($status, $out, $err) = in_way('delayed', 4, "$scratch/capacity", 'model.vishwamai.capacity=1.25');
+isnt($status, 0, 'experts with a capacity');
+like($err, qr/delayed scaling needs experts without a capacity: .*; set train\.fp8_scaling = current, or capacity = 0/,
+     'are refused, and what to do is said') or diag($err);
 
 # ---- killed ---------------------------------------------------------------------------------------
 my $kills = $ENV{VW_KILLS} // 4;

@@ -252,6 +252,55 @@ static void test_precision(const char *model)
     free(want);
 }
 
+/* The first update has no history and scales each tensor by its own largest magnitude; without a margin
+ * the second one, of the same values, has that very scale, and so gives the same bits.  What is evaluated
+ * between them leaves no trace, a margin and a forgotten history do. */
+static void test_delayed(const char *model, const char *settings)
+{
+    vw_trainee_options o = {.precision = VW_PRECISION_FP8, .fp8_history = 4};
+    with_trainee w;
+    vw_losses losses;
+    int64_t n_history;
+    trainee_open_or_die(&w, model, &o, settings);
+    golden_batch g = golden_batch_read(w.core, trainee_model(model));
+    vw_micro_batch micro = golden_micro(&g), part = micro;
+    int32_t starts[2] = {0, 3};
+    size_t n = (size_t)w.info.n_trained;
+    micro.loss_scale = 65536;
+    trainee_learn(&w, &micro);
+    float *first = trainee_gradients(&w), *history = vw_trainee_history(w.trainee, &n_history);
+    float *kept = malloc((size_t)n_history * sizeof *kept);
+    vw_trainee_updated(w.trainee, NULL);
+    memcpy(kept, history, (size_t)n_history * sizeof *kept);
+    part.n_tokens = 3, part.n_documents = 1, part.starts = starts;
+    vw_trainee_evaluate(w.trainee, &part, &losses, NULL);
+    trainee_learn(&w, &micro);
+    is_mem(w.info.gradients, first, n * sizeof *first, "%s: the scale of the update before", model);
+    memset(history, 0, (size_t)n_history * sizeof *history);
+    history[4] = history[8] = 1e3f; /* of the first matrix and its gradients: far too large */
+    vw_trainee_rescale(w.trainee, NULL);
+    trainee_learn(&w, &micro);
+    ok(memcmp(w.info.gradients, first, n * sizeof *first) != 0, "%s: another history matters", model);
+    trainee_close(&w);
+
+    trainee_open_or_die(&w, model, &o, "vishwamai.threads=3");
+    memcpy(vw_trainee_history(w.trainee, &n_history), kept, (size_t)n_history * sizeof *kept);
+    vw_trainee_rescale(w.trainee, NULL);
+    trainee_learn(&w, &micro);
+    is_mem(w.info.gradients, first, n * sizeof *first, "%s: a history that is put back", model);
+    trainee_close(&w);
+    o.fp8_margin = 0.5;
+    trainee_open_or_die(&w, model, &o, settings);
+    trainee_learn(&w, &micro);
+    is_mem(w.info.gradients, first, n * sizeof *first, "%s: no history, no margin", model);
+    vw_trainee_updated(w.trainee, NULL);
+    trainee_learn(&w, &micro);
+    ok(memcmp(w.info.gradients, first, n * sizeof *first) != 0, "%s: then there is one", model);
+    trainee_close(&w);
+    golden_batch_free(&g);
+    free(first), free(kept);
+}
+
 static void test_loss_scale(void)
 {
     const vw_trainee_options o = {0};
@@ -327,6 +376,8 @@ int main(void)
     test_mask();
     test_chunks();
     test_precision("train-dense");
+    for (size_t i = 0; i < N_MODELS; i++)
+        test_delayed(models[i], "vishwamai.threads=1");
     test_loss_scale();
     return done_testing();
 }
