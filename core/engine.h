@@ -41,7 +41,11 @@ struct vw_param {
     float *values;         /* training: the f32 master, which weight and vector then read */
     float *gradient;       /* device, as values; NULL: not trained */
     const vw_adapter *adapter;
+    float *scaling; /* fp8 with delayed scaling: device [vw_operand][2], what round_e4m3 takes */
 };
+
+/* Of a product with a parameter. */
+typedef enum vw_operand { VW_OPERAND_INPUT, VW_OPERAND_WEIGHT, VW_OPERAND_GRADIENT, VW_OPERANDS } vw_operand;
 
 /* The adapters of a model: two parameters each, under the names that PEFT gives them. */
 typedef struct adapter_list {
@@ -177,6 +181,9 @@ int64_t vw_logit_rows(const vw_engine *e, int64_t tokens);
 /* params.c */
 vw_status vw_params_load(vw_engine *e, const vw_engine_options *options, vw_error *err);
 void vw_params_free(vw_engine *e);
+/* The name of a parameter in the engine's file, or in the one that will be written of a new model;
+ * returns `name`. */
+const char *vw_param_name(const vw_engine *e, const vw_param_spec *spec, char *name, size_t room);
 
 /* plans.c */
 void vw_plans_free(vw_engine *e);

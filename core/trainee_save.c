@@ -143,7 +143,7 @@ static vw_status write_file(vw_trainee *t, const char *path, size_t first, size_
     for (size_t i = first; i < last; i++) {
         const vw_param_spec *spec = t->params[i]->spec;
         list[i - first] = (vw_weights_tensor){
-            .name = spec->name,
+            .name = vw_trainee_name(t, i),
             .dtype = dtype,
             .n_dims = spec->rows ? 2 : 1,
             .shape = {spec->rows ? spec->rows : spec->cols, spec->rows ? spec->cols : 0},
@@ -242,15 +242,16 @@ vw_status vw_trainee_save_adapter(vw_trainee *t, const char *folder, vw_error *e
 
 /* ---- back ------------------------------------------------------------------------------------ */
 
-static vw_status read_param(vw_trainee *t, vw_weights_reader *reader, stretch *s, vw_param *p,
+static vw_status read_param(vw_trainee *t, vw_weights_reader *reader, stretch *s, size_t i,
                             vw_error *err)
 {
     vw_engine *e = t->engine;
     void *dev = e->device->self;
+    vw_param *p = t->params[i];
     const vw_param_spec *spec = p->spec;
     vw_weights_tensor f;
     size_t count = count_of(spec);
-    vw_status st = e->wts->find(e->weights->self, reader, spec->name, &f, err);
+    vw_status st = e->wts->find(e->weights->self, reader, vw_trainee_name(t, i), &f, err);
     if (st)
         return st;
     if (f.n_dims != (spec->rows ? 2 : 1) || f.shape[0] != (spec->rows ? spec->rows : spec->cols) ||
@@ -261,8 +262,8 @@ static vw_status read_param(vw_trainee *t, vw_weights_reader *reader, stretch *s
                        f.file, f.name, (long long)rows_of(spec), (long long)spec->cols);
     for (size_t first = 0; first < count && !st; first += s->room) {
         size_t n = count - first < s->room ? count - first : s->room;
-        for (size_t i = 0; i < n; i++)
-            s->values[i] = (float)vw_dtype_get(f.dtype, f.data, first + i);
+        for (size_t j = 0; j < n; j++)
+            s->values[j] = (float)vw_dtype_get(f.dtype, f.data, first + j);
         st = e->dev->upload(dev, e->stream, p->values + first, s->values, n * sizeof(float), err);
         if (!st)
             st = e->dev->synchronize(dev, e->stream, err);
@@ -283,7 +284,7 @@ static vw_status read_params(vw_trainee *t, const char *path, size_t first, size
     st = stretch_open(t, &s, err);
     for (size_t i = first; i < last && !st; i++)
         if (t->params[i]->values)
-            st = read_param(t, reader, &s, t->params[i], err);
+            st = read_param(t, reader, &s, i, err);
     stretch_close(t, &s);
     e->wts->close(e->weights->self, reader);
     return st;
@@ -320,7 +321,9 @@ vw_status vw_trainee_load(vw_trainee *t, const char *folder, vw_error *err)
         return st;
     if (t->engine->adapters.n) {
         snprintf(path, sizeof path, "%s/adapter_model.safetensors", folder);
-        return read_params(t, path, n_of_model(t), t->n_params, err);
+        st = read_params(t, path, n_of_model(t), t->n_params, err);
+    } else {
+        st = read_params(t, folder, 0, t->n_params, err);
     }
-    return read_params(t, folder, 0, t->n_params, err);
+    return st ? st : vw_trainee_rescale(t, err);
 }

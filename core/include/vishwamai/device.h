@@ -22,7 +22,7 @@ extern "C" {
 #endif
 
 #define VW_DEVICE_OPS_MAJOR 0 /* provisional until a second device has crossed it */
-#define VW_DEVICE_OPS_MINOR 2
+#define VW_DEVICE_OPS_MINOR 3
 
 typedef struct vw_stream vw_stream;
 typedef struct vw_event vw_event;
@@ -327,6 +327,13 @@ typedef struct vw_device_ops {
     vw_status (*moe_combine_backward)(void *self, vw_stream *s, vw_tensor rows,
                                       const int32_t *place, vw_tensor weights, vw_tensor d_y,
                                       vw_tensor d_rows, vw_tensor d_weights, vw_error *err);
+
+    /* y = x rounded to e4m3 and back, all of it with one scale: gemm.md section 4, form A, with the
+     * scale record[0] of the two floats of device memory, or where that is 0 the one of x's own
+     * largest magnitude.  With is_recorded, record[1] is raised to the largest finite magnitude.  y
+     * may be x.  Optional, since 0.3. */
+    vw_status (*round_e4m3)(void *self, vw_stream *s, vw_tensor x, float *record,
+                            int32_t is_recorded, vw_tensor y, vw_error *err);
 } vw_device_ops;
 
 #ifdef __cplusplus
