@@ -63,8 +63,8 @@ void vw_adapters_attach(vw_engine *e, vw_param *w, int64_t rank, double alpha, d
     adapter_list *a = &e->adapters;
     size_t i = a->n++;
     vw_param_spec *down = &a->specs[2 * i], *up = down + 1;
-    char name[160], block[160], last[64];
-    vw_adapter_block(vw_file_name(e, w->spec, name, sizeof name), block, sizeof block, last,
+    char name[512], block[160], last[64];
+    vw_adapter_block(vw_param_name(e, w->spec, name, sizeof name), block, sizeof block, last,
                      sizeof last);
     for (size_t j = 0; j < 2; j++)
         snprintf(a->names[2 * i + j], sizeof *a->names, "%s%s.lora_%c.weight", prefix, block,
@@ -134,12 +134,12 @@ static vw_status read_config(const char *folder, double *alpha, vw_error *err)
 /* The parameter whose A has this name. */
 static vw_param *matrix_of(vw_engine *e, const char *name)
 {
-    char want[192], own[160], block[160], last[64];
+    char file[512], want[192], block[160], last[64];
     for (size_t i = 0; i < e->info->n_params; i++) {
         if (!vw_adaptable(e, i))
             continue;
-        vw_adapter_block(vw_file_name(e, &e->info->params[i], own, sizeof own), block, sizeof block,
-                         last, sizeof last);
+        vw_adapter_block(vw_param_name(e, &e->info->params[i], file, sizeof file), block,
+                         sizeof block, last, sizeof last);
         snprintf(want, sizeof want, "%s%s.lora_A.weight", prefix, block);
         if (strcmp(want, name) == 0)
             return e->param_list[i];

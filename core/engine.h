@@ -23,7 +23,7 @@
 
 #include "core/core.h"
 
-/* ---- parameters ------------------------------------------------------------------------------- */
+/* ---- parameters ------------------------------------------------------------------------------ */
 
 /* Low-rank adaptation of a matrix: y += scale up(down(x)).  The two are parameters like others. */
 typedef struct vw_adapter {
@@ -41,7 +41,11 @@ struct vw_param {
     float *values;         /* training: the f32 master, which weight and vector then read */
     float *gradient;       /* device, as values; NULL: not trained */
     const vw_adapter *adapter;
+    float *scaling; /* fp8 with delayed scaling: device [vw_operand][2], what round_e4m3 takes */
 };
+
+/* Of a product with a parameter. */
+typedef enum vw_operand { VW_OPERAND_INPUT, VW_OPERAND_WEIGHT, VW_OPERAND_GRADIENT, VW_OPERANDS } vw_operand;
 
 /* The adapters of a model: two parameters each, under the names that PEFT gives them. */
 typedef struct adapter_list {
@@ -63,7 +67,7 @@ typedef struct vw_experts {
     vw_tensor *d_gate, *d_up, *d_down;    /* gradients; NULL where they are not trained */
 } vw_experts;
 
-/* ---- plans -------------------------------------------------------------------------------------- */
+/* ---- plans ----------------------------------------------------------------------------------- */
 
 typedef struct gemm_plan {
     vw_gemm_problem key; /* what a block asked for */
@@ -80,7 +84,7 @@ typedef struct rope_table { /* a model's inv_freq on the device */
 enum { MAX_GEMM_PLANS = 128, MAX_ATTENTION_PLANS = 16, MAX_ROPE_TABLES = 8, MAX_KV_GROUPS = 8,
        SAMPLE_RESULT_BYTES = 256 };
 
-/* ---- the cache ---------------------------------------------------------------------------------- */
+/* ---- the cache ------------------------------------------------------------------------------- */
 
 /* Layers of equal window share block tables, so a windowed group frees pages behind its window. */
 typedef struct kv_group {
@@ -106,7 +110,7 @@ struct vw_sequence {
     struct vw_sequence *next_spare;
 };
 
-/* ---- the engine --------------------------------------------------------------------------------- */
+/* ---- the engine ------------------------------------------------------------------------------ */
 
 struct vw_engine {
     vw_core *core;
@@ -177,10 +181,11 @@ vw_status vw_engine_serve(vw_engine *e, vw_error *err);
 int64_t vw_logit_rows(const vw_engine *e, int64_t tokens);
 
 /* params.c */
-/* The name of a parameter in the file that the engine was opened from, or in that of a new model. */
-const char *vw_file_name(const vw_engine *e, const vw_param_spec *spec, char *name, size_t room);
 vw_status vw_params_load(vw_engine *e, const vw_engine_options *options, vw_error *err);
 void vw_params_free(vw_engine *e);
+/* The name of a parameter in the engine's file, or in the one that will be written of a new model;
+ * returns `name`. */
+const char *vw_param_name(const vw_engine *e, const vw_param_spec *spec, char *name, size_t room);
 
 /* plans.c */
 void vw_plans_free(vw_engine *e);

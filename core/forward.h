@@ -41,6 +41,7 @@ typedef struct lesson {
     vw_trainee_rows on_rows; /* gets the logits, before the loss overwrites them */
     void *arg;
     vw_gemm_rounding rounding; /* of both operands of a product */
+    bool is_recorded;          /* delayed scaling: largest magnitudes are kept */
     bool drops;                /* is there dropout at all? */
     float dropout;             /* its rate; negative: as the model says */
     uint64_t seed, n_dropouts; /* each dropout of a forward draws from a stream of its own */
@@ -125,6 +126,9 @@ typedef struct product { /* what a block asks for */
     int64_t max_m; /* 0: max_tokens */
     bool is_exact; /* in f32 whatever the lesson's rounding */
 } product;
+
+/* An input or a gradient as products with w read it: with delayed scaling rounded, in scratch. */
+vw_tensor vw_scaled(forward *f, const vw_param *w, vw_operand which, vw_tensor x);
 
 const gemm_plan *vw_plan_gemm(forward *f, const product *p);
 const vw_attention_plan *vw_plan_attention(forward *f, const vw_nn_attention *desc);

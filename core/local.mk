@@ -177,6 +177,7 @@ libcore_la_SOURCES += \
 	%D%/trainee_params.c \
 	%D%/trainee_run.c \
 	%D%/trainee_save.c \
+	%D%/trainee_scaling.c \
 	%D%/training.h
 # Pipeline schedules: asked for, checked, timed.
 libcore_la_SOURCES += \

@@ -60,14 +60,27 @@ static vw_status run_one_by_one(forward *f, const moe_work *m, const gemm_plan *
     return st;
 }
 
-static void multiply_groups(forward *f, const moe_work *m, vw_gemm_op op, int32_t n,
+/* Experts of one layer share the scales of the first: their inputs are rows of one tensor. */
+enum { GATE, UP, DOWN };
+
+static vw_tensor scaled(forward *f, const moe_work *m, int matrix, vw_operand which, vw_tensor x)
+{
+    return vw_scaled(f, m->experts->params[matrix], which, x);
+}
+
+static void multiply_groups(forward *f, const moe_work *m, int matrix, vw_gemm_op op, int32_t n,
                             const vw_gemm_weight *const *w, vw_gemm_epilogue epilogue, vw_tensor x,
                             const vw_tensor *y)
 {
+    size_t mark = f->arena_used;
     vw_engine *e = f->engine;
     const gemm_plan *p = plan_group(f, m, op, n, w, epilogue);
     vw_groups groups = groups_of(m);
-    if (!p || !vw_runs(f))
+    if (!p)
+        return;
+    x = scaled(f, m, matrix, op == VW_GEMM_DGRAD ? VW_OPERAND_GRADIENT : VW_OPERAND_INPUT, x);
+    f->arena_used = mark;
+    if (!vw_runs(f))
         return;
     vw_status st = e->mm->run_grouped(e->gemm->self, &p->plan, e->stream, x, w, &groups, y,
                                       e->workspace.data, f->err);
@@ -91,13 +104,19 @@ static vw_status learn_one_by_one(forward *f, const moe_work *m, const gemm_plan
     return st;
 }
 
-static void learn_groups(forward *f, const moe_work *m, const vw_gemm_weight *const *w,
+static void learn_groups(forward *f, const moe_work *m, int matrix, const vw_gemm_weight *const *w,
                          vw_tensor dy, vw_tensor x, const vw_tensor *dw)
 {
+    size_t mark = f->arena_used;
     vw_engine *e = f->engine;
     const gemm_plan *p = dw[0].data ? plan_group(f, m, VW_GEMM_WGRAD, 1, w, VW_GEMM_ADD) : NULL;
     vw_groups groups = groups_of(m);
-    if (!p || !vw_runs(f))
+    if (!p)
+        return;
+    x = scaled(f, m, matrix, VW_OPERAND_INPUT, x);
+    dy = scaled(f, m, matrix, VW_OPERAND_GRADIENT, dy);
+    f->arena_used = mark;
+    if (!vw_runs(f))
         return;
     vw_status st = e->mm->run_grouped_wgrad(e->gemm->self, &p->plan, e->stream, dy, x, &groups, dw,
                                             e->workspace.data, f->err);
@@ -219,11 +238,11 @@ static void run_experts(forward *f, moe_work *m)
     vw_tensor in = vw_scratch(f, m->slots, m->width), middle = m->gate;
     vw_tensor half[2] = {m->gate, m->up};
     gather(f, m, in);
-    multiply_groups(f, m, VW_GEMM_FORWARD, 2, x->gate_up, VW_GEMM_STORE, in, half);
+    multiply_groups(f, m, GATE, VW_GEMM_FORWARD, 2, x->gate_up, VW_GEMM_STORE, in, half);
     if (f->tape)
         middle = vw_scratch(f, m->slots, m->inner);
     activate(f, m, middle);
-    multiply_groups(f, m, VW_GEMM_FORWARD, 1, x->down, VW_GEMM_STORE, middle, &m->rows);
+    multiply_groups(f, m, DOWN, VW_GEMM_FORWARD, 1, x->down, VW_GEMM_STORE, middle, &m->rows);
     f->arena_used = mark;
 }
 
@@ -288,20 +307,20 @@ static void experts_backward(forward *f, const moe_work *m, vw_tensor slot)
     vw_tensor middle = vw_scratch(f, m->slots, m->inner),
               d_middle = vw_scratch(f, m->slots, m->inner);
     activate(f, m, middle);
-    learn_groups(f, m, x->down, slot, middle, x->d_down);
-    multiply_groups(f, m, VW_GEMM_DGRAD, 1, x->down, VW_GEMM_STORE, slot, &d_middle);
+    learn_groups(f, m, DOWN, x->down, slot, middle, x->d_down);
+    multiply_groups(f, m, DOWN, VW_GEMM_DGRAD, 1, x->down, VW_GEMM_STORE, slot, &d_middle);
     if (vw_runs(f))
         vw_check(f, e->dev->gate_backward(e->device->self, e->stream, m->desc->activation, m->gate,
                                           m->up, d_middle, d_middle, middle, f->err));
     if (x->d_gate[0].data) {
         gather(f, m, slot);
-        learn_groups(f, m, x->gate, d_middle, slot, x->d_gate);
-        learn_groups(f, m, x->up, middle, slot, x->d_up);
+        learn_groups(f, m, GATE, x->gate, d_middle, slot, x->d_gate);
+        learn_groups(f, m, UP, x->up, middle, slot, x->d_up);
     }
     if (!vw_tape_needs(f, &m->x))
         return;
-    multiply_groups(f, m, VW_GEMM_DGRAD, 1, x->gate, VW_GEMM_STORE, d_middle, &slot);
-    multiply_groups(f, m, VW_GEMM_DGRAD, 1, x->up, VW_GEMM_ADD, middle, &slot);
+    multiply_groups(f, m, GATE, VW_GEMM_DGRAD, 1, x->gate, VW_GEMM_STORE, d_middle, &slot);
+    multiply_groups(f, m, UP, VW_GEMM_DGRAD, 1, x->up, VW_GEMM_ADD, middle, &slot);
 }
 
 /* x; kept: logits, weights, gate, up; y: what was added to, the experts' rows; rows: ids, offsets,

@@ -30,6 +30,18 @@ void vw_multiply(forward *f, const gemm_plan *p, vw_tensor x, vw_param *const *w
                            f->err));
 }
 
+vw_tensor vw_scaled(forward *f, const vw_param *w, vw_operand which, vw_tensor x)
+{
+    vw_engine *e = f->engine;
+    if (!f->lesson || !w->scaling || f->status)
+        return x;
+    vw_tensor y = vw_scratch(f, x.shape[0], x.shape[1]);
+    if (vw_runs(f))
+        vw_check(f, e->dev->round_e4m3(e->device->self, e->stream, x, w->scaling + 2 * which,
+                                       f->lesson->is_recorded, y, f->err));
+    return y;
+}
+
 /* ---- gradients of a product ------------------------------------------------------------------ */
 
 void vw_input_gradient(forward *f, vw_param *w, vw_tensor dy, const vw_tensor *x)
@@ -40,8 +52,11 @@ void vw_input_gradient(forward *f, vw_param *w, vw_tensor dy, const vw_tensor *x
     vw_tensor dx = vw_gradient_for(f, x, &is_added);
     product p = product_of(VW_GEMM_DGRAD, &w, 1, is_added ? VW_GEMM_ADD : VW_GEMM_STORE);
     const gemm_plan *plan = vw_plan_gemm(f, &p);
+    size_t mark = f->arena_used;
+    dy = vw_scaled(f, w, VW_OPERAND_GRADIENT, dy);
     if (plan && vw_runs(f))
         vw_multiply(f, plan, dy, &w, &dx);
+    f->arena_used = mark;
 }
 
 void vw_weight_gradient_now(forward *f, vw_param *w, vw_tensor x, vw_tensor dy)
@@ -50,9 +65,13 @@ void vw_weight_gradient_now(forward *f, vw_param *w, vw_tensor x, vw_tensor dy)
     vw_tensor dw = vw_tensor_2d(w->gradient, VW_F32, w->spec->rows, w->spec->cols);
     product p = product_of(VW_GEMM_WGRAD, &w, 1, VW_GEMM_ADD);
     const gemm_plan *plan = vw_plan_gemm(f, &p);
+    size_t mark = f->arena_used;
+    x = vw_scaled(f, w, VW_OPERAND_INPUT, x);
+    dy = vw_scaled(f, w, VW_OPERAND_GRADIENT, dy);
     if (plan && vw_runs(f))
         vw_check(f, e->mm->run_wgrad(e->gemm->self, &plan->plan, e->stream, dy, x, dw,
                                      e->workspace.data, f->err));
+    f->arena_used = mark;
 }
 
 /* ---- y = x W^T, several W -------------------------------------------------------------------- */
@@ -147,8 +166,11 @@ void vw_block_linear(vw_cx *cx, vw_tensor x, int32_t n, vw_param *const *w, vw_t
     const gemm_plan *plan = vw_plan_gemm(f, &p);
     for (int32_t i = 0; i < n && plan; i++)
         y[i] = vw_take(f, x.shape[0], w[i]->spec->rows);
+    size_t mark = f->arena_used;
+    vw_tensor in = vw_scaled(f, w[0], VW_OPERAND_INPUT, x);
     if (plan && vw_runs(f))
-        vw_multiply(f, plan, x, w, y);
+        vw_multiply(f, plan, in, w, y);
+    f->arena_used = mark;
     record_product(f, x, n, w, y);
     for (int32_t i = 0; i < n; i++)
         adapt(f, x, w[i], y[i]);
@@ -166,8 +188,9 @@ void vw_block_linear_add(vw_cx *cx, vw_tensor x, vw_param *w, vw_tensor y)
         return;
     size_t mark = f->arena_used;
     vw_tensor sum = plan->is_composed ? vw_scratch(f, x.shape[0], w->spec->rows) : y;
+    vw_tensor in = vw_scaled(f, w, VW_OPERAND_INPUT, x);
     if (vw_runs(f))
-        vw_multiply(f, plan, x, &w, &sum);
+        vw_multiply(f, plan, in, &w, &sum);
     if (plan->is_composed && vw_runs(f))
         vw_check(f, e->dev->axpby(e->device->self, e->stream, 1, sum, 1, y, f->err));
     f->arena_used = mark;

@@ -12,6 +12,7 @@ static const char *const kv_dtype_names[] = {"f32", "f16", "bf16", "int8", NULL}
 static const char *const weight_formats[] = {"stored", "int8", "int8_block32", NULL};
 
 static const char *const schedules[] = {"cosine", "linear", "constant", NULL};
+static const char *const fp8_scalings[] = {"current", "delayed", NULL};
 static const char *const precisions[] = {"f32", "bf16", "f16", "fp8", NULL};
 static const char *const data_formats[] = {"auto", "text", "jsonl", "u16", "u32", NULL};
 static const char *const document_ends[] = {"file", "blank_line", NULL};
@@ -126,7 +127,12 @@ const vw_option vw_train_options[] = {
     INT(vw_config_train, patience, "0", 0, NO_LIMIT,
         "validations without a better loss after which training ends; 0: never"),
     CHOICE(vw_config_train, precision, "f32", precisions, "of products; everything else is f32"),
-    REAL(vw_config_train, loss_scale, "65536", 1, 16777216, "of the first step, with f16"),
+    CHOICE(vw_config_train, fp8_scaling, "current", fp8_scalings,
+           "current: 1 x 128 and 128 x 128, by what is in them; delayed: one a tensor, by what was"),
+    INT(vw_config_train, fp8_amax_history, "16", 1, 1024,
+        "updates whose largest magnitude makes the scale, with delayed scaling"),
+    REAL(vw_config_train, fp8_margin, "0.01", 0, 1, "share that is added to that magnitude"),
+    REAL(vw_config_train, loss_scale, "65536", 1, 16777216, "of the first step with f16, of all with fp8"),
     INT(vw_config_train, loss_scale_interval, "2000", 1, NO_LIMIT,
         "finite steps after which it is doubled"),
     INT(vw_config_train, recompute_layers, "0", 0, 1 << 16,
@@ -204,7 +210,7 @@ const vw_option vw_kind_options[] = {
 const vw_option vw_model_options[] = {
     KIND_OPTIONS(vw_config_model, kind.),
     {"path", VW_OPTION_PATH, "", 0, 0, NULL, offsetof(vw_config_model, path), 0,
-     "folder of the model; empty: the bundled one"},
+     "folder of the model; empty: VW_MODEL of the environment, or the bundled one"},
     CHOICE(vw_config_model, weights, "stored", weight_formats,
            "stored: exactly the file's values; else re-quantised while loading"),
     {"adapter", VW_OPTION_PATH, "", 0, 0, NULL, offsetof(vw_config_model, adapter), 0,

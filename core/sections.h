@@ -43,6 +43,9 @@ typedef struct vw_config_train {
     int64_t eval_windows, sample_tokens;
     const char *sample_prompt;
     int32_t precision;       /* vw_precision */
+    int32_t fp8_scaling;     /* 0: current, 1: delayed */
+    int64_t fp8_amax_history;
+    double fp8_margin;
     int32_t final;           /* 0: no, 1: f32, 2: bf16, 3: f16 */
     double loss_scale;
     int64_t loss_scale_interval;

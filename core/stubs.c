@@ -143,6 +143,7 @@ D(moe_combine, vw_stream *s, vw_tensor rows, const int32_t *place, int32_t top_k
   vw_tensor weights, vw_tensor y, int32_t is_added)
 D(moe_combine_backward, vw_stream *s, vw_tensor rows, const int32_t *place, vw_tensor weights,
   vw_tensor d_y, vw_tensor d_rows, vw_tensor d_weights)
+D(round_e4m3, vw_stream *s, vw_tensor x, float *record, int32_t is_recorded, vw_tensor y)
 
 static size_t device_sample_bytes(void *self, int64_t tokens, int64_t vocabulary)
 {
@@ -164,7 +165,7 @@ const vw_device_ops vw_device_stubs = {
     H(reduce_bytes), H(rms_norm_backward), H(rope_backward), H(activate_backward),
     H(gate_backward), H(softcap_backward), H(softmax_backward), H(cross_entropy), H(dropout),
     H(sum_squares), H(sum_rows), H(moe_route), H(moe_route_backward), H(moe_sort), H(moe_combine),
-    H(moe_combine_backward),
+    H(moe_combine_backward), H(round_e4m3),
 };
 #undef H
 OPERATIONS(device, "info", "alloc", "free", "map", "upload", "download", "copy", "fill",
@@ -175,7 +176,7 @@ OPERATIONS(device, "info", "alloc", "free", "map", "upload", "download", "copy",
            "rms_norm_backward", "rope_backward", "activate_backward", "gate_backward",
            "softcap_backward", "softmax_backward", "cross_entropy", "dropout", "sum_squares",
            "sum_rows", "moe_route", "moe_route_backward", "moe_sort", "moe_combine",
-           "moe_combine_backward");
+           "moe_combine_backward", "round_e4m3");
 
 /* ---- gemm ------------------------------------------------------------------------------------ */
 

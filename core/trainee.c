@@ -79,6 +79,7 @@ static void sum_memory(vw_trainee *t)
     for (size_t i = 0; e->params && i < e->info->n_params; i++)
         if (!e->params[i].values)
             m->weights += e->params[i].bytes;
+    m->compute_copies = t->n_copied * sizeof(float);
     m->gradients = t->n_trained * sizeof(float);
     m->activations = t->tape ? vw_tape_bytes(t->tape) : 0;
     m->scratch = t->arena_bytes + e->workspace_bytes + vw_trainee_run_bytes(t);
@@ -101,8 +102,8 @@ static vw_status open_all(vw_trainee *t, vw_error *err)
     vw_status st;
     if ((st = check_options(&t->options, err)) || (st = open_model(t, err)) ||
         (st = vw_trainee_list_params(t, err)) || (st = vw_lora_attach(t, err)) ||
-        (st = vw_trainee_add_projections(t, err)) ||
-        (st = vw_trainee_lay_out(t, err)) || (st = vw_experts_open(t->engine, err)) ||
+        (st = vw_trainee_add_projections(t, err)) || (st = vw_trainee_lay_out(t, err)) ||
+        (st = vw_scaling_open(t, err)) || (st = vw_experts_open(t->engine, err)) ||
         (st = vw_trainee_open_loads(t, err)) || (st = vw_trainee_measure(t, err)))
         return st;
     sum_memory(t);
@@ -163,6 +164,7 @@ void vw_trainee_close(vw_trainee *t)
         vw_trainee_close_run(t);
         vw_trainee_close_loads(t);
         e->dev->free(e->device->self, &t->arena);
+        vw_scaling_close(t);
         vw_trainee_free_params(t);
         vw_trainee_free_projections(t);
     }
@@ -220,7 +222,7 @@ void vw_trainee_get_param(const vw_trainee *t, size_t i, vw_trainee_param *param
     const vw_param *p = t->params[i];
     const vw_param_spec *s = p->spec;
     *param = (vw_trainee_param){
-        .name = i < t->n_names ? t->names[i] : s->name,
+        .name = vw_trainee_name(t, i),
         .rows = s->rows,
         .cols = s->cols,
         .n = (s->rows ? s->rows : 1) * s->cols,

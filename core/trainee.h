@@ -4,6 +4,7 @@
  *     trainee_params.c    masters, gradients, first values
  *     trainee_run.c       learn, evaluate
  *     trainee_experts.c   loads and their balance
+ *     trainee_scaling.c   fp8 with delayed scaling
  *     trainee_save.c      files
  *     lora.c              adapters
  *     trainee_match.c     projections of hidden states, and where a teacher's are taken
@@ -30,8 +31,7 @@ struct vw_trainee {
 
     vw_param **params; /* [n_params]: the model's that there are, then adapters' */
     size_t n_params;
-    char (*names)[256]; /* of the model's own, as the checkpoint has them */
-    size_t n_names;
+    char (*names)[512]; /* in files, of the model's */
     vw_buffer values, gradients;
     uint64_t parameters, n_values, n_trained;
 
@@ -61,6 +61,12 @@ struct vw_trainee {
     vw_profile *profile;
     vw_nn profiled; /* its table of blocks */
     vw_training_memory memory;
+
+    size_t n_scaled;           /* parameters with delayed scaling */
+    uint64_t n_copied;         /* their values */
+    vw_buffer records, copies; /* device: [n_scaled][VW_OPERANDS][2]; weights as products read them */
+    float *records_host;
+    float *history; /* [n_scaled][VW_OPERANDS][fp8_history], the newest first; 0: none */
 };
 
 /* trainee_params.c.  Lay out: which parameters are trained and where each lies; addresses are
@@ -69,6 +75,8 @@ vw_status vw_trainee_list_params(vw_trainee *t, vw_error *err);
 vw_status vw_trainee_lay_out(vw_trainee *t, vw_error *err);
 vw_status vw_trainee_fill(vw_trainee *t, vw_error *err);
 void vw_trainee_free_params(vw_trainee *t);
+/* The name of params[i] in files. */
+const char *vw_trainee_name(const vw_trainee *t, size_t i);
 /* n normal values of deviation `std`, a function of seed, stream and place alone. */
 void vw_normal_values(uint64_t seed, uint64_t stream, double std, float *to, size_t n);
 
@@ -95,6 +103,10 @@ vw_status vw_trainee_measure(vw_trainee *t, vw_error *err);
  * NULL). */
 vw_status vw_trainee_learn_as(vw_trainee *t, const vw_micro_batch *m, vw_backward what,
                               vw_losses *losses, vw_error *err);
+
+/* trainee_scaling.c */
+vw_status vw_scaling_open(vw_trainee *t, vw_error *err);
+void vw_scaling_close(vw_trainee *t);
 
 /* trainee_experts.c: take the counts of a micro-batch in. */
 vw_status vw_trainee_open_loads(vw_trainee *t, vw_error *err);

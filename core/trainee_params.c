@@ -33,6 +33,7 @@ static vw_status describe_fresh(vw_engine *e, vw_error *err)
         return vw_fail(err, VW_E_NOMEM, "no memory for %zu parameters", n);
     memset(e->params, 0, n * sizeof *e->params);
     memset(e->param_list, 0, n * sizeof *e->param_list);
+    e->prefix = e->info->prefixes ? *e->info->prefixes : NULL;
     for (size_t i = 0; i < n; i++) {
         e->params[i].spec = &e->info->params[i];
         if (!e->info->params[i].is_optional)
@@ -49,12 +50,12 @@ vw_status vw_trainee_list_params(vw_trainee *t, vw_error *err)
         return st;
     t->params = vw_core_alloc(t->core, (3 * e->info->n_params + (size_t)e->info->n_layers) *
                                            sizeof *t->params);
-    t->names = vw_core_alloc(t->core, e->info->n_params * sizeof *t->names);
+    t->names = vw_core_alloc(t->core, (e->info->n_params + 1) * sizeof *t->names);
     if (!t->params || !t->names)
         return vw_fail(err, VW_E_NOMEM, "no memory for a list of parameters");
     for (size_t i = 0; i < e->info->n_params; i++)
         if (e->param_list[i]) {
-            vw_file_name(e, e->param_list[i]->spec, t->names[t->n_names++], sizeof *t->names);
+            vw_param_name(e, &e->info->params[i], t->names[t->n_params], sizeof *t->names);
             t->params[t->n_params++] = e->param_list[i];
             t->parameters += values_of(e->param_list[i]->spec);
         }
@@ -69,6 +70,11 @@ static bool is_added(const vw_trainee *t, const vw_param *p)
     const adapter_list *a = &t->engine->adapters;
     return (a->params && p >= a->params && p < a->params + 2 * a->n) ||
            (t->projections && p >= t->projections && p < t->projections + t->n_projections);
+}
+
+const char *vw_trainee_name(const vw_trainee *t, size_t i)
+{
+    return is_added(t, t->params[i]) ? t->params[i]->spec->name : t->names[i];
 }
 
 static bool is_trained(const vw_trainee *t, const vw_param *p)
@@ -296,5 +302,7 @@ vw_status vw_trainee_fill(vw_trainee *t, vw_error *err)
             st = fill_param(t, i, err);
     if (!st && vw_lora_is_on(t) && t->options.lora.adapter)
         st = vw_trainee_load(t, t->options.lora.adapter, err);
+    if (!st)
+        st = vw_trainee_rescale(t, err);
     return st ? st : t->engine->dev->synchronize(t->engine->device->self, t->engine->stream, err);
 }

@@ -83,7 +83,8 @@ void vw_trainee_close_run(vw_trainee *t)
 static lesson new_lesson(const vw_trainee *t)
 {
     size_t counts = (size_t)t->n_routers * (size_t)t->n_experts;
-    lesson l = {.rounding = roundings[t->options.precision],
+    lesson l = {.rounding = t->options.fp8_history ? VW_GEMM_ROUND_NONE
+                                                   : roundings[t->options.precision],
                 .ce = t->losses.data,
                 .loads = t->counts.data,
                 .n_experts = t->n_experts};
@@ -298,6 +299,7 @@ static vw_status learn_weights(vw_trainee *t, vw_error *err)
     batch b = {0};
     lesson l = new_lesson(t);
     forward f = new_forward(t, CX_RUN, &b, &l, err);
+    l.is_recorded = true;
     return vw_tape_backward(t->tape, &f, VW_BACKWARD_WEIGHT, NULL, NULL);
 }
 
@@ -334,6 +336,7 @@ vw_status vw_trainee_learn_as(vw_trainee *t, const vw_micro_batch *m, vw_backwar
     l.hidden_scale = (float)(m->loss_scale * m->distil.hidden_weight * (double)b.n_wanted /
                              m->divisor / (double)(t->n_projections ? t->n_projections : 1));
     l.misses = t->misses.data;
+    l.is_recorded = true;
     l.drops = true;
     l.dropout = (float)t->options.dropout;
     l.seed = m->seed;
@@ -378,10 +381,4 @@ vw_status vw_trainee_logits(vw_trainee *t, const vw_micro_batch *m, vw_trainee_r
     if (!st)
         st = run_whole(&f);
     return st ? st : t->engine->dev->synchronize(t->engine->device->self, t->engine->stream, err);
-}
-
-vw_status vw_trainee_updated(vw_trainee *t, vw_error *err)
-{
-    (void)t, (void)err; /* products round what they read; there is no second copy */
-    return VW_OK;
 }

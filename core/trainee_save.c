@@ -132,12 +132,6 @@ static size_t n_of_model(const vw_trainee *t)
     return t->n_params - 2 * t->engine->adapters.n - t->n_projections;
 }
 
-/* The name that parameter i has in a file: a model's own may have a prefix there. */
-static const char *name_of(const vw_trainee *t, size_t i)
-{
-    return i < t->n_names ? t->names[i] : t->params[i]->spec->name;
-}
-
 /* Write parameters [first, last) of the list as one file. */
 static vw_status write_file(vw_trainee *t, const char *path, size_t first, size_t last,
                             vw_dtype dtype, vw_error *err)
@@ -153,7 +147,7 @@ static vw_status write_file(vw_trainee *t, const char *path, size_t first, size_
     for (size_t i = first; i < last; i++) {
         const vw_param_spec *spec = t->params[i]->spec;
         list[i - first] = (vw_weights_tensor){
-            .name = name_of(t, i),
+            .name = vw_trainee_name(t, i),
             .dtype = dtype,
             .n_dims = spec->rows ? 2 : 1,
             .shape = {spec->rows ? spec->rows : spec->cols, spec->rows ? spec->cols : 0},
@@ -268,13 +262,13 @@ vw_status vw_trainee_save_projections(vw_trainee *t, const char *folder, vw_erro
 static vw_status read_param(vw_trainee *t, vw_weights_reader *reader, stretch *s, size_t i,
                             vw_error *err)
 {
-    vw_param *p = t->params[i];
     vw_engine *e = t->engine;
     void *dev = e->device->self;
+    vw_param *p = t->params[i];
     const vw_param_spec *spec = p->spec;
     vw_weights_tensor f;
     size_t count = count_of(spec);
-    vw_status st = e->wts->find(e->weights->self, reader, name_of(t, i), &f, err);
+    vw_status st = e->wts->find(e->weights->self, reader, vw_trainee_name(t, i), &f, err);
     if (st)
         return st;
     if (f.n_dims != (spec->rows ? 2 : 1) || f.shape[0] != (spec->rows ? spec->rows : spec->cols) ||
@@ -344,9 +338,11 @@ vw_status vw_trainee_load(vw_trainee *t, const char *folder, vw_error *err)
         return st;
     if (t->engine->adapters.n) {
         snprintf(path, sizeof path, "%s/adapter_model.safetensors", folder);
-        return read_params(t, path, n_of_model(t), t->n_params - t->n_projections, err);
+        st = read_params(t, path, n_of_model(t), t->n_params - t->n_projections, err);
+    } else {
+        st = read_params(t, folder, 0, n_of_model(t), err);
     }
-    return read_params(t, folder, 0, n_of_model(t), err);
+    return st ? st : vw_trainee_rescale(t, err);
 }
 
 vw_status vw_trainee_load_projections(vw_trainee *t, const char *folder, vw_error *err)

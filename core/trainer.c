@@ -191,6 +191,10 @@ static vw_status open_trainee(vw_trainer *t, vw_error *err)
                               .seed = (uint64_t)t->train.seed,
                               .recompute_layers = (int32_t)t->train.recompute_layers,
                               .precision = (vw_precision)t->train.precision,
+                              .fp8_history = t->train.fp8_scaling
+                                                 ? (int32_t)t->train.fp8_amax_history
+                                                 : 0,
+                              .fp8_margin = t->train.fp8_margin,
                               .lora = {(int32_t)t->lora.rank, t->lora.alpha, t->lora.dropout,
                                        t->lora.targets && *t->lora.targets ? t->lora.targets : NULL,
                                        NULL},
@@ -223,11 +227,12 @@ static vw_status open_trainee(vw_trainer *t, vw_error *err)
 static void begin_state(vw_trainer *t)
 {
     const vw_config_train *c = &t->train;
-    bool is_scaled = c->precision == VW_PRECISION_F16;
+    bool is_scaled = c->precision == VW_PRECISION_F16; /* fp8 has one scale all along */
+    bool is_raised = is_scaled || c->precision == VW_PRECISION_FP8;
     t->now = (vw_progress_state){
         .best_loss = NAN,
         .best_step = -1,
-        .scale = {is_scaled ? c->loss_scale : 1, 0, is_scaled ? c->loss_scale_interval : 0},
+        .scale = {is_raised ? c->loss_scale : 1, 0, is_scaled ? c->loss_scale_interval : 0},
         .batch = {c->batch_size, c->min_batch_size,
                   c->max_batch_size ? c->max_batch_size : c->batch_size,
                   c->max_batch_size ? c->stable_steps : 0, 0}};

@@ -4,7 +4,8 @@
  *     adapter_model.safetensors ...     instead of them, where low-rank adapters are trained
  *     projections.safetensors           through which hidden states are compared with a teacher's
  *     the tokenizer's files
- *     optimizer.safetensors             the rule's arrays, PARAMETER.NAME
+ *     optimizer.safetensors             the rule's arrays, PARAMETER.NAME; with delayed scaling of fp8
+ *                                       the history of its scales
  *     state.json                        vw_progress_state, and what the run was made of
  *     config.ini                        the settings in force, for people
  *
@@ -25,7 +26,7 @@
 enum { FORMAT = 1, PIECE = 1 << 20 };
 
 static const char state_name[] = "state.json", moments_name[] = "optimizer.safetensors",
-                  loads_name[] = "expert_loads";
+                  history_name[] = "fp8.amax_history", loads_name[] = "expert_loads";
 
 /* ---- the state ------------------------------------------------------------------------------- */
 
@@ -35,7 +36,7 @@ typedef struct fact {
     char text[64];
 } fact;
 
-enum { N_FACTS = 17 };
+enum { N_FACTS = 18 };
 
 static void list_facts(const vw_trainer *t, fact facts[N_FACTS])
 {
@@ -56,6 +57,7 @@ static void list_facts(const vw_trainer *t, fact facts[N_FACTS])
     FACT("train.batch_size", "%lld", (long long)c->batch_size);
     FACT("train.grad_accum_steps", "%lld", (long long)c->grad_accum_steps);
     FACT("train.precision", "%d", c->precision);
+    FACT("train.fp8_scaling", "%.0d", c->precision == VW_PRECISION_FP8 ? c->fp8_scaling : 0);
     FACT("lora.rank", "%lld", (long long)t->lora.rank);
     FACT("lora.alpha", "%g", t->lora.rank ? t->lora.alpha : 0);
     FACT("distill.teacher", "%.60s", t->distill.teacher);
@@ -244,6 +246,9 @@ static vw_status write_moments(vw_trainer *t, const char *folder, vw_error *err)
 {
     const vw_weights_ops *ops = t->weights->ops;
     bool is_visible = t->device_info.flags & VW_DEVICE_HOST_VISIBLE;
+    int64_t n_history;
+    const float *history = vw_trainee_history(t->trainee, &n_history);
+    size_t count = t->n_moments + (history != NULL);
     vw_weights_tensor *list = calloc(t->n_moments + 1, sizeof *list);
     char(*names)[600] = calloc(t->n_moments + 1, sizeof *names), path[VW_CHECKPOINT_PATH];
     void *piece = is_visible ? NULL : malloc(PIECE);
@@ -256,11 +261,16 @@ static vw_status write_moments(vw_trainer *t, const char *folder, vw_error *err)
         list[i] = (vw_weights_tensor){
             .name = names[i], .dtype = VW_F32, .n_dims = 1, .shape = {t->moments[i].n}};
     }
+    if (!st && history)
+        list[t->n_moments] = (vw_weights_tensor){
+            .name = history_name, .dtype = VW_F32, .n_dims = 1, .shape = {n_history}};
     snprintf(path, sizeof path, "%.4000s/%s", folder, moments_name);
     if (!st)
-        st = ops->create(t->weights->self, path, list, t->n_moments, NULL, &writer, err);
+        st = ops->create(t->weights->self, path, list, count, NULL, &writer, err);
     for (size_t i = 0; i < t->n_moments && !st; i++)
         st = write_values(t, writer, t->moments[i].values, t->moments[i].n, piece, err);
+    if (!st && history)
+        st = ops->write(t->weights->self, writer, history, (size_t)n_history * sizeof *history, err);
     if (writer && !st)
         st = ops->finish(t->weights->self, writer, err);
     else if (writer)
@@ -269,6 +279,27 @@ static vw_status write_moments(vw_trainer *t, const char *folder, vw_error *err)
     free(names);
     free(list);
     return st;
+}
+
+static vw_status read_history(vw_trainer *t, vw_weights_reader *reader, vw_error *err)
+{
+    const vw_weights_ops *ops = t->weights->ops;
+    vw_weights_tensor found;
+    int64_t n;
+    float *history = vw_trainee_history(t->trainee, &n);
+    vw_status st = history ? ops->find(t->weights->self, reader, history_name, &found, err) : VW_OK;
+    if (st || !history)
+        return st;
+    if (found.dtype != VW_F32 || found.bytes != (size_t)n * sizeof *history)
+        return vw_fail(err, VW_E_CONFIG,
+                       "%s: \"%s\" is not of %lld magnitudes; was train.fp8_amax_history another?",
+                       found.file, history_name, (long long)n);
+    memcpy(history, found.data, found.bytes);
+    for (int64_t i = 0; i < n; i++)
+        if (!(history[i] >= 0 && isfinite(history[i])))
+            return vw_fail(err, VW_E_FORMAT, "%s: \"%s\" holds %g, which is no magnitude", found.file,
+                           history_name, (double)history[i]);
+    return vw_trainee_rescale(t->trainee, err);
 }
 
 static vw_status read_moments(vw_trainer *t, const char *folder, vw_error *err)
@@ -281,9 +312,11 @@ static vw_status read_moments(vw_trainer *t, const char *folder, vw_error *err)
     if (st)
         return st;
     size_t count = ops->count(t->weights->self, reader);
-    if (count != t->n_moments)
-        st = vw_fail(err, VW_E_FORMAT, "%s: %zu tensors, optimizer/%s keeps %zu", path, count,
-                     t->optimizer->plugin->name, t->n_moments);
+    int64_t n_history;
+    size_t want = t->n_moments + (vw_trainee_history(t->trainee, &n_history) != NULL);
+    if (count != want)
+        st = vw_fail(err, VW_E_FORMAT, "%s: %zu tensors, optimizer/%s and the model keep %zu", path,
+                     count, t->optimizer->plugin->name, want);
     for (size_t i = 0; i < t->n_moments && !st; i++) {
         vw_weights_tensor found;
         const vw_moment *m = &t->moments[i];
@@ -298,6 +331,8 @@ static vw_status read_moments(vw_trainer *t, const char *folder, vw_error *err)
     }
     if (!st)
         st = t->dev->synchronize(t->device, vw_trainee_stream(t->trainee), err);
+    if (!st)
+        st = read_history(t, reader, err);
     ops->close(t->weights->self, reader);
     return st;
 }

@@ -40,7 +40,8 @@ typedef enum vw_precision {
     VW_PRECISION_F32 = 0,
     VW_PRECISION_BF16, /* weights and the inputs of products rounded to bf16; sums in f32 */
     VW_PRECISION_F16,  /* the same with f16; wants a loss scale */
-    VW_PRECISION_FP8   /* e4m3: inputs and gradients 1x128, weights 128x128, current scaling */
+    VW_PRECISION_FP8   /* e4m3: inputs and gradients 1x128, weights 128x128, current scaling; wants
+                          a loss scale, as groups below 1e-4 lose digits */
 } vw_precision;
 
 /* Low-rank adaptation: y = W x + (alpha / rank) B A dropout(x); W is then frozen. */
@@ -68,6 +69,9 @@ typedef struct vw_trainee_options {
                                * and run the others again.  The same bits either way. */
     double dropout;           /* rate everywhere the family drops; negative: the model's own */
     vw_precision precision;
+    int32_t fp8_history; /* fp8: 0, current scaling; n: delayed, one scale a tensor, of the largest
+                          * magnitude of the n updates before, times 1 + fp8_margin */
+    double fp8_margin;
     vw_lora lora;
     bool has_teacher; /* micro-batches will bring one (vw_distillation) */
     int32_t hidden_width;     /* of a teacher whose hidden states will be brought too; 0: none.
@@ -204,6 +208,11 @@ void vw_trainee_tap(vw_trainee *trainee, int32_t n, const int32_t *after, float 
 
 /* Masters have changed: refresh the copies that products read. */
 vw_status vw_trainee_updated(vw_trainee *trainee, vw_error *err);
+
+/* Delayed scaling: the magnitudes that scales are made of, host memory [n], which a checkpoint keeps;
+ * NULL: there are none.  Whoever has written there calls vw_trainee_rescale. */
+float *vw_trainee_history(vw_trainee *trainee, int64_t *n);
+vw_status vw_trainee_rescale(vw_trainee *trainee, vw_error *err);
 
 /* ---- experts --------------------------------------------------------------------------------- */
 

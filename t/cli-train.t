@@ -97,6 +97,56 @@ ok($said == 20 || $said == 21, 'that speaks in characters') or diag($out);
 my $measured = json_of('perplexity', '-m', "$whole/latest", '-f', $data, '--ctx', 32, '--chunks', 50);
 ok($measured && $measured->{nll} < 0.85 * $lines[0]{val_loss}, 'and predicts as it was trained');
 
+# ---- in fp8 ---------------------------------------------------------------------------------------
+# Dense and with experts, with both ways of scaling: as low as in f32 to within a tenth of what is learnt;
+# and a run that stops and goes on gives the same bits.
+my %ways = (f32 => ['train.precision=f32'], fp8 => ['train.precision=fp8'],
+            delayed => ['train.precision=fp8', 'train.fp8_scaling=delayed']);
+sub in_way {
+    my ($way, $experts, $dir, @more) = @_;
+    return run('train', '-c', $ini, '-o', $dir, map { ('--set', $_) } "model.vishwamai.num_experts=$experts",
+               'train.max_steps=40', @{ $ways{$way} }, @more);
+}
+for my $experts (1, 4) {
+    my %last;
+    for my $way (sort keys %ways) {
+        my $dir = "$scratch/$way-$experts";
+        ($status, $out, $err) = in_way($way, $experts, $dir);
+        is($status, 0, "experts $experts, $way: status 0") or diag($err);
+        my @told = lines($dir);
+        @last{ $way, 'first' } = ($told[-1]{val_loss}, $told[0]{val_loss});
+    }
+    my $learnt = $last{first} - $last{f32};
+    ok($learnt > 0.5, "experts $experts: learns in f32, $last{first} to $last{f32}");
+    for my $way ('fp8', 'delayed') {
+        ok(abs($last{$way} - $last{f32}) < 0.1 * $learnt && $last{$way} != $last{f32},
+           "experts $experts: nearly as well in $way, to $last{$way}");
+    }
+    ok($last{fp8} != $last{delayed}, "experts $experts: the two ways differ");
+}
+for my $way ('fp8', 'delayed') {
+    my $dir = "$scratch/$way-resumed";
+    in_way($way, 4, $dir, 'train.save_every=10');
+    system 'rm', '-rf', map { "$dir/step-000000$_" } 20, 30, 40;
+    ($status, $out, $err) = in_way($way, 4, $dir, 'train.save_every=10');
+    is($status, 0, "$way: a run is gone on with") or diag($err);
+    like($err, qr/^going on from .*step-00000010/m, "$way: from step 10") or diag($err);
+    for my $file ('model.safetensors', 'optimizer.safetensors') {
+        ok(read_file("$dir/step-00000040/$file") eq read_file("$scratch/$way-4/step-00000040/$file"),
+           "$way: to the same $file as in one go");
+    }
+}
+($status, $out, $err) = in_way('delayed', 4, "$scratch/delayed-4", 'train.fp8_amax_history=8', 'train.max_steps=44');
+is($status, 2, 'a history of another length');
+like($err, qr/optimizer\.safetensors: "fp8\.amax_history" is not of \d+ magnitudes; was train\.fp8_amax_history another\?/,
+     'is refused') or diag($err);
+($status, $out, $err) = in_way('fp8', 4, "$scratch/delayed-4", 'train.max_steps=44');
+is($status, 2, 'and another way of scaling') or diag($err);
+($status, $out, $err) = in_way('delayed', 4, "$scratch/capacity", 'model.vishwamai.capacity=1.25');
+isnt($status, 0, 'experts with a capacity');
+like($err, qr/delayed scaling needs experts without a capacity: .*; set train\.fp8_scaling = current, or capacity = 0/,
+     'are refused, and what to do is said') or diag($err);
+
 # ---- killed ---------------------------------------------------------------------------------------
 my $kills = $ENV{VW_KILLS} // 4;
 my $seed = $ENV{VW_SEED} // time ^ $$;
@@ -336,6 +386,9 @@ my $list = json_of('runs', $scratch);
 is_deeply([sort map { (split '/', $_->{path})[-1] } @{ $list->{runs} }],
           [sort grep { -f "$scratch/$_/metrics.jsonl" } map { (split '/')[-1] } glob "$scratch/*"],
           'runs --json: all runs of a folder');
+mkdir "$scratch/far"; # losses between which a double has no room for ticks
+write_file('far/metrics.jsonl', qq({"step":1,"train_loss":1e17}\n{"step":2,"train_loss":100000000000000032}\n));
+is((run('runs', "$scratch/far", '--plot', "$scratch/far.svg"))[0], 0, 'runs --plot: ends for any losses');
 fails(1, qr/^vishwamai: .*: no run is here: no metrics.jsonl in it or in its folders/, 'runs', "$top/t");
 
 # ---- learning a tokenizer ---------------------------------------------------------------------------

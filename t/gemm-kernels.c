@@ -103,6 +103,68 @@ static void check_exact(const vw_gemm_kernels *kernels)
     free(job.workspace);
 }
 
+/* Any bits at all, and in the second half all values next to each other around the smallest: the
+ * kernels' e4m3 is the plain one's, to the bit, in every width and with a ragged last group. */
+static void check_rounding(const vw_gemm_kernels *kernels)
+{
+    static const int widths[] = {1, 2, VW_GEMM_PANEL};
+    enum { K = 300, N = K * VW_GEMM_PANEL };
+    static float x[N], y[N], column[K];
+    uint32_t state = 1;
+    int n_wrong = 0;
+    for (int turn = 0; turn < 60; turn++) {
+        int wide = turn % 4 == 3 ? kernels->rows : widths[turn % 4];
+        for (int i = 0; i < N; i++) {
+            state = state * 1664525 + 1013904223;
+            x[i] = turn % 3 == 0   ? vw_bits_f32(state)
+                   : turn % 3 == 1 ? ldexpf((float)(int32_t)state, -31 - (int)(state >> 3) % 20)
+                                   : ldexpf((float)(i % 500), -11) * (state & 1 ? 1 : -1);
+        }
+        memcpy(y, x, sizeof x);
+        kernels->round_groups(y, K, wide);
+        for (int c = 0; c < wide; c++) {
+            for (int k = 0; k < K; k++)
+                column[k] = x[k * wide + c];
+            for (int k = 0; k < K; k += 128) {
+                int n = K - k < 128 ? K - k : 128;
+                vw_ref_round_e4m3(column + k, n, vw_ref_e4m3_scale(vw_ref_amax(column + k, n)));
+            }
+            for (int k = 0; k < K; k++)
+                n_wrong += isnan(column[k]) ? !isnan(y[k * wide + c])
+                                            : vw_f32_bits(column[k]) !=
+                                                  vw_f32_bits(y[k * wide + c]);
+        }
+        memcpy(y, x, sizeof x);
+        float scale = vw_ref_e4m3_scale(kernels->amax(y, K, VW_GEMM_PANEL, K - 1));
+        float amax = 0;
+        for (int r = 0; r < VW_GEMM_PANEL; r++)
+            amax = fmaxf(amax, vw_ref_amax(x + r * K, K - 1));
+        n_wrong += scale != vw_ref_e4m3_scale(amax);
+        kernels->round_by(scale, N, y);
+        vw_ref_round_e4m3(x, N, scale);
+        for (int i = 0; i < N; i++)
+            n_wrong += isnan(x[i]) ? !isnan(y[i]) : vw_f32_bits(x[i]) != vw_f32_bits(y[i]);
+    }
+    is_int(n_wrong, 0, "%s: e4m3 and back as the plain quantiser, to the bit", kernels->name);
+}
+
+/* The plain one is what quantising to codes and scales leaves. */
+static void check_plain_rounding(void)
+{
+    float x[200], scale[2];
+    uint8_t codes[200];
+    int n_wrong = 0;
+    for (int i = 0; i < 200; i++)
+        x[i] = (float)((37 * i) % 101 - 50) * ldexpf(1, i % 13);
+    vw_ref_quantise_e4m3(x, 200, 1, 200, 1, 128, 0, codes, scale);
+    for (int g = 0; g < 2; g++)
+        vw_ref_round_e4m3(x + 128 * g, g ? 72 : 128,
+                          vw_ref_e4m3_scale(vw_ref_amax(x + 128 * g, g ? 72 : 128)));
+    for (int i = 0; i < 200; i++)
+        n_wrong += x[i] != vw_e4m3_to_f32(codes[i]) * scale[i / 128];
+    is_int(n_wrong, 0, "rounding is quantising and back");
+}
+
 int main(void)
 {
     const vw_gemm_kernels *sets[VW_CPU_ISAS] = {&vw_gemm_kernels_base};
@@ -117,6 +179,7 @@ int main(void)
 #endif
     check_e4m3();
     check_quantiser();
+    check_plain_rounding();
     for (int i = 0; i < VW_CPU_ISAS; i++) {
         vw_cpu_isa isa;
         char why[128];
@@ -126,6 +189,7 @@ int main(void)
             continue;
         }
         check_exact(sets[i]);
+        check_rounding(sets[i]);
         check_kernels(sets[i]);
     }
     setenv("VW_CPU", "mmx", 1);

@@ -336,6 +336,38 @@ static void test_quantised(const bench *b, vw_dtype dtype, int64_t group)
     drop(b, &x), drop(b, &back), drop(b, &scales);
 }
 
+/* A whole tensor with one scale: its own where none is given, else the one that is, beyond which values
+ * saturate; and the largest magnitude, raised only where that is asked for. */
+static void test_round_e4m3(const bench *b, int64_t rows, int64_t cols)
+{
+    if (!offers(b, offsetof(vw_device_ops, round_e4m3), "round_e4m3"))
+        return;
+    grid x = make_grid(b, rows, cols, 3, 5), y = make_grid(b, rows, cols, 1, 0);
+    double *want = doubles(&x), *exact = doubles(&x);
+    float record[2] = {0, 0}, amax = 0;
+    vw_buffer buffer;
+    float *device = to_device(b, record, sizeof record, &buffer);
+    for (int64_t i = 0; i < rows * cols; i++)
+        amax = fmaxf(amax, (float)fabs(exact[i]));
+    for (int turn = 0; turn < 3; turn++) {
+        float scale = turn == 0 ? amax / 448 : 2.0f / 448; /* then those above 2 saturate */
+        for (int64_t i = 0; i < rows * cols; i++)
+            want[i] = (double)vw_e4m3_to_f32(vw_f32_to_e4m3((float)exact[i] * (1 / scale))) *
+                      (double)scale;
+        must(b->ops->round_e4m3(b->self, b->stream, x.t, device, turn != 1, y.t, &err), "round");
+        expect(b, &y, want, 1e-7, turn ? "e4m3 with the scale of a record" : "e4m3 with its own");
+        from_device(b, record, device, sizeof record);
+        near((double)record[1], turn == 1 ? 0.25 : (double)amax, 0, "%s: the largest magnitude, recorded or not",
+             b->name);
+        record[0] = 2.0f / 448;
+        record[1] = turn == 0 ? 0.25f : 0;
+        b->ops->upload(b->self, b->stream, device, record, sizeof record, &err);
+    }
+    b->ops->free(b->self, &buffer);
+    free(want), free(exact);
+    drop(b, &x), drop(b, &y);
+}
+
 /* ---- what must not matter -------------------------------------------------------------------- */
 
 /* The same work with 1 and with 3 threads, forwards and backwards, large enough to be split. */
@@ -442,6 +474,8 @@ static void test_device(const vw_plugin *plugin, void *arg)
     test_quantised(&b, VW_I8, 128);
     test_quantised(&b, VW_E4M3, 300);
     test_quantised(&b, VW_E4M3, 128);
+    test_round_e4m3(&b, 1, 1);
+    test_round_e4m3(&b, 70, 333);
     test_threads(&b);
     test_refusals(&b);
     b.ops->stream_free(b.self, b.stream);

@@ -154,7 +154,6 @@ t_trainer_t_SOURCES = t/trainer.c t/trainee-linear.c t/trainee-linear.h t/folder
 t_train_rules_t_SOURCES = t/train-rules.c t/folder.c
 t_dataset_t_SOURCES = t/dataset.c t/folder.c
 t_dataset_t_LDADD = $(MOCK_LIBS) libcore.la
-EXTRA_DIST += t/gpu-check t/gpu/jansson.h
 
 # ---- small kinds: comm, balance, pipeline, optimizer, verifier, reasoning ----------------------
 check_PROGRAMS += t/kind-comm.t
@@ -253,6 +252,13 @@ t_fuzz_bpe_CFLAGS = $(AM_CFLAGS) $(BPE_CFLAGS)
 t_fuzz_bpe_LDADD = $(MOCK_LIBS) libcore.la $(BPE_LIBS)
 t_fuzz_bpe_LDFLAGS = $(FUZZ_LDFLAGS)
 endif
+
+FUZZ_BALANCE = t/fuzz/balance.c t/folder.c core/tools/balance_input.c core/tools/input.c
+check_PROGRAMS += t/fuzz-balance.t
+t_fuzz_balance_t_SOURCES = $(FUZZ_BALANCE) t/fuzz/replay.c
+fuzzers += t/fuzz/balance
+t_fuzz_balance_SOURCES = $(FUZZ_BALANCE)
+t_fuzz_balance_LDFLAGS = $(FUZZ_LDFLAGS)
 
 FUZZ_GGUF = t/fuzz/gguf.c t/folder.c $(weights_gguf_la_SOURCES)
 check_PROGRAMS += t/fuzz-gguf.t

@@ -215,6 +215,20 @@ void vw_trainee_reset_loads(vw_trainee *t)
     (void)t;
 }
 
+float *vw_trainee_history(vw_trainee *t, int64_t *n)
+{
+    (void)t;
+    *n = 0;
+    return NULL;
+}
+
+vw_status vw_trainee_rescale(vw_trainee *t, vw_error *err)
+{
+    (void)t;
+    (void)err;
+    return VW_OK;
+}
+
 vw_status vw_trainee_balance(vw_trainee *t, double gamma, vw_error *err)
 {
     (void)t;

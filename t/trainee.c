@@ -214,10 +214,11 @@ static void test_chunks(void)
 
 /* How far gradients in a precision are from those in f32; negative, with a skip, where the gemm
  * has no such products. */
-static double precision_error(vw_precision precision, const char *name, const float *want, size_t n)
+static double precision_error(const char *model, vw_precision precision, const char *name,
+                              const float *want, size_t n)
 {
     vw_trainee_options o = {
-        .path = trainee_model("train-dense"), .max_tokens = 64, .precision = precision};
+        .path = trainee_model(model), .max_tokens = 64, .precision = precision};
     with_trainee w;
     vw_losses losses;
     bool is_open = trainee_open(&w, &o, "");
@@ -226,29 +227,78 @@ static double precision_error(vw_precision precision, const char *name, const fl
     trainee_close(&w);
     if (!is_open)
         return -1;
-    float *got = trainee_learn_once("train-dense", &o, "", &losses);
+    float *got = trainee_learn_once(model, &o, "", &losses);
     double apart = gradient_difference(got, want, n);
     free(got);
     return apart;
 }
 
 /* f16 rounds to 11 bits and bf16 to 8, so its errors are eight times as large, give or take a
- * factor of three; e4m3 has 4. */
-static void test_precision(void)
+ * factor of three; e4m3 has 4 bits: sixteen times as large again. */
+static void test_precision(const char *model)
 {
     vw_losses losses;
     const vw_trainee_options o = {0};
-    size_t n = trainee_trained("train-dense");
-    float *want = trainee_learn_once("train-dense", &o, "", &losses);
-    double f16 = precision_error(VW_PRECISION_F16, "f16", want, n);
-    double bf16 = precision_error(VW_PRECISION_BF16, "bf16", want, n);
-    double fp8 = precision_error(VW_PRECISION_FP8, "fp8", want, n);
+    size_t n = trainee_trained(model);
+    float *want = trainee_learn_once(model, &o, "", &losses);
+    double f16 = precision_error(model, VW_PRECISION_F16, "f16", want, n);
+    double bf16 = precision_error(model, VW_PRECISION_BF16, "bf16", want, n);
+    double fp8 = precision_error(model, VW_PRECISION_FP8, "fp8", want, n);
     if (f16 >= 0 && bf16 >= 0)
         ok(f16 > 1e-4 && bf16 < 1 && bf16 > 8 / 3.0 * f16 && bf16 < 8 * 3 * f16,
-           "gradients are %.1e of their rms off in f16, %.1e in bf16", f16, bf16);
-    if (f16 >= 0 && fp8 >= 0)
-        ok(fp8 > bf16 && isfinite(fp8), "and %.1e in fp8", fp8);
+           "%s: gradients are %.1e of their rms off in f16, %.1e in bf16", model, f16, bf16);
+    if (bf16 >= 0 && fp8 >= 0)
+        ok(fp8 > 16 / 3.0 * bf16 && fp8 < 16 * 3 * bf16, "%s: and %.1e in fp8", model, fp8);
     free(want);
+}
+
+/* The first update has no history and scales each tensor by its own largest magnitude; without a margin
+ * the second one, of the same values, has that very scale, and so gives the same bits.  What is evaluated
+ * between them leaves no trace, a margin and a forgotten history do. */
+static void test_delayed(const char *model, const char *settings)
+{
+    vw_trainee_options o = {.precision = VW_PRECISION_FP8, .fp8_history = 4};
+    with_trainee w;
+    vw_losses losses;
+    int64_t n_history;
+    trainee_open_or_die(&w, model, &o, settings);
+    golden_batch g = golden_batch_read(w.core, trainee_model(model));
+    vw_micro_batch micro = golden_micro(&g), part = micro;
+    int32_t starts[2] = {0, 3};
+    size_t n = (size_t)w.info.n_trained;
+    micro.loss_scale = 65536;
+    trainee_learn(&w, &micro);
+    float *first = trainee_gradients(&w), *history = vw_trainee_history(w.trainee, &n_history);
+    float *kept = malloc((size_t)n_history * sizeof *kept);
+    vw_trainee_updated(w.trainee, NULL);
+    memcpy(kept, history, (size_t)n_history * sizeof *kept);
+    part.n_tokens = 3, part.n_documents = 1, part.starts = starts;
+    vw_trainee_evaluate(w.trainee, &part, &losses, NULL);
+    trainee_learn(&w, &micro);
+    is_mem(w.info.gradients, first, n * sizeof *first, "%s: the scale of the update before", model);
+    memset(history, 0, (size_t)n_history * sizeof *history);
+    history[4] = history[8] = 1e3f; /* of the first matrix and its gradients: far too large */
+    vw_trainee_rescale(w.trainee, NULL);
+    trainee_learn(&w, &micro);
+    ok(memcmp(w.info.gradients, first, n * sizeof *first) != 0, "%s: another history matters", model);
+    trainee_close(&w);
+
+    trainee_open_or_die(&w, model, &o, "vishwamai.threads=3");
+    memcpy(vw_trainee_history(w.trainee, &n_history), kept, (size_t)n_history * sizeof *kept);
+    vw_trainee_rescale(w.trainee, NULL);
+    trainee_learn(&w, &micro);
+    is_mem(w.info.gradients, first, n * sizeof *first, "%s: a history that is put back", model);
+    trainee_close(&w);
+    o.fp8_margin = 0.5;
+    trainee_open_or_die(&w, model, &o, settings);
+    trainee_learn(&w, &micro);
+    is_mem(w.info.gradients, first, n * sizeof *first, "%s: no history, no margin", model);
+    vw_trainee_updated(w.trainee, NULL);
+    trainee_learn(&w, &micro);
+    ok(memcmp(w.info.gradients, first, n * sizeof *first) != 0, "%s: then there is one", model);
+    trainee_close(&w);
+    golden_batch_free(&g);
+    free(first), free(kept);
 }
 
 static void test_loss_scale(void)
@@ -325,7 +375,9 @@ int main(void)
     test_dropout_gradient("train-sigmoid");
     test_mask();
     test_chunks();
-    test_precision();
+    test_precision("train-dense");
+    for (size_t i = 0; i < N_MODELS; i++)
+        test_delayed(models[i], "vishwamai.threads=1");
     test_loss_scale();
     return done_testing();
 }

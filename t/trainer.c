@@ -509,17 +509,24 @@ static void test_guard(void)
 static void test_scale(void)
 {
     static const char *const half[] = {"train.precision=f16", NULL};
-    session a = {0}, b = {0};
+    static const char *const eighth[] = {"train.precision=fp8", "train.loss_scale_interval=8", NULL};
+    session a = {0}, b = {0}, c = {0};
     vw_error err = {VW_OK, ""};
-    char *first = folder_of("unscaled"), *second = folder_of("scaled");
+    char *first = folder_of("unscaled"), *second = folder_of("scaled"), *third = folder_of("fp8");
     train(&a, first, NULL, &err);
     train(&b, second, half, &err);
     is_mem(a.trainer->info.values, b.trainer->info.values, 256 * sizeof(float),
            "a loss scale changes no bit where nothing overflows");
+    train(&c, third, eighth, &err);
+    is_mem(a.trainer->info.values, c.trainer->info.values, 256 * sizeof(float),
+           "nor does the one of fp8");
+    near(c.trainer->now.scale.scale, 65536, 0, "which stays what it is");
     close_run(&a);
     close_run(&b);
+    close_run(&c);
     free(first);
     free(second);
+    free(third);
 }
 
 /* ---- batch size, patience -------------------------------------------------------------------- */

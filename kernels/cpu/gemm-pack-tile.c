@@ -1,9 +1,9 @@
-/* gemm-pack-tile.c - one tile of rows laid out for the inner kernel, from a matrix that is not packed
- * ahead; and the rounding of what is packed to a narrower format.
+/* gemm-pack-tile.c - one tile of rows laid out for the inner kernel, from a matrix that is not
+ * packed ahead.
  *
- * Where a row's values lie side by side, squares of VL x VL are turned in registers; where a column's
- * do, they are copied.  Both store whole vectors, of which the values past the tile's rows are
- * overwritten by the next step, so the last steps are stored exactly.
+ * Where a row's values lie side by side, squares of VL x VL are turned in registers; where a
+ * column's do, they are copied.  Both store whole vectors, of which the values past the tile's rows
+ * are overwritten by the next step, so the last steps are stored exactly.
  */
 #include "kernels/cpu/gemm-tile.h"
 #include "kernels/cpu/simd.h"
@@ -66,15 +66,4 @@ void VW_ISA_NAME(vw_gemm_pack_tile)(const float *a, int64_t row, int64_t step, i
     if (rows == n) \
         pack_rows(a, row, n, k, out);
     VW_GEMM_EACH_TILE(CASE)
-}
-
-/* n values to bf16 or f16 and back: what a product of that format reads. */
-void VW_ISA_NAME(vw_gemm_round)(vw_dtype dtype, int64_t n, float *x)
-{
-    if (dtype == VW_BF16)
-        for (int64_t i = 0; i < n; i++)
-            x[i] = vw_bf16_to_f32(vw_f32_to_bf16(x[i]));
-    else
-        for (int64_t i = 0; i < n; i++)
-            x[i] = vw_f16_to_f32(vw_f32_to_f16(x[i]));
 }

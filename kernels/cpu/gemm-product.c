@@ -6,14 +6,19 @@
  */
 #include "kernels/cpu/gemm-product.h"
 
+#include "kernels/ref/quant.h"
+
 enum {
     BLOCK_ROWS = 264,    /* of A, about */
     BLOCK_K = 384,       /* of B's panel */
     STRETCH = 5 * BLOCK_K,
     GROUP = VW_GEMM_GROUP, /* panels whose sums are held at once */
     PACK_STEPS = 32,     /* of K: lines of a turned A that are read once and stay in L1 */
-    MAX_WIDE = VW_GEMM_MAX_PANELS * VW_GEMM_PANEL
+    MAX_WIDE = VW_GEMM_MAX_PANELS * VW_GEMM_PANEL,
+    SCALES = BLOCK_K / VW_GEMM_SCALE_GROUP
 };
+_Static_assert(BLOCK_K % VW_GEMM_SCALE_GROUP == 0, "a block of K holds whole groups of a scale");
+_Static_assert(VW_GEMM_SCALE_GROUP % VW_GEMM_PANEL == 0, "a panel lies in one block of a scale");
 
 static int64_t ceil_div(int64_t n, int64_t by)
 {
@@ -91,6 +96,11 @@ typedef struct block {
     int64_t row, m;    /* rows of the block */
     int64_t from, k;   /* the stretch of K */
     int64_t first, len; /* the block of K within it */
+    struct {            /* e4m3: scales of B's blocks of outputs [n, n + 128), from k on */
+        int weight;     /* -1: none yet */
+        int64_t n, k;
+        float s[SCALES];
+    } scales;
 } block;
 
 /* ---- rows of A in tiles as even as can be ---- */
@@ -112,8 +122,20 @@ static float *packed(const block *b, int64_t first, int64_t len, int64_t start)
     return b->a + first * b->m + start * len;
 }
 
-/* The stretch's A, a few steps of K at a time for all tiles: of a turned A these are lines that hold
- * the rows of several tiles. */
+static void round_rows(const block *b, int64_t first, int64_t len)
+{
+    const vw_product *p = b->p;
+    if (p->round_to == VW_BF16 || p->round_to == VW_F16)
+        p->kernels->round(p->round_to, len * b->m, packed(b, first, len, 0));
+    for (int64_t t = 0; p->round_to == VW_E4M3 && t < n_tiles(b); t++) {
+        int64_t start = tile_start(b, t);
+        p->kernels->round_groups(packed(b, first, len, start), len,
+                                 (int)(tile_start(b, t + 1) - start));
+    }
+}
+
+/* The stretch's A, a few steps of K at a time for all tiles: of a turned A these are lines that
+ * hold the rows of several tiles. */
 static void pack_rows(const block *b)
 {
     const vw_product *p = b->p;
@@ -129,8 +151,7 @@ static void pack_rows(const block *b)
                                       p->m - b->row - start,
                                       packed(b, first, len, start) + at * rows);
             }
-        if (p->round_to != VW_F32)
-            p->kernels->round(p->round_to, len * b->m, packed(b, first, len, 0));
+        round_rows(b, first, len);
     }
 }
 
@@ -187,9 +208,47 @@ static void fetch_panel(const vw_gemm_source *w, const char *next, int64_t j, vw
     t->fetch_step = (int)(w->is_in_out ? row_bytes : vw_dtype_bits(w->dtype) / 8);
 }
 
+/* The scales of the block of K for the 128 outputs of which n is one.  Every thread finds its own: they
+ * are read right before they are packed, and the threads need not meet. */
+static const float *block_scales(block *b, int i, int64_t n)
+{
+    const vw_gemm_source *w = &b->p->w[i].source;
+    int64_t k = b->from + b->first, stride = w->row_stride;
+    n -= n % VW_GEMM_SCALE_GROUP;
+    if (b->scales.weight == i && b->scales.n == n && b->scales.k == k)
+        return b->scales.s;
+    b->scales.weight = i, b->scales.n = n, b->scales.k = k;
+    int64_t outputs = min(w->n - n, VW_GEMM_SCALE_GROUP);
+    for (int64_t g = 0; g * VW_GEMM_SCALE_GROUP < b->len; g++, k += VW_GEMM_SCALE_GROUP) {
+        int64_t inputs = min(b->len - g * VW_GEMM_SCALE_GROUP, VW_GEMM_SCALE_GROUP);
+        const float *at = (const float *)w->data + (w->is_in_out ? k * stride + n : n * stride + k);
+        b->scales.s[g] = vw_ref_e4m3_scale(
+            w->is_in_out ? b->p->kernels->amax(at, stride, inputs, outputs)
+                         : b->p->kernels->amax(at, stride, outputs, inputs));
+    }
+    return b->scales.s;
+}
+
+static void round_panel(block *b, int i, int64_t n, float *panel)
+{
+    const vw_product *p = b->p;
+    if (p->round_to == VW_BF16 || p->round_to == VW_F16)
+        p->kernels->round(p->round_to, b->len * VW_GEMM_PANEL, panel);
+    if (p->round_to != VW_E4M3)
+        return;
+    if (!p->is_b_in_blocks) {
+        p->kernels->round_groups(panel, b->len, VW_GEMM_PANEL);
+        return;
+    }
+    const float *scales = block_scales(b, i, n);
+    for (int64_t g = 0, k = 0; k < b->len; g++, k += VW_GEMM_SCALE_GROUP)
+        p->kernels->round_by(scales[g], min(b->len - k, VW_GEMM_SCALE_GROUP) * VW_GEMM_PANEL,
+                             panel + k * VW_GEMM_PANEL);
+}
+
 /* Columns [n, n + wide) of weight i: pack B's panels, then all tiles, while the panel at `next`
  * comes from memory. */
-static void multiply_unit(const block *b, int i, int64_t n, const char *next)
+static void multiply_unit(block *b, int i, int64_t n, const char *next)
 {
     const vw_product *p = b->p;
     const vw_gemm_operand *w = &p->w[i];
@@ -199,10 +258,10 @@ static void multiply_unit(const block *b, int i, int64_t n, const char *next)
         float *panel = b->b + q * BLOCK_K * VW_GEMM_PANEL;
         int64_t at = n + q * VW_GEMM_PANEL;
         t.w[q] = at < w->source.n ? panel : t.w[q - 1];
-        if (at < w->source.n)
+        if (at < w->source.n) {
             p->kernels->expand(w, at, b->from + b->first, b->len, panel);
-        if (at < w->source.n && p->round_to != VW_F32)
-            p->kernels->round(p->round_to, b->len * VW_GEMM_PANEL, panel);
+            round_panel(b, i, at, panel);
+        }
     }
     for (int64_t j = 0; j < n_tiles(b); j++) {
         int64_t start = tile_start(b, j), rows = tile_start(b, j + 1) - start;
@@ -258,7 +317,7 @@ void vw_product_run(const vw_product *p, vw_product_cut cut, int part, void *scr
     int64_t row = min(tiles * r / cut.rows * p->kernels->rows, p->m);
     int64_t rows = min(tiles * (r + 1) / cut.rows * p->kernels->rows, p->m) - row;
     int64_t blocks = ceil_div(rows, BLOCK_ROWS);
-    block b = {.p = p, .a = scratch};
+    block b = {.p = p, .a = scratch, .scales.weight = -1};
     b.b = b.a + (min(p->m, BLOCK_ROWS + VW_GEMM_MAX_ROWS) + VW_GEMM_MAX_ROWS) * min(p->k, STRETCH);
     b.edge = b.b + (int64_t)p->kernels->panels * VW_GEMM_PANEL * BLOCK_K;
     if (p->k == 0 && part == 0)

@@ -1,5 +1,5 @@
-/* gemm-product.h - products of which neither side is packed ahead: training, where weights change with
- * every step.
+/* gemm-product.h - products of which neither side is packed ahead: training, where weights change
+ * with every step.
  *
  *     C[m, n] (+)= sum over k of A(m, k) B(k, n)
  *
@@ -23,7 +23,9 @@ typedef struct vw_product {
     float *c[VW_GEMM_WEIGHTS];
     int64_t c_stride[VW_GEMM_WEIGHTS];
     int is_add;
-    vw_dtype round_to; /* VW_BF16 or VW_F16: both sides are rounded to it first; VW_F32: not */
+    vw_dtype round_to; /* VW_BF16, VW_F16, VW_E4M3: both sides are rounded to it first; VW_F32: not.
+                          E4M3 has one scale for 1 x 128 along k ... */
+    int is_b_in_blocks; /* ... or, of B, for 128 x 128, of f32 */
 } vw_product;
 
 /* Rows and columns of C in parts: part p of rows * cols has a share of each, in units of tiles. */

@@ -21,6 +21,9 @@ void SHARED(vw_gemm_dot)(const vw_gemm_source *w, int64_t first, int64_t n, cons
 void SHARED(vw_gemm_pack_tile)(const float *a, int64_t row, int64_t step, int rows, int64_t k,
                                int64_t readable, float *out);
 void SHARED(vw_gemm_round)(vw_dtype dtype, int64_t n, float *x);
+float SHARED(vw_gemm_amax)(const float *x, int64_t stride, int64_t rows, int64_t cols);
+void SHARED(vw_gemm_round_by)(float scale, int64_t n, float *x);
+void SHARED(vw_gemm_round_groups)(float *x, int64_t k, int wide);
 void SHARED(vw_gemm_stream)(const vw_gemm_operand *w, int64_t panel, int64_t n_panels,
                             const float *x, int64_t x_stride, int m, float *c, int64_t c_stride);
 void SHARED(vw_gemm_finish)(const vw_gemm_job *job, const float *c, const float *up,
@@ -42,6 +45,9 @@ const vw_gemm_kernels VW_ISA_NAME(vw_gemm_kernels) = {
     .pack_x = VW_ISA_NAME(vw_gemm_pack_x),
     .pack_tile = SHARED(vw_gemm_pack_tile),
     .round = SHARED(vw_gemm_round),
+    .amax = SHARED(vw_gemm_amax),
+    .round_by = SHARED(vw_gemm_round_by),
+    .round_groups = SHARED(vw_gemm_round_groups),
     .expand = SHARED(vw_gemm_expand),
     .quantise = SHARED(vw_gemm_quantise),
     .dot = SHARED(vw_gemm_dot),

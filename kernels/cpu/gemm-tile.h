@@ -51,6 +51,9 @@ void VW_ISA_NAME(vw_gemm_pack_x)(const float *x, int64_t x_stride, int64_t x_ste
 void VW_ISA_NAME(vw_gemm_pack_tile)(const float *a, int64_t row, int64_t step, int rows, int64_t k,
                                     int64_t readable, float *out);
 void VW_ISA_NAME(vw_gemm_round)(vw_dtype dtype, int64_t n, float *x);
+float VW_ISA_NAME(vw_gemm_amax)(const float *x, int64_t stride, int64_t rows, int64_t cols);
+void VW_ISA_NAME(vw_gemm_round_by)(float scale, int64_t n, float *x);
+void VW_ISA_NAME(vw_gemm_round_groups)(float *x, int64_t k, int wide);
 void VW_ISA_NAME(vw_gemm_pack_x_s8)(const float *x, int64_t x_stride, int rows, int64_t k,
                                     int64_t k4, void *out, float *scales);
 void VW_ISA_NAME(vw_gemm_pack_x_s7)(const float *x, int64_t x_stride, int rows, int64_t k,

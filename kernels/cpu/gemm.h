@@ -6,9 +6,10 @@
  *     vw_gemm_prepare(job, part, n_parts)   lay the activations out (and quantise them)
  *     vw_gemm_multiply(job, part, n_parts)  outputs of the parts are disjoint
  *
- * How an output is summed never depends on how many parts there are, so results are bitwise equal for
- * any number of threads.  The panel path sums over k in ascending order for every M; the row path,
- * which is used for few rows of weights in place, has its own order (see vw_gemm_job.is_one_path).
+ * How an output is summed never depends on how many parts there are, so results are bitwise equal
+ * for any number of threads.  The panel path sums over k in ascending order for every M; the row
+ * path, which is used for few rows of weights in place, has its own order (see
+ * vw_gemm_job.is_one_path).
  *
  * Weights are read where they lie, or from a pack: panels of 16 outputs, K running inside, the same
  * on every instruction set, so that a pack may be kept in a file.  Tiles, on the other hand, are as
@@ -25,7 +26,8 @@ enum {
     VW_GEMM_MAX_PANELS = 4, /* panels of a tile, at most */
     VW_GEMM_GROUP = 4,      /* panels that are multiplied before their sums are finished */
     VW_GEMM_FEW_ROWS = 8,   /* up to so many rows of X weights are used as they are read */
-    VW_GEMM_WEIGHTS = 4     /* weights of one job, at most */
+    VW_GEMM_WEIGHTS = 4,    /* weights of one job, at most */
+    VW_GEMM_SCALE_GROUP = 128 /* values along k, and outputs of a weight, of one scale of e4m3 */
 };
 
 /* How a weight lies in memory. */
@@ -82,8 +84,8 @@ int vw_gemm_needs_prepare(const vw_gemm_job *job);
 void vw_gemm_prepare(const vw_gemm_job *job, int part, int n_parts);
 void vw_gemm_multiply(const vw_gemm_job *job, int part, int n_parts);
 
-/* The second step with a scratch of the caller's, vw_gemm_scratch_bytes(m, is_gated), aligned to 64;
- * the workspace is not needed where the first step is not. */
+/* The second step with a scratch of the caller's, vw_gemm_scratch_bytes(m, is_gated), aligned to
+ * 64; the workspace is not needed where the first step is not. */
 void vw_gemm_multiply_in(const vw_gemm_job *job, int part, int n_parts, void *scratch);
 size_t vw_gemm_scratch_bytes(int64_t max_m, int is_gated);
 
@@ -156,6 +158,12 @@ struct vw_gemm_kernels {
                       int64_t readable, float *out);
     /* n packed values to BF16 or F16, to nearest even, and back. */
     void (*round)(vw_dtype dtype, int64_t n, float *x);
+    /* Packed values to e4m3 and back, as vw_ref_round_e4m3: n of one scale; and [k][wide], wide that of
+     * a tile or a panel, of which each column has groups of 128 along k, scaled by what is in them. */
+    void (*round_by)(float scale, int64_t n, float *x);
+    void (*round_groups)(float *x, int64_t k, int wide);
+    /* The largest finite magnitude of a matrix. */
+    float (*amax)(const float *x, int64_t stride, int64_t rows, int64_t cols);
 
     /* Outputs [n, n + 16) and inputs [first, first + k) as f32 [k][16]; zeros past the last output. */
     void (*expand)(const vw_gemm_operand *w, int64_t n, int64_t first, int64_t k, float *out);

@@ -9,10 +9,32 @@ static float power_of_two_up(float s)
     return vw_bits_f32(exponent << 23);
 }
 
+float vw_ref_e4m3_scale(float amax)
+{
+    return (amax > 1e-4f ? amax : 1e-4f) / 448.0f;
+}
+
+float vw_ref_amax(const float *x, int64_t n)
+{
+    float amax = 0;
+    for (int64_t i = 0; i < n; i++) {
+        float a = fabsf(x[i]);
+        amax = isfinite(a) && a > amax ? a : amax;
+    }
+    return amax;
+}
+
+void vw_ref_round_e4m3(float *x, int64_t n, float scale)
+{
+    float inverse = 1.0f / scale;
+    for (int64_t i = 0; i < n; i++)
+        x[i] = vw_e4m3_to_f32(vw_f32_to_e4m3(x[i] * inverse)) * scale;
+}
+
 static int64_t quantise_group(const float *x, int64_t x_stride, int64_t m, int64_t n,
                               int is_power_of_two, uint8_t *codes, int64_t stride, float *scale)
 {
-    float amax = 1e-4f;
+    float amax = 0;
     int64_t n_odd = 0;
     for (int64_t i = 0; i < m; i++)
         for (int64_t j = 0; j < n; j++) {
@@ -22,7 +44,7 @@ static int64_t quantise_group(const float *x, int64_t x_stride, int64_t m, int64
             else if (a > amax)
                 amax = a;
         }
-    float s = amax / 448.0f;
+    float s = vw_ref_e4m3_scale(amax);
     if (is_power_of_two)
         s = power_of_two_up(s);
     float inverse = 1.0f / s;

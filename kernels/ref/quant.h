@@ -16,6 +16,15 @@
 int64_t vw_ref_quantise_e4m3(const float *x, int64_t x_stride, int64_t m, int64_t k, int64_t rows,
                              int64_t cols, int is_power_of_two, uint8_t *codes, float *scales);
 
+/* The scale of a group whose largest finite magnitude is amax: max(amax, 1e-4) / 448. */
+float vw_ref_e4m3_scale(float amax);
+
+/* The largest finite magnitude of n values. */
+float vw_ref_amax(const float *x, int64_t n);
+
+/* Replace n values by code * scale, one rounding: what they are worth after quantising to e4m3. */
+void vw_ref_round_e4m3(float *x, int64_t n, float scale);
+
 /* int8 of n values with one scale: s = amax / 127, code = x * (127 / amax) to nearest even.
  *
  * A group with a value that is not finite gets codes 0 and scale NaN, so that everything computed

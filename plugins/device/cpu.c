@@ -356,6 +356,7 @@ static const vw_device_ops ops = {
     .moe_sort = cpu_moe_sort,
     .moe_combine = cpu_moe_combine,
     .moe_combine_backward = cpu_moe_combine_backward,
+    .round_e4m3 = cpu_round_e4m3,
 };
 
 static const char *const devices[] = {"cpu", NULL};

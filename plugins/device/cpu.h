@@ -108,4 +108,8 @@ vw_status cpu_moe_combine_backward(void *self, vw_stream *s, vw_tensor rows, con
                                    vw_tensor weights, vw_tensor d_y, vw_tensor d_rows,
                                    vw_tensor d_weights, vw_error *err);
 
+/* cpu_round.c */
+vw_status cpu_round_e4m3(void *self, vw_stream *s, vw_tensor x, float *record, int32_t is_recorded,
+                         vw_tensor y, vw_error *err);
+
 #endif

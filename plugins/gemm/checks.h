@@ -119,12 +119,12 @@ static inline vw_status check_no_rounding(const vw_gemm_problem *p, vw_error *er
                : vw_fail(err, VW_E_UNSUPPORTED, "operands are used as they are, not rounded");
 }
 
-/* bf16 and f16 of f32 weights in place, and no epilogue that is more than a sum. */
+/* Rounding of f32 weights in place, and no epilogue that is more than a sum. */
 static inline vw_status check_rounding(const vw_gemm_problem *p, vw_error *err)
 {
     int is_f32 = p->rounding == VW_GEMM_ROUND_NONE || p->epilogue <= VW_GEMM_ADD;
-    if (p->rounding > VW_GEMM_ROUND_F16)
-        return vw_fail(err, VW_E_UNSUPPORTED, "operands are rounded to bf16 or f16, not to e4m3");
+    if (p->rounding > VW_GEMM_ROUND_E4M3)
+        return vw_fail(err, VW_E_UNSUPPORTED, "operands are rounded to bf16, f16 or e4m3");
     for (int i = 0; p->rounding != VW_GEMM_ROUND_NONE && i < p->n_weights; i++)
         is_f32 &= p->weights[i]->stored.dtype == VW_F32 && !p->weights[i]->pack &&
                   p->weights[i]->format == VW_GEMM_STORED;

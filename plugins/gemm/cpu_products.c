@@ -119,12 +119,18 @@ static vw_product wgrad_product(const tasks *t, const run_of_rows *r)
     return q;
 }
 
+static const vw_dtype round_to[] = {
+    [VW_GEMM_ROUND_NONE] = VW_F32,
+    [VW_GEMM_ROUND_BF16] = VW_BF16,
+    [VW_GEMM_ROUND_F16] = VW_F16,
+    [VW_GEMM_ROUND_E4M3] = VW_E4M3,
+};
+
 static vw_product product_of(const tasks *t, const run_of_rows *r)
 {
     vw_product q = t->p->op == VW_GEMM_WGRAD ? wgrad_product(t, r) : forward_product(t, r);
-    q.round_to = t->p->rounding == VW_GEMM_ROUND_BF16  ? VW_BF16
-                 : t->p->rounding == VW_GEMM_ROUND_F16 ? VW_F16
-                                                       : VW_F32;
+    q.round_to = round_to[t->p->rounding];
+    q.is_b_in_blocks = t->p->op != VW_GEMM_WGRAD;
     return q;
 }
 

@@ -18,7 +18,7 @@ typedef struct ref_job {
     const vw_gemm_weight *const *weights;
     vw_tensor x, y[VW_GEMM_MAX_WEIGHTS];
     int64_t m;
-    float *workspace; /* for each part: two rows of K */
+    float *workspace; /* for each part: three rows of K */
     int64_t k;
 } ref_job;
 
@@ -89,19 +89,43 @@ static void weight_row(const vw_gemm_weight *w, vw_gemm_op op, int64_t n, float 
     }
 }
 
-/* n values as the problem rounds them. */
-static void round_row(const vw_gemm_problem *p, const float *x, int64_t n, float *out)
+enum { GROUP = 128 }; /* values along the sum, and outputs of a weight, of one scale of e4m3 */
+
+static int64_t group_len(int64_t n, int64_t first)
 {
-    for (int64_t i = 0; i < n; i++)
-        out[i] = p->rounding == VW_GEMM_ROUND_BF16  ? vw_bf16_to_f32(vw_f32_to_bf16(x[i]))
-                 : p->rounding == VW_GEMM_ROUND_F16 ? vw_f16_to_f32(vw_f32_to_f16(x[i]))
-                                                    : x[i];
+    return n - first < GROUP ? n - first : GROUP;
 }
 
-static double rounded(const vw_gemm_problem *p, float x)
+/* n values that follow each other in a sum, as the problem rounds them; e4m3 with the scale that fits
+ * each group of them, or with those given. */
+static void round_values(vw_gemm_rounding rounding, float *x, int64_t n, const float *scales)
 {
-    round_row(p, &x, 1, &x);
-    return (double)x;
+    for (int64_t i = 0; rounding == VW_GEMM_ROUND_BF16 && i < n; i++)
+        x[i] = vw_bf16_to_f32(vw_f32_to_bf16(x[i]));
+    for (int64_t i = 0; rounding == VW_GEMM_ROUND_F16 && i < n; i++)
+        x[i] = vw_f16_to_f32(vw_f32_to_f16(x[i]));
+    for (int64_t i = 0; rounding == VW_GEMM_ROUND_E4M3 && i < n; i += GROUP) {
+        int64_t len = group_len(n, i);
+        vw_ref_round_e4m3(x + i, len, scales ? scales[i / GROUP]
+                                             : vw_ref_e4m3_scale(vw_ref_amax(x + i, len)));
+    }
+}
+
+/* The scales of a weight's blocks of outputs [n, n + 128). */
+static void block_scales(const vw_gemm_weight *w, vw_gemm_op op, int64_t n, float *row,
+                         float *scales)
+{
+    vw_gemm_source source = matrix_source(&w->stored, op);
+    for (int64_t k = 0; k < source.k; k += GROUP)
+        scales[k / GROUP] = 0;
+    for (int64_t i = n; i < n + group_len(source.n, n); i++) {
+        weight_row(w, op, i, row);
+        for (int64_t k = 0; k < source.k; k += GROUP)
+            scales[k / GROUP] = fmaxf(scales[k / GROUP],
+                                      vw_ref_amax(row + k, group_len(source.k, k)));
+    }
+    for (int64_t k = 0; k < source.k; k += GROUP)
+        scales[k / GROUP] = vw_ref_e4m3_scale(scales[k / GROUP]);
 }
 
 static float finish(const vw_gemm_problem *p, double sum, double up, float old)
@@ -121,19 +145,27 @@ static void run_result(const ref_job *job, int r, int part, int n_parts)
 {
     const vw_gemm_problem *p = job->problem;
     int is_gated = p->epilogue == VW_GEMM_GATED;
-    float *row = job->workspace + (size_t)part * 2 * (size_t)job->k, *up = row + job->k;
+    float *row = job->workspace + (size_t)part * 3 * (size_t)job->k, *up = row + job->k;
+    float *scales = up + job->k;
     int is_rounded = p->rounding != VW_GEMM_ROUND_NONE; /* and then not gated: `up` is free */
+    int64_t scaled = -1;                                /* outputs that `scales` are of */
     const vw_tensor *y = &job->y[r];
     for (int64_t n = part; n < y->shape[1]; n += n_parts) {
+        if (p->rounding == VW_GEMM_ROUND_E4M3 && n / GROUP != scaled) {
+            scaled = n / GROUP;
+            block_scales(job->weights[r], p->op, scaled * GROUP, row, scales);
+        }
         weight_row(job->weights[r], p->op, n, row);
         if (is_gated)
             weight_row(job->weights[1], p->op, n, up);
-        round_row(p, row, job->k, row);
+        round_values(p->rounding, row, job->k, scales);
         for (int64_t m = 0; m < job->m; m++) {
             const float *x = (const float *)job->x.data + m * job->x.stride[0];
             float *out = (float *)y->data + m * y->stride[0] + n;
-            if (is_rounded)
-                round_row(p, x, job->k, up);
+            if (is_rounded) {
+                memcpy(up, x, (size_t)job->k * sizeof *up);
+                round_values(p->rounding, up, job->k, NULL);
+            }
             double sum = vw_ref_dot(is_rounded ? up : x, row, job->k);
             *out = finish(p, sum, is_gated ? vw_ref_dot(x, up, job->k) : 0, *out);
         }
@@ -159,11 +191,10 @@ static vw_status plan(void *self, const vw_gemm_problem *p, vw_gemm_plan *out, v
     memset(out, 0, sizeof *out);
     keep_weights(kept, out, p);
     out->state = kept;
-    if (p->op != VW_GEMM_WGRAD) {
-        vw_gemm_source w = matrix_source(&kept->copy[0].stored, p->op);
-        out->workspace_bytes = (size_t)g->host->n_threads(g->host->core) * 2 * (size_t)w.k *
-                               sizeof(float);
-    }
+    int64_t rows = 2 * p->max_m;
+    if (p->op != VW_GEMM_WGRAD)
+        rows = 3 * matrix_source(&kept->copy[0].stored, p->op).k;
+    out->workspace_bytes = (size_t)g->host->n_threads(g->host->core) * (size_t)rows * sizeof(float);
     return VW_OK;
 }
 
@@ -233,28 +264,38 @@ typedef struct wgrad_job {
     vw_tensor dy, x, dw;
     int64_t first, m;
     const vw_gemm_problem *p;
+    float *workspace;
 } wgrad_job;
+
+/* Column j of the job's rows, rounded along them. */
+static void column(const wgrad_job *job, const vw_tensor *t, int64_t j, float *out)
+{
+    const float *from = (const float *)t->data + job->first * t->stride[0] + j;
+    for (int64_t r = 0; r < job->m; r++)
+        out[r] = from[r * t->stride[0]];
+    round_values(job->p->rounding, out, job->m, NULL);
+}
 
 static void wgrad_part(void *arg, int part, int n_parts)
 {
     const wgrad_job *job = arg;
-    for (int64_t i = part; i < job->dw.shape[0]; i += n_parts)
+    float *dy = job->workspace + part * 2 * job->p->max_m, *x = dy + job->p->max_m;
+    for (int64_t i = part; i < job->dw.shape[0]; i += n_parts) {
+        column(job, &job->dy, i, dy);
         for (int64_t j = 0; j < job->dw.shape[1]; j++) {
             float *out = (float *)job->dw.data + i * job->dw.stride[0] + j;
-            double sum = job->p->epilogue == VW_GEMM_ADD ? (double)*out : 0;
-            for (int64_t r = job->first; r < job->first + job->m; r++)
-                sum += rounded(job->p, ((const float *)job->dy.data)[r * job->dy.stride[0] + i]) *
-                       rounded(job->p, ((const float *)job->x.data)[r * job->x.stride[0] + j]);
-            *out = (float)sum;
+            column(job, &job->x, j, x);
+            *out = finish(job->p, vw_ref_dot(dy, x, job->m), 0, *out);
         }
+    }
 }
 
 static vw_status run_wgrad(void *self, const vw_gemm_plan *p, vw_stream *stream, vw_tensor dy,
                            vw_tensor x, vw_tensor dw, void *workspace, vw_error *err)
 {
     const ref_gemm *g = self;
-    wgrad_job job = {dy, x, dw, 0, x.shape[0], &p->problem};
-    (void)stream, (void)workspace;
+    wgrad_job job = {dy, x, dw, 0, x.shape[0], &p->problem, workspace};
+    (void)stream;
     vw_status s = check_wgrad(&p->problem, &dy, &x, &dw, 1, err);
     if (s == VW_OK)
         g->host->parallel_for(g->host->core, g->host->n_threads(g->host->core), wgrad_part, &job);
@@ -266,11 +307,11 @@ static vw_status run_grouped_wgrad(void *self, const vw_gemm_plan *p, vw_stream 
                                    const vw_tensor *dw, void *workspace, vw_error *err)
 {
     const ref_gemm *g = self;
-    (void)stream, (void)workspace;
+    (void)stream;
     vw_status s = check_grouped_wgrad(&p->problem, groups, &dy, &x, dw, err);
     for (int32_t i = 0; s == VW_OK && i < groups->n_groups; i++) {
         wgrad_job job = {dy, x, dw[i], groups->rows[i], groups->rows[i + 1] - groups->rows[i],
-                         &p->problem};
+                         &p->problem, workspace};
         g->host->parallel_for(g->host->core, g->host->n_threads(g->host->core), wgrad_part, &job);
     }
     return s;

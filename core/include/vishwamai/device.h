@@ -22,7 +22,7 @@ extern "C" {
 #endif
 
 #define VW_DEVICE_OPS_MAJOR 0 /* provisional until a second device has crossed it */
-#define VW_DEVICE_OPS_MINOR 2
+#define VW_DEVICE_OPS_MINOR 3
 
 typedef struct vw_stream vw_stream;
 typedef struct vw_event vw_event;
@@ -118,10 +118,10 @@ typedef struct vw_route_desc {
     const float *bias; /* device f32 [E], steers the choice alone; NULL: zeros */
 } vw_route_desc;
 
-/* What is added to the router's gradient: of the auxiliary loss a * E * sum f_e P_e (f_e the share of
- * the slots that went to expert e, a constant; P_e the mean over tokens of s_e / sum s), and of the
- * z-loss c * mean (log sum exp l)^2.  The means' divisors are the caller's, so that micro-batches add
- * up to one batch. */
+/* What is added to the router's gradient: of the auxiliary loss a * E * sum f_e P_e (f_e the share
+ * of the slots that went to expert e, a constant; P_e the mean over tokens of s_e / sum s), and of
+ * the z-loss c * mean (log sum exp l)^2.  The means' divisors are the caller's, so that
+ * micro-batches add up to one batch. */
 typedef struct vw_route_losses {
     float balance;       /* a * E / tokens; 0: none */
     const int64_t *load; /* device [E]: slots of each expert; f is its share of their sum */
@@ -266,10 +266,10 @@ typedef struct vw_device_ops {
                                   vw_error *err);
 
     /* Loss, and with loss->is_backward its gradient, of one chunk of rows: logits [T, V], labels
-     * i32 [T] on the device, below V.  ce and kl: device f32 [T] or NULL, unscaled terms of each row,
-     * 0 where masked.  Without is_backward the logits are of no use afterwards either.  A label of V
-     * or more, or a teacher's id outside, gives NaN in its row, gradient included.  Rows stand alone:
-     * any cut into chunks gives the same bits.  At most 1024 teacher_ids a row. */
+     * i32 [T] on the device, below V.  ce and kl: device f32 [T] or NULL, unscaled terms of each
+     * row, 0 where masked.  Without is_backward the logits are of no use afterwards either.  A
+     * label of V or more, or a teacher's id outside, gives NaN in its row, gradient included.  Rows
+     * stand alone: any cut into chunks gives the same bits.  At most 1024 teacher_ids a row. */
     vw_status (*cross_entropy)(void *self, vw_stream *s, const vw_loss_desc *loss, vw_tensor logits,
                                const int32_t *labels, float *ce, float *kl, vw_error *err);
 
@@ -308,9 +308,9 @@ typedef struct vw_device_ops {
      *
      * Expert e has the places [offsets[e], offsets[e + 1]), offsets [E + 1]; place[T K] is where a
      * slot went, token[T K] the token at a place, for gather.  Beyond `capacity` slots of an expert
-     * (0: no limit) the later ones are dropped, as are ids outside [0, E): their place is -1.  Places
-     * from offsets[E] on have the token -1.  load: device i64 [E] or NULL, the slots that chose each
-     * expert, dropped or not, are added to it. */
+     * (0: no limit) the later ones are dropped, as are ids outside [0, E): their place is -1.
+     * Places from offsets[E] on have the token -1.  load: device i64 [E] or NULL, the slots that
+     * chose each expert, dropped or not, are added to it. */
     vw_status (*moe_sort)(void *self, vw_stream *s, vw_tensor ids, int32_t experts,
                           int32_t capacity, int32_t *offsets, int32_t *token, int32_t *place,
                           int64_t *load, void *workspace, vw_error *err);
@@ -327,6 +327,13 @@ typedef struct vw_device_ops {
     vw_status (*moe_combine_backward)(void *self, vw_stream *s, vw_tensor rows,
                                       const int32_t *place, vw_tensor weights, vw_tensor d_y,
                                       vw_tensor d_rows, vw_tensor d_weights, vw_error *err);
+
+    /* y = x rounded to e4m3 and back, all of it with one scale: gemm.md section 4, form A, with the
+     * scale record[0] of the two floats of device memory, or where that is 0 the one of x's own
+     * largest magnitude.  With is_recorded, record[1] is raised to the largest finite magnitude.  y
+     * may be x.  Optional, since 0.3. */
+    vw_status (*round_e4m3)(void *self, vw_stream *s, vw_tensor x, float *record,
+                            int32_t is_recorded, vw_tensor y, vw_error *err);
 } vw_device_ops;
 
 #ifdef __cplusplus
