@@ -141,6 +141,8 @@ struct vw_engine {
     vw_param *params;       /* [info->n_params] */
     vw_param **param_list;  /* what the model gets; NULL where optional and absent */
     vw_experts *experts;    /* [info->n_experts] */
+    vw_buffer expert_loads; /* device i64 [info->n_experts][widest_experts]: slots, in inference */
+    int32_t widest_experts;
     adapter_list adapters;
     uint64_t parameters, weight_bytes, token_bytes;
 

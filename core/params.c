@@ -48,7 +48,9 @@ static vw_status check_shape(const vw_param_spec *spec, const vw_weights_tensor 
 
 const char *vw_param_name(const vw_engine *e, const vw_param_spec *spec, char *name, size_t room)
 {
-    snprintf(name, room, "%s%s", e->prefix ? e->prefix : "", spec->name);
+    const char *const *usual = e->info->prefixes;
+    const char *prefix = e->prefix ? e->prefix : usual && *usual ? *usual : "";
+    snprintf(name, room, "%s%s", prefix, spec->name);
     return name;
 }
 

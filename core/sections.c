@@ -19,6 +19,7 @@ static const char *const document_ends[] = {"file", "blank_line", NULL};
 static const char *const packings[] = {"crossing", "documents", NULL};
 static const char *const long_documents[] = {"error", "split", "truncate", NULL};
 static const char *const final_formats[] = {"no", "f32", "bf16", "f16", NULL};
+static const char *const mappings[] = {"uniform", "last_layers", NULL};
 static const char *const splits[] = {"last", "seed", NULL};
 
 const vw_dtype vw_kv_dtypes[] = {VW_F32, VW_F16, VW_BF16, VW_I8};
@@ -186,6 +187,10 @@ const vw_option vw_distill_options[] = {
      "label of the [model:label] to learn from; empty: none"},
     REAL(vw_config_distill, alpha, "0.5", 0, 1, "weight of the teacher's part of the loss"),
     REAL(vw_config_distill, temperature, "2.0", 0.01, 1000, "divides the logits of both there"),
+    REAL(vw_config_distill, intermediate_weight, "0", 0, 1e6,
+         "weight of what hidden states miss of the teacher's, through learned projections; 0: they are not compared"),
+    CHOICE(vw_config_distill, intermediate_layer_mapping, "uniform", mappings,
+           "uniform: the teacher's layers evenly spaced; last_layers: its last ones"),
     VW_OPTION_END,
 };
 

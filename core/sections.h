@@ -63,7 +63,8 @@ typedef struct vw_config_lora {
 
 typedef struct vw_config_distill {
     const char *teacher;     /* label of a [model:label]; "": none */
-    double alpha, temperature;
+    double alpha, temperature, intermediate_weight;
+    int32_t intermediate_layer_mapping; /* 0: uniform, 1: last_layers */
 } vw_config_distill;
 
 typedef struct vw_config_data {

@@ -169,6 +169,8 @@ typedef struct vw_engine_info {
     int64_t kv_pages, kv_pages_free;
     int64_t page_tokens;
     const char *device, *gemm, *attention, *tokenizer, *weights; /* plugins in use */
+    int32_t n_expert_layers;  /* layers with experts */
+    int32_t n_experts;        /* of the widest of them */
 } vw_engine_info;
 
 /* Open a model: `options` may be NULL.  Checks names, shapes and vocabulary against the checkpoint;
@@ -177,6 +179,11 @@ vw_status vw_engine_open(vw_core *core, const vw_engine_options *options, vw_eng
                          vw_error *err);
 void vw_engine_close(vw_engine *engine);
 void vw_engine_get_info(const vw_engine *engine, vw_engine_info *info);
+
+/* Slots (tokens x experts a token) that each expert of the i-th layer with experts took since the
+ * engine was opened: *n of them, of which loads[0 .. room) are written. */
+vw_status vw_engine_expert_loads(vw_engine *engine, int32_t i, uint64_t *loads, int32_t room,
+                                 int32_t *n, vw_error *err);
 
 /* Text to ids.  Writes up to `room` ids and the full count to *n.  with_bos: 1 yes, 0 no, -1 as the
  * tokenizer's configuration says.  VW_E_NOTFOUND when the model has no tokenizer. */
@@ -325,6 +332,9 @@ typedef struct vw_train_event {
     double seconds;           /* of training so far, resumed runs included */
     int64_t batch_size;
     const char *text;         /* 0-terminated, or NULL */
+    double load_imbalance;    /* slots of the fullest expert over the mean, of the worst layer, since
+                               * the last line; NaN without experts */
+    int64_t idle_experts;     /* that got no token since the last line; -1 without experts */
 } vw_train_event;
 typedef void (*vw_on_train)(void *arg, const vw_train_event *event);
 
