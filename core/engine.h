@@ -177,6 +177,9 @@ int64_t vw_logit_rows(const vw_engine *e, int64_t tokens);
 /* params.c */
 vw_status vw_params_load(vw_engine *e, const vw_engine_options *options, vw_error *err);
 void vw_params_free(vw_engine *e);
+/* The name of a parameter in a checkpoint's files; an adapter's has no prefix. */
+const char *vw_param_file_name(const vw_engine *e, const vw_param_spec *spec, char *name,
+                               size_t room);
 
 /* plans.c */
 void vw_plans_free(vw_engine *e);

@@ -46,10 +46,11 @@ static vw_status check_shape(const vw_param_spec *spec, const vw_weights_tensor 
                    t->file, t->name, have, (long long)spec->cols);
 }
 
-/* The name of a parameter in this file. */
-static const char *file_name(const vw_engine *e, const vw_param_spec *spec, char *name, size_t room)
+const char *vw_param_file_name(const vw_engine *e, const vw_param_spec *spec, char *name,
+                               size_t room)
 {
-    snprintf(name, room, "%s%s", e->prefix, spec->name);
+    bool is_of_model = spec >= e->info->params && spec < e->info->params + e->info->n_params;
+    snprintf(name, room, "%s%s", is_of_model && e->prefix ? e->prefix : "", spec->name);
     return name;
 }
 
@@ -61,7 +62,7 @@ static void choose_prefix(vw_engine *e)
     for (const char *const *p = prefixes; p && *p; p++) {
         e->prefix = *p;
         if (!e->wts->find(e->weights->self, e->reader,
-                          file_name(e, e->info->params, name, sizeof name), &t, NULL))
+                          vw_param_file_name(e, e->info->params, name, sizeof name), &t, NULL))
             return;
     }
     e->prefix = prefixes && *prefixes ? *prefixes : "";
@@ -293,7 +294,7 @@ static vw_status find_tensor(vw_engine *e, const vw_param_spec *spec, vw_weights
                              bool *is_absent, vw_error *err)
 {
     char name[512];
-    vw_status st = e->wts->find(e->weights->self, e->reader, file_name(e, spec, name, sizeof name), t,
+    vw_status st = e->wts->find(e->weights->self, e->reader, vw_param_file_name(e, spec, name, sizeof name), t,
                                 err);
     *is_absent = st == VW_E_NOTFOUND && spec->is_optional;
     if (*is_absent)

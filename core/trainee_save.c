@@ -136,14 +136,15 @@ static vw_status write_file(vw_trainee *t, const char *path, size_t first, size_
     vw_weights_writer *writer;
     stretch s;
     vw_weights_tensor *list = vw_core_alloc(t->core, (last - first + 1) * sizeof *list);
-    vw_status st = list ? stretch_open(t, &s, err)
+    char(*names)[512] = vw_core_alloc(t->core, (last - first + 1) * sizeof *names);
+    vw_status st = list && names ? stretch_open(t, &s, err)
                         : vw_fail(err, VW_E_NOMEM, "no memory for a list of tensors");
-    if (!list)
+    if (!list || !names)
         return st;
     for (size_t i = first; i < last; i++) {
         const vw_param_spec *spec = t->params[i]->spec;
         list[i - first] = (vw_weights_tensor){
-            .name = spec->name,
+            .name = vw_param_file_name(e, spec, names[i - first], sizeof *names),
             .dtype = dtype,
             .n_dims = spec->rows ? 2 : 1,
             .shape = {spec->rows ? spec->rows : spec->cols, spec->rows ? spec->cols : 0},
@@ -250,7 +251,9 @@ static vw_status read_param(vw_trainee *t, vw_weights_reader *reader, stretch *s
     const vw_param_spec *spec = p->spec;
     vw_weights_tensor f;
     size_t count = count_of(spec);
-    vw_status st = e->wts->find(e->weights->self, reader, spec->name, &f, err);
+    char name[512];
+    vw_status st = e->wts->find(e->weights->self, reader,
+                                vw_param_file_name(e, spec, name, sizeof name), &f, err);
     if (st)
         return st;
     if (f.n_dims != (spec->rows ? 2 : 1) || f.shape[0] != (spec->rows ? spec->rows : spec->cols) ||
