@@ -186,8 +186,7 @@ static vw_status check_micro(const vw_trainee *t, const vw_micro_batch *m, vw_er
     if (m->distil.rows && !t->options.has_teacher)
         return vw_fail(err, VW_E_INVALID, "a teacher, which was not said to come");
     if (m->distil.hidden && !t->n_projections)
-        return vw_fail(err, VW_E_INVALID,
-                       "hidden states of a teacher, which were not said to come");
+        return vw_fail(err, VW_E_INVALID, "hidden states of a teacher, which were not said to come");
     if (m->n_tokens < 1 || m->n_tokens > t->options.max_tokens)
         return vw_fail(err, VW_E_INVALID,
                        "a micro-batch of %lld tokens; 1 to %lld were said to come",
@@ -332,11 +331,11 @@ vw_status vw_trainee_learn_as(vw_trainee *t, const vw_micro_batch *m, vw_backwar
     l.loss.scale = (float)(m->loss_scale / m->divisor);
     l.loss.smoothing = (float)m->label_smoothing;
     l.distil = m->distil;
+    l.is_recorded = true;
     l.projections = m->distil.hidden ? t->projection_list : NULL;
     l.hidden_scale = (float)(m->loss_scale * m->distil.hidden_weight * (double)b.n_wanted /
                              m->divisor / (double)(t->n_projections ? t->n_projections : 1));
     l.misses = t->misses.data;
-    l.is_recorded = true;
     l.drops = true;
     l.dropout = (float)t->options.dropout;
     l.seed = m->seed;

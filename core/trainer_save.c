@@ -26,7 +26,7 @@
 enum { FORMAT = 1, PIECE = 1 << 20 };
 
 static const char state_name[] = "state.json", moments_name[] = "optimizer.safetensors",
-                  history_name[] = "fp8.amax_history", loads_name[] = "expert_loads";
+                  loads_name[] = "expert_loads", history_name[] = "fp8.amax_history";
 
 /* ---- the state ------------------------------------------------------------------------------- */
 

@@ -181,6 +181,20 @@ vw_status vw_trainee_updated(vw_trainee *t, vw_error *err)
     return VW_OK;
 }
 
+float *vw_trainee_history(vw_trainee *t, int64_t *n)
+{
+    (void)t;
+    *n = 0;
+    return NULL;
+}
+
+vw_status vw_trainee_rescale(vw_trainee *t, vw_error *err)
+{
+    (void)t;
+    (void)err;
+    return VW_OK;
+}
+
 vw_status vw_trainee_loads(vw_trainee *t, int32_t router, uint64_t *counts, int32_t room,
                            int32_t *n, vw_error *err)
 {
@@ -213,20 +227,6 @@ vw_status vw_trainee_load_projections(vw_trainee *t, const char *folder, vw_erro
 void vw_trainee_reset_loads(vw_trainee *t)
 {
     (void)t;
-}
-
-float *vw_trainee_history(vw_trainee *t, int64_t *n)
-{
-    (void)t;
-    *n = 0;
-    return NULL;
-}
-
-vw_status vw_trainee_rescale(vw_trainee *t, vw_error *err)
-{
-    (void)t;
-    (void)err;
-    return VW_OK;
 }
 
 vw_status vw_trainee_balance(vw_trainee *t, double gamma, vw_error *err)
