@@ -103,8 +103,8 @@ static vw_status open_all(vw_trainee *t, vw_error *err)
     if ((st = check_options(&t->options, err)) || (st = open_model(t, err)) ||
         (st = vw_trainee_list_params(t, err)) || (st = vw_lora_attach(t, err)) ||
         (st = vw_trainee_lay_out(t, err)) || (st = vw_scaling_open(t, err)) ||
-        (st = vw_experts_open(t->engine, err)) ||
-        (st = vw_trainee_open_loads(t, err)) || (st = vw_trainee_measure(t, err)))
+        (st = vw_experts_open(t->engine, err)) || (st = vw_trainee_open_loads(t, err)) ||
+        (st = vw_trainee_measure(t, err)))
         return st;
     sum_memory(t);
     if (t->is_estimate)

@@ -190,8 +190,8 @@ vw_status vw_trainee_logits(vw_trainee *trainee, const vw_micro_batch *micro, vw
 /* Masters have changed: refresh the copies that products read. */
 vw_status vw_trainee_updated(vw_trainee *trainee, vw_error *err);
 
-/* Delayed scaling: the magnitudes that scales are made of, host memory [n], which a checkpoint keeps;
- * NULL: there are none.  Whoever has written there calls vw_trainee_rescale. */
+/* Delayed scaling: the magnitudes that scales are made of, host memory [n], which a checkpoint
+ * keeps; NULL: there are none.  Whoever has written there calls vw_trainee_rescale. */
 float *vw_trainee_history(vw_trainee *trainee, int64_t *n);
 vw_status vw_trainee_rescale(vw_trainee *trainee, vw_error *err);
 
