@@ -6,6 +6,7 @@
  */
 #include "core/forward.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -17,7 +18,7 @@
 
 enum { LOGIT_BYTES = 64 << 20 }; /* of one chunk of logits, unless one row needs more */
 
-static const char bundled_model[] = "models/tiny-gemma";
+static const char bundled_model[] = "models/tiny-vishwamai";
 
 vw_status vw_report(const vw_engine_options *o, const char *what, uint64_t done, uint64_t total,
                     const char *unit, vw_error *err)
@@ -27,7 +28,7 @@ vw_status vw_report(const vw_engine_options *o, const char *what, uint64_t done,
     return VW_OK;
 }
 
-/* ---- settings ----------------------------------------------------------------------------------------- */
+/* ---- settings -------------------------------------------------------------------------------- */
 
 static vw_status read_settings(vw_engine *e, const char *label, vw_config_model *model,
                                int64_t *ctx_size, vw_error *err)
@@ -57,6 +58,8 @@ static vw_status read_settings(vw_engine *e, const char *label, vw_config_model 
 static vw_status find_folder(vw_engine *e, const char *given, vw_error *err)
 {
     char path[VW_PLACE_BYTES];
+    if (!given || !*given)
+        given = getenv("VW_MODEL");
     if (!given || !*given) {
         if (!vw_place_data(bundled_model, path, sizeof path))
             return vw_fail(err, VW_E_NOTFOUND, "the bundled model (%s) is not installed; give a model "
@@ -65,7 +68,8 @@ static vw_status find_folder(vw_engine *e, const char *given, vw_error *err)
     }
     struct stat about;
     if (stat(given, &about) != 0 || access(given, R_OK) != 0)
-        return vw_fail(err, VW_E_NOTFOUND, "the model folder %s cannot be read", given);
+        return vw_fail(err, VW_E_NOTFOUND, "the model %s cannot be opened: %s; a folder with a "
+                       "config.json, or a *.gguf file, is expected", given, strerror(errno));
     size_t bytes = strlen(given) + 1;
     if (!S_ISDIR(about.st_mode) && (bytes < 6 || strcmp(given + bytes - 6, ".gguf")))
         return vw_fail(err, VW_E_INVALID, "%s is a file; a model is given as a *.gguf file or as the "
@@ -77,7 +81,7 @@ static vw_status find_folder(vw_engine *e, const char *given, vw_error *err)
     return VW_OK;
 }
 
-/* ---- components ----------------------------------------------------------------------------------------- */
+/* ---- components ------------------------------------------------------------------------------ */
 
 static vw_status open_tokenizer(vw_engine *e, const char *label, const vw_probe *about,
                                 int is_optional, vw_error *err)
@@ -138,7 +142,7 @@ static vw_status open_components(vw_engine *e, const vw_config_model *m, const c
     return open_tokenizer(e, label_or_none(m->tokenizer), &about, no_tokenizer, err);
 }
 
-/* ---- what the checkpoint says ------------------------------------------------------------------------------ */
+/* ---- what the checkpoint says ---------------------------------------------------------------- */
 
 static vw_status check_vocabulary(vw_engine *e, vw_error *err)
 {
@@ -217,7 +221,7 @@ static vw_status read_checkpoint(vw_engine *e, const vw_new_model *fresh, int64_
     return e->wts->open(e->weights->self, e->path, &e->reader, err);
 }
 
-/* ---- memory for running ---------------------------------------------------------------------------------------- */
+/* ---- memory for running ---------------------------------------------------------------------- */
 
 static vw_status open_buffers(vw_engine *e, vw_error *err)
 {
@@ -364,6 +368,7 @@ void vw_engine_get_info(const vw_engine *e, vw_engine_info *info)
         .gemm = e->gemm->plugin->name, .attention = e->attention->plugin->name,
         .tokenizer = e->tokenizer ? e->tokenizer->plugin->name : NULL,
         .weights = e->weights->plugin->name,
+        .n_expert_layers = e->info->n_experts, .n_experts = e->widest_experts,
     };
     for (int g = 0; g < e->n_groups; g++) {
         info->kv_pages += e->groups[g].n_pages;

@@ -23,7 +23,7 @@
 
 #include "core/core.h"
 
-/* ---- parameters ------------------------------------------------------------------------------- */
+/* ---- parameters ------------------------------------------------------------------------------ */
 
 /* Low-rank adaptation of a matrix: y += scale up(down(x)).  The two are parameters like others. */
 typedef struct vw_adapter {
@@ -72,7 +72,7 @@ typedef struct vw_experts {
     vw_tensor *d_gate, *d_up, *d_down;    /* gradients; NULL where they are not trained */
 } vw_experts;
 
-/* ---- plans -------------------------------------------------------------------------------------- */
+/* ---- plans ----------------------------------------------------------------------------------- */
 
 typedef struct gemm_plan {
     vw_gemm_problem key; /* what a block asked for */
@@ -89,7 +89,7 @@ typedef struct rope_table { /* a model's inv_freq on the device */
 enum { MAX_GEMM_PLANS = 128, MAX_ATTENTION_PLANS = 16, MAX_ROPE_TABLES = 8, MAX_KV_GROUPS = 8,
        SAMPLE_RESULT_BYTES = 256 };
 
-/* ---- the cache ---------------------------------------------------------------------------------- */
+/* ---- the cache ------------------------------------------------------------------------------- */
 
 /* Layers of equal window share block tables, so a windowed group frees pages behind its window. */
 typedef struct kv_group {
@@ -115,7 +115,7 @@ struct vw_sequence {
     struct vw_sequence *next_spare;
 };
 
-/* ---- the engine --------------------------------------------------------------------------------- */
+/* ---- the engine ------------------------------------------------------------------------------ */
 
 struct vw_engine {
     vw_core *core;
@@ -146,6 +146,8 @@ struct vw_engine {
     vw_param *params;       /* [info->n_params] */
     vw_param **param_list;  /* what the model gets; NULL where optional and absent */
     vw_experts *experts;    /* [info->n_experts] */
+    vw_buffer expert_loads; /* device i64 [info->n_experts][widest_experts]: slots, in inference */
+    int32_t widest_experts;
     adapter_list adapters;
     uint64_t parameters, weight_bytes, token_bytes;
 

@@ -1,7 +1,8 @@
 /* experts.c - the experts of each layer as one handle.
  *
  * A model lists every expert's matrices as parameters, because its files do; a block works on all
- * of a layer's at once.  The handle holds what a grouped product takes, made once.
+ * of a layer's at once.  The handle holds what a grouped product takes, made once.  Beside them lie
+ * the counts of what each expert got in inference, which the device keeps as it lines tokens up.
  */
 #include "core/engine.h"
 
@@ -37,6 +38,45 @@ static vw_status check_list(const vw_engine *e, const vw_experts_spec *s, vw_err
     return VW_OK;
 }
 
+/* ---- counts ---------------------------------------------------------------------------------- */
+
+static vw_status open_counts(vw_engine *e, vw_error *err)
+{
+    for (int32_t l = 0; l < e->info->n_experts; l++)
+        if (e->experts[l].n > e->widest_experts)
+            e->widest_experts = e->experts[l].n;
+    size_t bytes =
+        (size_t)e->info->n_experts * (size_t)e->widest_experts * sizeof(int64_t);
+    if (!bytes)
+        return VW_OK;
+    vw_status st = e->dev->alloc(e->device->self, bytes, &e->expert_loads, err);
+    return st ? st : e->dev->fill(e->device->self, e->stream, e->expert_loads.data, 0, bytes, err);
+}
+
+vw_status vw_engine_expert_loads(vw_engine *e, int32_t layer, uint64_t *loads, int32_t room,
+                                 int32_t *n, vw_error *err)
+{
+    int64_t *host;
+    void *dev = e->device->self;
+    if (layer < 0 || layer >= e->info->n_experts)
+        return vw_fail(err, VW_E_INVALID, "layer %d with experts of %d", layer,
+                       e->info->n_experts);
+    *n = e->experts[layer].n;
+    size_t row = (size_t)layer * (size_t)e->widest_experts, bytes = (size_t)*n * sizeof *host;
+    if (!(host = vw_core_alloc(e->core, bytes)))
+        return vw_fail(err, VW_E_NOMEM, "no memory for the loads of %d experts", *n);
+    vw_status st = e->dev->download(dev, e->stream, host, (int64_t *)e->expert_loads.data + row,
+                                    bytes, err);
+    if (!st)
+        st = e->dev->synchronize(dev, e->stream, err);
+    for (int32_t i = 0; i < *n && i < room && !st; i++)
+        loads[i] = (uint64_t)host[i];
+    vw_core_release(e->core, host);
+    return st;
+}
+
+/* ---- handles --------------------------------------------------------------------------------- */
+
 vw_status vw_experts_open(vw_engine *e, vw_error *err)
 {
     size_t layers = (size_t)e->info->n_experts;
@@ -66,7 +106,7 @@ vw_status vw_experts_open(vw_engine *e, vw_error *err)
         x->d_down = tensors + 2 * n;
         link_experts(x);
     }
-    return VW_OK;
+    return open_counts(e, err);
 }
 
 void vw_experts_close(vw_engine *e)
@@ -75,6 +115,8 @@ void vw_experts_close(vw_engine *e)
         vw_core_release(e->core, e->experts[l].gate_up);
         vw_core_release(e->core, e->experts[l].d_gate);
     }
+    if (e->dev)
+        e->dev->free(e->device->self, &e->expert_loads);
     vw_core_release(e->core, e->experts);
     e->experts = NULL;
 }

@@ -26,7 +26,7 @@ size_t vw_staging_words(const vw_engine *e)
     return words;
 }
 
-/* ---- before anything runs ----------------------------------------------------------------------------- */
+/* ---- before anything runs -------------------------------------------------------------------- */
 
 static vw_status check_feed(const vw_engine *e, const vw_feed *feed, vw_error *err)
 {
@@ -66,7 +66,7 @@ static vw_status check_all(const feeding *f, vw_error *err)
     return VW_OK;
 }
 
-/* ---- one round ------------------------------------------------------------------------------------------ */
+/* ---- one round ------------------------------------------------------------------------------- */
 
 typedef struct feed_round { /* what this forward takes; arrays live in the staging buffer */
     batch b;
@@ -180,7 +180,7 @@ static vw_status run_round(feeding *f, vw_error *err)
     return st;
 }
 
-/* ---- all rounds ------------------------------------------------------------------------------------------- */
+/* ---- all rounds ------------------------------------------------------------------------------ */
 
 static bool is_done(const feeding *f)
 {
@@ -227,7 +227,7 @@ void vw_engine_interrupt(vw_engine *e)
     e->is_interrupted = 1;
 }
 
-/* ---- with rows on the host ---------------------------------------------------------------------------------- */
+/* ---- with rows on the host ------------------------------------------------------------------- */
 
 typedef struct host_rows {
     vw_engine *engine;

@@ -17,6 +17,7 @@
 #define VW_CORE_FORWARD_H
 
 #include "core/engine.h"
+#include "core/profile.h"
 #include "core/training.h"
 
 typedef struct vw_tape vw_tape;
@@ -49,6 +50,9 @@ typedef struct lesson {
     int64_t *loads;            /* [routers][experts]: slots of each expert in this micro-batch */
     float *shares;             /* [routers][experts]: sums of the router's shares */
     int32_t n_experts;         /* stride of both */
+    vw_param *const *projections; /* [borders]; NULL: hidden states are not compared */
+    float hidden_scale;        /* of the sum of squares in the gradient, per border */
+    double *misses;            /* [borders]: sums of squares */
 } lesson;
 
 /* Called with the device rows of logits [n, V] that a forward produced: rows first .. first + n. */
@@ -66,11 +70,13 @@ typedef struct forward {
     int64_t logit_rows; /* of one chunk of the head */
     const vw_buffer *arena;
     size_t arena_used, arena_peak;
+    int32_t first_layer;          /* of the range that runs */
     void *hidden_in, *hidden_out; /* where a range of layers begins and leaves off; device [T, d] */
     logits_fn on_logits;
     void *arg;
     lesson *lesson; /* NULL: inference */
     vw_tape *tape;  /* NULL: nothing is recorded */
+    vw_profile *profile; /* NULL: none */
 } forward;
 
 static inline forward *vw_forward_of(vw_cx *cx)
@@ -148,6 +154,12 @@ vw_tensor vw_block_attention(vw_cx *cx, const vw_nn_attention *desc, vw_tensor q
 void vw_block_moe(vw_cx *cx, const vw_nn_moe *desc, vw_tensor x, vw_param *router, vw_param *bias,
                   vw_tensor y);
 void vw_block_head(vw_cx *cx, vw_tensor x, vw_param *table, float multiplier, float cap);
+
+/* nn_profile.c: the table of blocks with a span around each; filled in and returned. */
+const vw_nn *vw_nn_profiled(vw_nn *table);
+
+/* nn_match.c: while recording, x at this border is compared with the teacher's. */
+void vw_block_match(forward *f, vw_tensor x, int32_t border);
 
 /* The rate that a dropout block of the model's rate uses in this forward. */
 float vw_dropout_rate(const forward *f, float rate);

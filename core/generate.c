@@ -176,7 +176,7 @@ vw_status vw_generate(vw_engine *e, vw_sequence *sequence, const vw_generate_opt
     return st;
 }
 
-/* ---- scoring ---------------------------------------------------------------------------------------------- */
+/* ---- scoring --------------------------------------------------------------------------------- */
 
 typedef struct scoring {
     const int32_t *tokens;

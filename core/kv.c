@@ -14,7 +14,7 @@ static int32_t pages_for(const vw_engine *e, int64_t tokens)
     return (int32_t)((tokens + e->page_tokens - 1) / e->page_tokens);
 }
 
-/* ---- the pool ---------------------------------------------------------------------------------------- */
+/* ---- the pool -------------------------------------------------------------------------------- */
 
 vw_status vw_kv_group_layers(vw_engine *e, vw_error *err)
 {
@@ -121,7 +121,7 @@ void vw_kv_close(vw_engine *e)
     vw_core_release(e->core, e->kv_layers);
 }
 
-/* ---- pages of a sequence -------------------------------------------------------------------------------- */
+/* ---- pages of a sequence --------------------------------------------------------------------- */
 
 static int32_t page_take(kv_group *k)
 {
@@ -213,7 +213,7 @@ void vw_kv_slide(struct vw_sequence *s)
     }
 }
 
-/* ---- sequences ------------------------------------------------------------------------------------------- */
+/* ---- sequences ------------------------------------------------------------------------------- */
 
 vw_status vw_sequence_new(vw_engine *e, vw_sequence **out, vw_error *err)
 {

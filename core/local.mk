@@ -134,7 +134,8 @@ libcore_la_SOURCES += \
 	%D%/trainer.c \
 	%D%/trainer.h \
 	%D%/trainer_data.c \
-	%D%/trainer_distil.c \
+	%D%/trainer_distil.c %D%/trainer_loads.c \
+	%D%/nn_match.c %D%/nn_profile.c %D%/trainee_match.c \
 	%D%/trainer_save.c \
 	%D%/trainer_step.c
 

@@ -82,6 +82,9 @@ vw_status vw_metrics_add(vw_metrics *m, const vw_train_event *e, vw_error *err)
     vw_json_add_int(&w, "batch_size", e->batch_size);
     add_known(&w, "tokens_per_second", e->tokens_per_second);
     add_known(&w, "mfu", e->mfu);
+    add_known(&w, "load_imbalance", e->load_imbalance);
+    if (e->idle_experts >= 0)
+        vw_json_add_int(&w, "idle_experts", e->idle_experts);
     vw_json_add_double(&w, "seconds", e->seconds);
     vw_json_end_object(&w);
     const char *text = vw_json_text(&w, &bytes);

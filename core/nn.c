@@ -168,6 +168,8 @@ static vw_tensor hidden_in(vw_cx *cx)
     if (vw_runs(f) && f->hidden_in != x.data)
         vw_check(f, e->dev->copy(e->device->self, e->stream, x.data, f->hidden_in,
                                  vw_tensor_bytes(&x), f->err));
+    if (f->tape && f->lesson->projections)
+        vw_block_match(f, x, f->first_layer - 1);
     return x;
 }
 

@@ -173,6 +173,16 @@ static int32_t capacity_of(const forward *f, const moe_work *m)
     return (int32_t)ceil((double)m->desc->capacity * (double)m->slots / m->experts->n);
 }
 
+/* Where slots are counted: in training with the micro-batch, unless this is a replay; in inference
+ * for as long as the engine lives. */
+static int64_t *counts_of(const forward *f, const moe_work *m)
+{
+    const lesson *l = f->lesson;
+    int64_t *all = l ? l->loads : f->engine->expert_loads.data;
+    int32_t stride = l ? l->n_experts : f->engine->widest_experts;
+    return l && l->is_replay ? NULL : all + (ptrdiff_t)m->desc->experts * stride;
+}
+
 static void route(forward *f, const moe_work *m)
 {
     vw_engine *e = f->engine;
@@ -180,8 +190,7 @@ static void route(forward *f, const moe_work *m)
     const lesson *l = f->lesson;
     int32_t n = m->experts->n;
     size_t row = l ? (size_t)m->desc->experts * (size_t)l->n_experts : 0;
-    bool is_counted = l && !l->is_replay;
-    bool is_shared = is_counted && m->desc->balance > 0;
+    bool is_shared = l && !l->is_replay && m->desc->balance > 0;
     size_t mark = f->arena_used;
     vw_tensor shares = is_shared ? vw_scratch(f, m->tokens, n) : vw_nothing;
     if (f->mode == CX_MEASURE) {
@@ -193,8 +202,8 @@ static void route(forward *f, const moe_work *m)
                                       shares, NULL, f->err));
     if (vw_runs(f))
         vw_check(f, e->dev->moe_sort(dev, e->stream, m->ids, n, capacity_of(f, m), m->offsets,
-                                     m->token, m->place, is_counted ? l->loads + row : NULL,
-                                     e->workspace.data, f->err));
+                                     m->token, m->place, counts_of(f, m), e->workspace.data,
+                                     f->err));
     if (is_shared && vw_runs(f))
         vw_check(f,
                  e->dev->sum_rows(dev, e->stream, shares, vw_tensor_1d(l->shares + row, VW_F32, n),

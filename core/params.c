@@ -18,7 +18,7 @@ enum { PACK_ROWS = 64, SLAB_PARTS = 64 };
 
 static const char scale_suffix[] = "_scale_inv";
 
-/* ---- what the file says against what the model wants ------------------------------------------------ */
+/* ---- what the file says against what the model wants ----------------------------------------- */
 
 static void shape_text(const vw_weights_tensor *t, char *text, size_t room)
 {
@@ -48,7 +48,9 @@ static vw_status check_shape(const vw_param_spec *spec, const vw_weights_tensor 
 
 const char *vw_param_name(const vw_engine *e, const vw_param_spec *spec, char *name, size_t room)
 {
-    snprintf(name, room, "%s%s", e->prefix ? e->prefix : "", spec->name);
+    const char *const *usual = e->info->prefixes;
+    const char *prefix = e->prefix ? e->prefix : usual && *usual ? *usual : "";
+    snprintf(name, room, "%s%s", prefix, spec->name);
     return name;
 }
 
@@ -114,7 +116,7 @@ static vw_status refuse_surplus(vw_engine *e, vw_error *err)
     return st;
 }
 
-/* ---- vectors ------------------------------------------------------------------------------------------ */
+/* ---- vectors --------------------------------------------------------------------------------- */
 
 static vw_status load_vector(vw_engine *e, vw_param *p, const vw_weights_tensor *t, vw_error *err)
 {
@@ -140,7 +142,7 @@ static vw_status load_vector(vw_engine *e, vw_param *p, const vw_weights_tensor 
     return st;
 }
 
-/* ---- matrices ----------------------------------------------------------------------------------------- */
+/* ---- matrices -------------------------------------------------------------------------------- */
 
 /* The block of a file's fp8 scales, [128, 128] unless config.json's quantization_config says. */
 static void scale_block(vw_engine *e, int64_t block[2])
@@ -286,7 +288,7 @@ static vw_status load_matrix(vw_engine *e, vw_param *p, const vw_weights_tensor 
     return st;
 }
 
-/* ---- all of them ---------------------------------------------------------------------------------------- */
+/* ---- all of them ----------------------------------------------------------------------------- */
 
 static vw_status find_tensor(vw_engine *e, const vw_param_spec *spec, vw_weights_tensor *t,
                              bool *is_absent, vw_error *err)

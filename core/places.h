@@ -18,7 +18,7 @@ bool vw_place_plugins(size_t i, char *path, size_t room);
 /* All of them, ", " between, for messages. */
 void vw_place_plugins_text(char *text, size_t room);
 
-/* A file or folder of the data folder ("presets/small.ini", "models/tiny-gemma") that exists:
+/* A file or folder of the data folder ("presets/small.ini", "models/tiny-vishwamai") that exists:
  * VW_DATA_PATH, then <libdir>/../share/vishwamai, then configure's.  False if there is none. */
 bool vw_place_data(const char *name, char *path, size_t room);
 

@@ -1,8 +1,8 @@
 /* profile.h - what took how long, as a trace that browsers draw (Chrome's trace event format).
  *
  * Spans nest and are recorded by one thread, the one that trains; those of the loop (data, forward
- * and backward, norm, optimizer, validation, checkpoint) and, where blocks say so, of each block
- * with the bytes that it must move.  A NULL profile records nothing and costs a test.
+ * and backward, gradient norm, optimizer, validation, checkpoint) and within them those of the blocks
+ * (nn_profile.c), with the bytes that each must move.  A NULL profile records nothing and costs a test.
  */
 #ifndef VW_CORE_PROFILE_H
 #define VW_CORE_PROFILE_H

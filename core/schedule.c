@@ -13,7 +13,7 @@ enum { MAX_STEPS_EACH = 7, MAX_CHUNKS = 1024 };
 /* Chunks times micro-batches of all ranks: below it no size overflows. */
 static const double MAX_CELLS = 1e12;
 
-/* ---- fetching --------------------------------------------------------------------------------- */
+/* ---- fetching -------------------------------------------------------------------------------- */
 
 static vw_status no_memory(vw_error *err)
 {
@@ -151,7 +151,7 @@ void vw_schedule_free(vw_schedule *schedule)
     *schedule = (vw_schedule){.size = sizeof *schedule};
 }
 
-/* ---- names ------------------------------------------------------------------------------------ */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 typedef struct name {
     char text[32];

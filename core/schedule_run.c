@@ -76,7 +76,7 @@ static int32_t *under_way_at(const machine *x, int32_t from, int32_t to)
     return &x->under_way[(size_t)from * (size_t)x->s->n_ranks + (size_t)to];
 }
 
-/* ---- what is wrong ---------------------------------------------------------------------------- */
+/* ---- what is wrong --------------------------------------------------------------------------- */
 
 /* "rank 2, step 17 (B3'): ..." */
 VW_PRINTF(3, 4)
@@ -113,7 +113,7 @@ static enum outcome check_step(const machine *x, int32_t r, const vw_step *step)
     return DONE;
 }
 
-/* ---- computing -------------------------------------------------------------------------------- */
+/* ---- computing ------------------------------------------------------------------------------- */
 
 /* Is the output (way 0) or the gradient (way 1) of the neighbouring stage on this rank? */
 static bool is_here(const machine *x, int32_t r, int32_t c, int32_t m, int way)
@@ -224,7 +224,7 @@ static enum outcome compute(machine *x, int32_t r, const vw_step *step)
     return DONE;
 }
 
-/* ---- messages --------------------------------------------------------------------------------- */
+/* ---- messages -------------------------------------------------------------------------------- */
 
 /* The way of a message, and the cell that it comes into: of the sender's neighbour for a send. */
 static enum outcome address(const machine *x, int32_t r, const vw_step *step, int *way, cell **into)
@@ -301,7 +301,7 @@ static enum outcome exchange(machine *x, int32_t r, const vw_step *step)
     return what;
 }
 
-/* ---- all of it -------------------------------------------------------------------------------- */
+/* ---- all of it ------------------------------------------------------------------------------- */
 
 /* Rank r goes on as far as it can; true if it went on at all. */
 static bool advance(machine *x, int32_t r, bool *is_wrong)

@@ -18,7 +18,8 @@ static const char *const data_formats[] = {"auto", "text", "jsonl", "u16", "u32"
 static const char *const document_ends[] = {"file", "blank_line", NULL};
 static const char *const packings[] = {"crossing", "documents", NULL};
 static const char *const long_documents[] = {"error", "split", "truncate", NULL};
-static const char *const merged_formats[] = {"no", "f32", "bf16", "f16", NULL};
+static const char *const final_formats[] = {"no", "f32", "bf16", "f16", NULL};
+static const char *const mappings[] = {"uniform", "last_layers", NULL};
 static const char *const splits[] = {"last", "seed", NULL};
 
 const vw_dtype vw_kv_dtypes[] = {VW_F32, VW_F16, VW_BF16, VW_I8};
@@ -120,6 +121,8 @@ const vw_option vw_train_options[] = {
     INT(vw_config_train, sample_tokens, "64", 1, 1 << 20, "tokens of a sample"),
     INT(vw_config_train, eval_windows, "200", 0, NO_LIMIT,
         "windows of a validation, spread evenly over its data; 0: all"),
+    CHOICE(vw_config_train, final, "no", final_formats,
+           "write the model to OUT/final at the end, adapters merged, in this format"),
     INT(vw_config_train, keep, "5", 1, 1 << 20, "newest checkpoints that stay; the best stays besides"),
     INT(vw_config_train, patience, "0", 0, NO_LIMIT,
         "validations without a better loss after which training ends; 0: never"),
@@ -177,8 +180,6 @@ const vw_option vw_lora_options[] = {
     REAL(vw_config_lora, dropout, "0", 0, 0.99, "share of an adapter's inputs dropped in training"),
     {"targets", VW_OPTION_LIST, "", 0, 0, NULL, offsetof(vw_config_lora, targets), 0,
      "last words of blocks, such as q_proj, v_proj; empty: all but embedding, head and router"},
-    CHOICE(vw_config_lora, merged, "no", merged_formats,
-           "write the adapted model to OUT/merged at the end, in this format"),
     VW_OPTION_END,
 };
 
@@ -187,6 +188,10 @@ const vw_option vw_distill_options[] = {
      "label of the [model:label] to learn from; empty: none"},
     REAL(vw_config_distill, alpha, "0.5", 0, 1, "weight of the teacher's part of the loss"),
     REAL(vw_config_distill, temperature, "2.0", 0.01, 1000, "divides the logits of both there"),
+    REAL(vw_config_distill, intermediate_weight, "0", 0, 1e6,
+         "weight of what hidden states miss of the teacher's, through learned projections; 0: they are not compared"),
+    CHOICE(vw_config_distill, intermediate_layer_mapping, "uniform", mappings,
+           "uniform: the teacher's layers evenly spaced; last_layers: its last ones"),
     VW_OPTION_END,
 };
 
@@ -206,7 +211,7 @@ const vw_option vw_kind_options[] = {
 const vw_option vw_model_options[] = {
     KIND_OPTIONS(vw_config_model, kind.),
     {"path", VW_OPTION_PATH, "", 0, 0, NULL, offsetof(vw_config_model, path), 0,
-     "folder of the model; empty: the bundled one"},
+     "folder of the model; empty: VW_MODEL of the environment, or the bundled one"},
     CHOICE(vw_config_model, weights, "stored", weight_formats,
            "stored: exactly the file's values; else re-quantised while loading"),
     {"adapter", VW_OPTION_PATH, "", 0, 0, NULL, offsetof(vw_config_model, adapter), 0,

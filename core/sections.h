@@ -46,6 +46,7 @@ typedef struct vw_config_train {
     int32_t fp8_scaling;     /* 0: current, 1: delayed */
     int64_t fp8_amax_history;
     double fp8_margin;
+    int32_t final;           /* 0: no, 1: f32, 2: bf16, 3: f16 */
     double loss_scale;
     int64_t loss_scale_interval;
     int64_t recompute_layers;
@@ -58,12 +59,12 @@ typedef struct vw_config_lora {
     int64_t rank;            /* 0: none */
     double alpha, dropout;
     const char *const *targets;
-    int32_t merged;          /* 0: no, 1: f32, 2: bf16, 3: f16 */
 } vw_config_lora;
 
 typedef struct vw_config_distill {
     const char *teacher;     /* label of a [model:label]; "": none */
-    double alpha, temperature;
+    double alpha, temperature, intermediate_weight;
+    int32_t intermediate_layer_mapping; /* 0: uniform, 1: last_layers */
 } vw_config_distill;
 
 typedef struct vw_config_data {

@@ -52,6 +52,8 @@ struct tape_entry {
     float a, b;
     uint64_t stream;
     int32_t *rows[4];
+    const char *name; /* of its span in a profile, and its bytes; NULL: none */
+    uint64_t bytes;
 };
 
 /* A range of layers that is recorded as one. */
@@ -139,6 +141,9 @@ void vw_weight_gradient_now(forward *f, vw_param *w, vw_tensor x, vw_tensor dy);
 void vw_tape_run_queue(forward *f);
 /* dx (+)= dy W, if anything needs it. */
 void vw_input_gradient(forward *f, vw_param *w, vw_tensor dy, const vw_tensor *x);
+
+/* nn_profile.c: run an entry within its span. */
+void vw_profile_entry(forward *f, const tape_entry *e);
 
 /* ---- for whoever trains ---------------------------------------------------------------------- */
 

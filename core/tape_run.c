@@ -30,6 +30,7 @@ static vw_status run_part(vw_tape *t, forward *f, tape_part *part, bool is_recor
     rewind_tape(t);
     f->tape = is_recorded ? t : NULL;
     f->arena_used = 0;
+    f->first_layer = part->first;
     f->hidden_in = in;
     f->hidden_out = out;
     vw_status st = e->mdl->forward(e->model->self, &f->cx, e->param_list, part->first, part->last);
@@ -68,7 +69,10 @@ static vw_status run_entries(vw_tape *t, forward *f)
     for (size_t i = t->n_entries; i-- > 0 && !f->status;) {
         const tape_entry *e = &t->entries[i];
         f->arena_used = e->top;
-        e->run(f, e);
+        if (f->profile)
+            vw_profile_entry(f, e);
+        else
+            e->run(f, e);
     }
     return f->status;
 }

@@ -63,7 +63,7 @@ static vw_status make_room(text_stream *t, size_t bytes, vw_error *err)
     return VW_OK;
 }
 
-/* ---- UTF-8 --------------------------------------------------------------------------------------------- */
+/* ---- UTF-8 ----------------------------------------------------------------------------------- */
 
 /* Length of the character at p, 0 when it is broken, -1 when it is whole so far and goes on past the
  * end.  Unicode 15, table 3-7. */
@@ -116,7 +116,7 @@ static void give(text_stream *t, size_t n, bool is_end)
     t->n_held -= at;
 }
 
-/* ---- stop strings --------------------------------------------------------------------------------------- */
+/* ---- stop strings ---------------------------------------------------------------------------- */
 
 static bool matches(const text_stream *t, size_t at, const char *stop, size_t n)
 {
@@ -147,7 +147,7 @@ static size_t find_partial(const text_stream *t)
     return t->n_held;
 }
 
-/* ---- the stream ------------------------------------------------------------------------------------------ */
+/* ---- the stream ------------------------------------------------------------------------------ */
 
 static bool is_special(const vw_engine *e, int32_t id)
 {
@@ -202,7 +202,7 @@ vw_status vw_text_flush(text_stream *t, vw_error *err)
     return VW_OK;
 }
 
-/* ---- for applications -------------------------------------------------------------------------------------- */
+/* ---- for applications ------------------------------------------------------------------------ */
 
 static vw_status need_tokenizer(const vw_engine *e, vw_error *err)
 {

@@ -102,9 +102,9 @@ static vw_status open_all(vw_trainee *t, vw_error *err)
     vw_status st;
     if ((st = check_options(&t->options, err)) || (st = open_model(t, err)) ||
         (st = vw_trainee_list_params(t, err)) || (st = vw_lora_attach(t, err)) ||
-        (st = vw_trainee_lay_out(t, err)) || (st = vw_scaling_open(t, err)) ||
-        (st = vw_experts_open(t->engine, err)) || (st = vw_trainee_open_loads(t, err)) ||
-        (st = vw_trainee_measure(t, err)))
+        (st = vw_trainee_add_projections(t, err)) || (st = vw_trainee_lay_out(t, err)) ||
+        (st = vw_scaling_open(t, err)) || (st = vw_experts_open(t->engine, err)) ||
+        (st = vw_trainee_open_loads(t, err)) || (st = vw_trainee_measure(t, err)))
         return st;
     sum_memory(t);
     if (t->is_estimate)
@@ -166,6 +166,7 @@ void vw_trainee_close(vw_trainee *t)
         e->dev->free(e->device->self, &t->arena);
         vw_scaling_close(t);
         vw_trainee_free_params(t);
+        vw_trainee_free_projections(t);
     }
     vw_engine_close(e);
     vw_core_release(core, t->config_text);
@@ -230,6 +231,12 @@ void vw_trainee_get_param(const vw_trainee *t, size_t i, vw_trainee_param *param
         .decay_group = s->decay_group,
         .is_trained = p->gradient != NULL,
     };
+}
+
+void vw_trainee_profile(vw_trainee *t, vw_profile *profile)
+{
+    vw_nn_profiled(&t->profiled);
+    t->profile = profile;
 }
 
 const vw_component *vw_trainee_device(const vw_trainee *t)

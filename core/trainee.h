@@ -7,6 +7,7 @@
  *     trainee_scaling.c   fp8 with delayed scaling
  *     trainee_save.c      files
  *     lora.c              adapters
+ *     trainee_match.c     projections of hidden states, and where a teacher's are taken
  */
 #ifndef VW_CORE_TRAINEE_H
 #define VW_CORE_TRAINEE_H
@@ -47,6 +48,18 @@ struct vw_trainee {
     int32_t n_routers, n_experts; /* experts of the widest */
     uint64_t *loads;              /* [routers][experts], since the last reset */
     uint64_t n_dropped;
+
+    vw_param *projections; /* [n_projections], then in the list; their specs and names */
+    vw_param **projection_list;
+    vw_param_spec *projection_specs;
+    char (*projection_names)[48];
+    size_t n_projections;
+    vw_buffer misses; /* device f64 [n_projections] */
+    int32_t n_taps;
+    const int32_t *tapped;
+    float *const *taps;
+    vw_profile *profile;
+    vw_nn profiled; /* its table of blocks */
     vw_training_memory memory;
 
     size_t n_scaled;   /* parameters with delayed scaling */
@@ -74,6 +87,13 @@ bool vw_lora_is_on(const vw_trainee *t);
 /* W + scale B A of a matrix that has an adapter, added to its f32 rows [first, first + n). */
 vw_status vw_lora_merge_rows(vw_trainee *t, const vw_param *w, int64_t first, int64_t n,
                              float *rows, vw_error *err);
+
+/* trainee_match.c */
+vw_status vw_trainee_add_projections(vw_trainee *t, vw_error *err);
+void vw_trainee_free_projections(vw_trainee *t);
+/* The mean square that hidden states miss, times n_scored. */
+vw_status vw_trainee_collect_misses(vw_trainee *t, int64_t n_tokens, vw_losses *losses,
+                                    vw_error *err);
 
 /* trainee_run.c: buffers of a micro-batch, and a forward for measuring. */
 vw_status vw_trainee_open_run(vw_trainee *t, vw_error *err);

@@ -48,7 +48,8 @@ vw_status vw_trainee_list_params(vw_trainee *t, vw_error *err)
     vw_status st = t->is_fresh ? describe_fresh(e, err) : VW_OK;
     if (st)
         return st;
-    t->params = vw_core_alloc(t->core, (3 * e->info->n_params + 1) * sizeof *t->params);
+    size_t room = 3 * e->info->n_params + (size_t)e->info->n_layers; /* a projection a layer at most */
+    t->params = vw_core_alloc(t->core, room * sizeof *t->params);
     t->names = vw_core_alloc(t->core, (e->info->n_params + 1) * sizeof *t->names);
     if (!t->params || !t->names)
         return vw_fail(err, VW_E_NOMEM, "no memory for a list of parameters");
@@ -63,27 +64,29 @@ vw_status vw_trainee_list_params(vw_trainee *t, vw_error *err)
 
 /* ---- where they lie -------------------------------------------------------------------------- */
 
-static bool is_adapter(const vw_trainee *t, const vw_param *p)
+/* Is it an adapter's, or a projection, and not the model's own? */
+static bool is_added(const vw_trainee *t, const vw_param *p)
 {
     const adapter_list *a = &t->engine->adapters;
-    return a->params && p >= a->params && p < a->params + 2 * a->n;
+    return (a->params && p >= a->params && p < a->params + 2 * a->n) ||
+           (t->projections && p >= t->projections && p < t->projections + t->n_projections);
 }
 
 const char *vw_trainee_name(const vw_trainee *t, size_t i)
 {
-    return is_adapter(t, t->params[i]) ? t->params[i]->spec->name : t->names[i];
+    return is_added(t, t->params[i]) ? t->params[i]->spec->name : t->names[i];
 }
 
 static bool is_trained(const vw_trainee *t, const vw_param *p)
 {
     if (t->options.is_frozen || p->spec->is_steered)
         return false;
-    return !vw_lora_is_on(t) || is_adapter(t, p);
+    return !vw_lora_is_on(t) || is_added(t, p);
 }
 
 static bool has_master(const vw_trainee *t, const vw_param *p)
 {
-    return t->is_fresh || is_trained(t, p) || is_adapter(t, p) || p->spec->is_steered ||
+    return t->is_fresh || is_trained(t, p) || is_added(t, p) || p->spec->is_steered ||
            (p->spec->rows && t->options.precision != VW_PRECISION_F32);
 }
 
@@ -172,7 +175,7 @@ static vw_status adopt(vw_trainee *t, vw_param *p, float *to, vw_error *err)
 {
     vw_engine *e = t->engine;
     void *dev = e->device->self;
-    if (t->is_fresh || t->is_estimate || is_adapter(t, p))
+    if (t->is_fresh || t->is_estimate || is_added(t, p))
         return VW_OK;
     if (!p->spec->rows)
         return e->dev->copy(dev, e->stream, to, p->vector, values_of(p->spec) * sizeof(float), err);
@@ -182,7 +185,7 @@ static vw_status adopt(vw_trainee *t, vw_param *p, float *to, vw_error *err)
 static void let_go(vw_trainee *t, vw_param *p)
 {
     vw_engine *e = t->engine;
-    if (t->is_fresh || is_adapter(t, p))
+    if (t->is_fresh || is_added(t, p))
         return;
     e->dev->synchronize(e->device->self, e->stream, NULL);
     e->dev->free(e->device->self, &p->buffer);
@@ -295,7 +298,7 @@ vw_status vw_trainee_fill(vw_trainee *t, vw_error *err)
 {
     vw_status st = VW_OK;
     for (size_t i = 0; i < t->n_params && !st; i++)
-        if (t->is_fresh || is_adapter(t, t->params[i]))
+        if (t->is_fresh || is_added(t, t->params[i]))
             st = fill_param(t, i, err);
     if (!st && vw_lora_is_on(t) && t->options.lora.adapter)
         st = vw_trainee_load(t, t->options.lora.adapter, err);

@@ -97,7 +97,8 @@ static lesson new_lesson(const vw_trainee *t)
 
 static forward new_forward(vw_trainee *t, cx_mode mode, const batch *b, lesson *l, vw_error *err)
 {
-    return (forward){.cx = {&vw_nn_table},
+    return (forward){.cx = {t->profile ? &t->profiled : &vw_nn_table},
+                     .profile = t->profile,
                      .engine = t->engine,
                      .mode = mode,
                      .err = err,
@@ -109,12 +110,28 @@ static forward new_forward(vw_trainee *t, cx_mode mode, const batch *b, lesson *
                      .lesson = l};
 }
 
-static vw_status run_whole(forward *f)
+static vw_status run_range(forward *f, int32_t first, int32_t last)
 {
     vw_engine *e = f->engine;
     f->arena_used = 0;
-    vw_status st = e->mdl->forward(e->model->self, &f->cx, e->param_list, 0, e->info->n_layers);
+    vw_status st = e->mdl->forward(e->model->self, &f->cx, e->param_list, first, last);
     return f->status ? f->status : st;
+}
+
+/* With f->arg, which is then the trainee, what is tapped goes where it is wanted. */
+static vw_status run_whole(forward *f)
+{
+    vw_engine *e = f->engine;
+    const vw_trainee *t = f->arg;
+    vw_status st = VW_OK;
+    int32_t first = 0;
+    for (int32_t i = 0; t && i < t->n_taps && !st; i++) {
+        f->hidden_out = t->taps[i];
+        st = run_range(f, first, t->tapped[i] + 1);
+        first = t->tapped[i] + 1;
+        f->hidden_in = f->hidden_out;
+    }
+    return st ? st : run_range(f, first, e->info->n_layers);
 }
 
 static vw_status no_rows(void *arg, int64_t first, vw_tensor logits, vw_error *err)
@@ -137,8 +154,10 @@ vw_status vw_trainee_measure(vw_trainee *t, vw_error *err)
     b.n_wanted = n;
     l.drops = true;
     l.dropout = (float)t->options.dropout;
+    l.projections = t->projection_list;
     if (!st && !t->options.is_frozen)
-        st = vw_tape_new(&f, 0, t->engine->info->n_layers, t->options.recompute_layers, &t->tape);
+        st = vw_tape_new(&f, 0, t->engine->info->n_layers,
+                         t->n_projections ? 1 : t->options.recompute_layers, &t->tape);
     t->arena_bytes = f.arena_peak;
     return st;
 }
@@ -166,6 +185,8 @@ static vw_status check_micro(const vw_trainee *t, const vw_micro_batch *m, vw_er
     int32_t vocab = t->engine->info->vocab_size;
     if (m->distil.rows && !t->options.has_teacher)
         return vw_fail(err, VW_E_INVALID, "a teacher, which was not said to come");
+    if (m->distil.hidden && !t->n_projections)
+        return vw_fail(err, VW_E_INVALID, "hidden states of a teacher, which were not said to come");
     if (m->n_tokens < 1 || m->n_tokens > t->options.max_tokens)
         return vw_fail(err, VW_E_INVALID,
                        "a micro-batch of %lld tokens; 1 to %lld were said to come",
@@ -254,6 +275,7 @@ void vw_losses_add(vw_losses *sum, const vw_losses *one)
     sum->cross_entropy += one->cross_entropy;
     sum->divergence += one->divergence;
     sum->balance += one->balance;
+    sum->hidden += one->hidden;
     sum->is_finite = is_finite;
 }
 
@@ -310,6 +332,10 @@ vw_status vw_trainee_learn_as(vw_trainee *t, const vw_micro_batch *m, vw_backwar
     l.loss.smoothing = (float)m->label_smoothing;
     l.distil = m->distil;
     l.is_recorded = true;
+    l.projections = m->distil.hidden ? t->projection_list : NULL;
+    l.hidden_scale = (float)(m->loss_scale * m->distil.hidden_weight * (double)b.n_wanted /
+                             m->divisor / (double)(t->n_projections ? t->n_projections : 1));
+    l.misses = t->misses.data;
     l.drops = true;
     l.dropout = (float)t->options.dropout;
     l.seed = m->seed;
@@ -317,7 +343,11 @@ vw_status vw_trainee_learn_as(vw_trainee *t, const vw_micro_batch *m, vw_backwar
     st = vw_tape_forward(t->tape, &f, NULL, NULL);
     if (!st)
         st = vw_tape_backward(t->tape, &f, what, NULL, NULL);
-    return st ? st : collect(t, &b, m->distil.rows != NULL, losses, err);
+    if (!st)
+        st = collect(t, &b, m->distil.rows != NULL, losses, err);
+    if (!st && l.projections)
+        st = vw_trainee_collect_misses(t, b.n_tokens, losses, err);
+    return st;
 }
 
 vw_status vw_trainee_evaluate(vw_trainee *t, const vw_micro_batch *m, vw_losses *losses,
@@ -346,6 +376,7 @@ vw_status vw_trainee_logits(vw_trainee *t, const vw_micro_batch *m, vw_trainee_r
     l.is_replay = true;
     l.on_rows = rows;
     l.arg = arg;
+    f.arg = t;
     if (!st)
         st = run_whole(&f);
     return st ? st : t->engine->dev->synchronize(t->engine->device->self, t->engine->stream, err);

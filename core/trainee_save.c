@@ -127,6 +127,11 @@ static vw_status write_param(vw_trainee *t, vw_weights_writer *writer, stretch *
     return st;
 }
 
+static size_t n_of_model(const vw_trainee *t)
+{
+    return t->n_params - 2 * t->engine->adapters.n - t->n_projections;
+}
+
 /* Write parameters [first, last) of the list as one file. */
 static vw_status write_file(vw_trainee *t, const char *path, size_t first, size_t last,
                             vw_dtype dtype, vw_error *err)
@@ -136,10 +141,9 @@ static vw_status write_file(vw_trainee *t, const char *path, size_t first, size_
     vw_weights_writer *writer;
     stretch s;
     vw_weights_tensor *list = vw_core_alloc(t->core, (last - first + 1) * sizeof *list);
-    vw_status st = list ? stretch_open(t, &s, err)
-                        : vw_fail(err, VW_E_NOMEM, "no memory for a list of tensors");
     if (!list)
-        return st;
+        return vw_fail(err, VW_E_NOMEM, "no memory for a list of tensors");
+    vw_status st = stretch_open(t, &s, err);
     for (size_t i = first; i < last; i++) {
         const vw_param_spec *spec = t->params[i]->spec;
         list[i - first] = (vw_weights_tensor){
@@ -161,11 +165,6 @@ static vw_status write_file(vw_trainee *t, const char *path, size_t first, size_
     stretch_close(t, &s);
     vw_core_release(t->core, list);
     return st;
-}
-
-static size_t n_of_model(const vw_trainee *t)
-{
-    return t->n_params - 2 * t->engine->adapters.n;
 }
 
 static const char *config_text(const vw_trainee *t)
@@ -219,7 +218,7 @@ vw_status vw_trainee_save_adapter(vw_trainee *t, const char *folder, vw_error *e
         return vw_fail(err, VW_E_INVALID, "this model has no adapter to save");
     if ((size_t)snprintf(path, sizeof path, "%s/adapter_model.safetensors", folder) >= sizeof path)
         return vw_fail(err, VW_E_INVALID, "the path %s is too long", folder);
-    vw_status st = write_file(t, path, n_of_model(t), t->n_params, VW_F32, err);
+    vw_status st = write_file(t, path, n_of_model(t), t->n_params - t->n_projections, VW_F32, err);
     vw_json_begin_object(&w, NULL);
     vw_json_add_string(&w, "peft_type", "LORA");
     vw_json_add_string(&w, "task_type", "CAUSAL_LM");
@@ -238,6 +237,24 @@ vw_status vw_trainee_save_adapter(vw_trainee *t, const char *folder, vw_error *e
                   : vw_fail(err, VW_E_NOMEM, "no memory for %s", path);
     vw_json_writer_free(&w);
     return st;
+}
+
+/* ---- projections ----------------------------------------------------------------------------- */
+
+static vw_status projections_path(const char *folder, char *path, size_t room, vw_error *err)
+{
+    return (size_t)snprintf(path, room, "%s/projections.safetensors", folder) < room
+               ? VW_OK
+               : vw_fail(err, VW_E_INVALID, "the path %s is too long", folder);
+}
+
+vw_status vw_trainee_save_projections(vw_trainee *t, const char *folder, vw_error *err)
+{
+    char path[VW_PLACE_BYTES];
+    vw_status st = projections_path(folder, path, sizeof path, err);
+    return st || !t->n_projections ? st
+                                   : write_file(t, path, t->n_params - t->n_projections,
+                                                t->n_params, VW_F32, err);
 }
 
 /* ---- back ------------------------------------------------------------------------------------ */
@@ -321,9 +338,18 @@ vw_status vw_trainee_load(vw_trainee *t, const char *folder, vw_error *err)
         return st;
     if (t->engine->adapters.n) {
         snprintf(path, sizeof path, "%s/adapter_model.safetensors", folder);
-        st = read_params(t, path, n_of_model(t), t->n_params, err);
+        st = read_params(t, path, n_of_model(t), t->n_params - t->n_projections, err);
     } else {
-        st = read_params(t, folder, 0, t->n_params, err);
+        st = read_params(t, folder, 0, n_of_model(t), err);
     }
     return st ? st : vw_trainee_rescale(t, err);
+}
+
+vw_status vw_trainee_load_projections(vw_trainee *t, const char *folder, vw_error *err)
+{
+    char path[VW_PLACE_BYTES];
+    vw_status st = projections_path(folder, path, sizeof path, err);
+    return st || !t->n_projections
+               ? st
+               : read_params(t, path, t->n_params - t->n_projections, t->n_params, err);
 }

@@ -200,7 +200,9 @@ static vw_status open_trainee(vw_trainer *t, vw_error *err)
                                        NULL},
                               .progress = t->options.progress,
                               .progress_arg = t->options.progress_arg};
-    vw_status st = choose_batch(t, err);
+    vw_status st = vw_trainer_find_hidden_width(t, err);
+    if (!st)
+        st = choose_batch(t, err);
     if (st)
         return st;
     o->max_tokens = largest_batch(t) * t->data.max_length;
@@ -243,7 +245,9 @@ static void begin_state(vw_trainer *t)
                                 .grad_norm = NAN,
                                 .loss_scale = NAN,
                                 .tokens_per_second = NAN,
-                                .mfu = NAN};
+                                .mfu = NAN,
+                                .load_imbalance = NAN,
+                                .idle_experts = -1};
 }
 
 static vw_status open_all(vw_trainer *t, vw_error *err)
@@ -254,7 +258,8 @@ static vw_status open_all(vw_trainer *t, vw_error *err)
     begin_state(t);
     if ((st = find_checkpoint(t, err)) || (st = vw_trainer_open_tokenizer(t, err)) ||
         (st = open_trainee(t, err)) || (st = vw_trainer_open_teacher(t, err)) ||
-        (st = vw_trainer_open_data(t, err)) || (st = vw_trainer_open_optimizer(t, err)))
+        (st = vw_trainer_open_data(t, err)) || (st = vw_trainer_open_optimizer(t, err)) ||
+        (st = vw_trainer_open_loads(t, err)))
         return st;
     begin_state(t);
     if (*t->resumed_from && (st = vw_trainer_resume(t, t->resumed_from, err)))
@@ -263,6 +268,8 @@ static vw_status open_all(vw_trainer *t, vw_error *err)
         return st;
     if (t->options.profile && (st = vw_profile_new(PROFILE_SPANS, &t->profile, err)))
         return st;
+    if (t->profile)
+        vw_trainee_profile(t->trainee, t->profile);
     return vw_metrics_open(&t->metrics, t->out, *t->resumed_from ? t->now.step : -1, err);
 }
 
@@ -296,6 +303,7 @@ void vw_trainer_close(vw_trainer *t)
     vw_trainer_close_teacher(t);
     vw_trainee_close(t->trainee);
     vw_trainer_close_data(t);
+    free(t->expert_loads);
     if (t->lock >= 0)
         close(t->lock);
     vw_core_release(t->core, t);
@@ -321,7 +329,7 @@ void vw_trainer_get_info(const vw_trainer *t, vw_trainer_info *info)
     if (t->teacher) {
         vw_trainee_info its;
         vw_trainee_get_info(t->teacher, &its);
-        teacher = its.memory.total + t->teacher_rows.bytes;
+        teacher = its.memory.total + t->teacher_rows.bytes + t->hidden_states.bytes;
     }
     *info = (vw_trainer_info){.size = sizeof *info,
                               .out = t->out,
@@ -388,6 +396,7 @@ static void describe(vw_trainer *t)
     e->loss_scale = t->now.scale.interval ? t->now.scale.scale : NAN;
     e->batch_size = t->now.batch.size;
     e->seconds = seconds_so_far(t);
+    vw_trainer_describe_loads(t);
     if (passed > 0 && t->now.tokens > t->last_log_tokens) {
         e->tokens_per_second = (double)(t->now.tokens - t->last_log_tokens) / passed;
         e->mfu = t->options.peak_flops > 0
@@ -404,6 +413,7 @@ static vw_status log_line(vw_trainer *t, double val_loss, vw_error *err)
     vw_trainer_tell(t, VW_TRAIN_LOG, NULL);
     t->now.loss_sum = 0;
     t->now.loss_tokens = 0;
+    vw_trainer_clear_loads(t);
     t->event.val_loss = NAN;
     return st;
 }
@@ -498,7 +508,7 @@ static vw_status run(vw_trainer *t, vw_error *err)
         if (!st && !is_over(t))
             st = vw_trainer_check(t, err);
     }
-    return st ? st : vw_trainer_save_merged(t, err);
+    return st ? st : vw_trainer_save_final(t, err);
 }
 
 vw_status vw_trainer_run(vw_trainer *t, vw_error *err)

@@ -3,6 +3,7 @@
  *     trainer.c         opening in order, closing, the loop
  *     trainer_data.c    the tokenizer, the data, its two halves
  *     trainer_distil.c  the teacher, if there is one
+ *     trainer_loads.c   what each expert got since the last line
  *     trainer_step.c    one optimizer step; validation; a sample of text
  *     trainer_save.c    what a checkpoint holds, written and read
  *     metrics.c         metrics.jsonl
@@ -74,6 +75,10 @@ struct vw_trainer {
     vw_trainee_info info;
     vw_trainee *teacher;    /* NULL: none */
     vw_buffer teacher_rows; /* its logits of a micro-batch */
+    vw_buffer hidden_states;
+    int32_t *tapped;        /* layers of the teacher, */
+    float **taps;           /* where what leaves them goes, */
+    const float **hidden;   /* and which of it each border of the student has; NULL: none */
     const vw_device_ops *dev;
     void *device;
     vw_device_info device_info;
@@ -81,7 +86,7 @@ struct vw_trainer {
     vw_moment *moments;
     size_t n_moments;
     vw_buffer moments_buffer, norm_space;
-    void *norm_host; /* where the norm's double arrives */
+    uint64_t *expert_loads; /* [routers][experts] since the last line; NULL: no experts */
 
     vw_progress_state now;
     vw_rate_schedule schedule;
@@ -103,9 +108,18 @@ vw_status vw_trainer_open_data(vw_trainer *t, vw_error *err);
 void vw_trainer_close_data(vw_trainer *t);
 
 /* trainer_distil.c.  Nothing happens without a teacher. */
+vw_status vw_trainer_find_hidden_width(vw_trainer *t, vw_error *err);
 vw_status vw_trainer_open_teacher(vw_trainer *t, vw_error *err);
 void vw_trainer_close_teacher(vw_trainer *t);
 vw_status vw_trainer_ask_teacher(vw_trainer *t, vw_micro_batch *micro, vw_error *err);
+
+/* trainer_loads.c.  Nothing happens without experts.  Take: what the last step's tokens chose, whose
+ * counts in the trainee begin anew.  Describe: into t->event.  Clear: a line is written. */
+vw_status vw_trainer_open_loads(vw_trainer *t, vw_error *err);
+vw_status vw_trainer_take_loads(vw_trainer *t, vw_error *err);
+void vw_trainer_describe_loads(vw_trainer *t);
+void vw_trainer_clear_loads(vw_trainer *t);
+size_t vw_trainer_n_loads(const vw_trainer *t);
 
 /* trainer_step.c */
 vw_status vw_trainer_open_optimizer(vw_trainer *t, vw_error *err);
@@ -118,8 +132,8 @@ vw_status vw_trainer_check(vw_trainer *t, vw_error *err);
 
 /* trainer_save.c */
 vw_status vw_trainer_save(vw_trainer *t, vw_error *err);
-/* With an adapter: the model that it makes of its base, in OUT/merged. */
-vw_status vw_trainer_save_merged(vw_trainer *t, vw_error *err);
+/* If the settings ask for it: the model alone in OUT/final, an adapter merged into it. */
+vw_status vw_trainer_save_final(vw_trainer *t, vw_error *err);
 vw_status vw_trainer_resume(vw_trainer *t, const char *folder, vw_error *err);
 /* The settings in force as FOLDER/config.ini; the tokenizer's files. */
 vw_status vw_trainer_write_settings(const vw_trainer *t, const char *folder, vw_error *err);

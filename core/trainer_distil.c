@@ -3,6 +3,8 @@
  * Teacher and student are two instances of any families with one vocabulary: the same pieces at the
  * same ids.  The teacher runs each micro-batch first, and its rows of logits wait in device memory
  * until the student's loss asks for them.  L = alpha T^2 KL(teacher || student) + (1 - alpha) CE.
+ * With distill.intermediate_weight what leaves some of its layers waits beside them, for the borders
+ * between the student's.
  */
 #include "core/trainer.h"
 
@@ -59,24 +61,98 @@ static vw_status compare_vocabularies(vw_trainer *t, const char *folder, vw_erro
     return st;
 }
 
+/* ---- hidden states --------------------------------------------------------------------------- */
+
+/* The teacher's layer for a student's: evenly spaced, or the teacher's last ones. */
+static int32_t layer_for(const vw_trainer *t, int32_t teacher_layers, int32_t layer)
+{
+    int32_t n = t->info.model->n_layers;
+    return t->distill.intermediate_layer_mapping == 1
+               ? teacher_layers - n + layer
+               : (int32_t)((int64_t)layer * (teacher_layers - 1) / (n - 1));
+}
+
+static vw_status open_hidden(vw_trainer *t, vw_error *err)
+{
+    vw_trainee_info teacher;
+    int32_t borders = t->info.model->n_layers - 1, n = 0;
+    if (t->distill.intermediate_weight <= 0)
+        return VW_OK;
+    vw_trainee_get_info(t->teacher, &teacher);
+    int32_t layers = teacher.model->n_layers;
+    if (layers < 2 || (t->distill.intermediate_layer_mapping == 1 && layers <= borders))
+        return vw_fail(err, VW_E_CONFIG,
+                       "distill.teacher = %s has %d layers, the student %d; "
+                       "distill.intermediate_layer_mapping = last_layers wants a teacher of as many "
+                       "layers at least, and any mapping one of two",
+                       t->distill.teacher, layers, borders + 1);
+    size_t one = (size_t)t->trainee_options.max_tokens * (size_t)teacher.model->width;
+    t->tapped = calloc((size_t)borders, sizeof *t->tapped);
+    t->taps = calloc((size_t)borders, sizeof *t->taps);
+    t->hidden = calloc((size_t)borders, sizeof *t->hidden);
+    if (!t->tapped || !t->taps || !t->hidden)
+        return vw_fail(err, VW_E_NOMEM, "no memory for hidden states");
+    vw_status st = t->dev->alloc(t->device, (size_t)borders * one * sizeof(float),
+                                 &t->hidden_states, err);
+    for (int32_t b = 0; b < borders && !st; b++) { /* several borders may have one layer */
+        int32_t layer = layer_for(t, layers, b);
+        if (n == 0 || t->tapped[n - 1] != layer) {
+            t->tapped[n] = layer;
+            t->taps[n] = (float *)t->hidden_states.data + (size_t)n * one;
+            n++;
+        }
+        t->hidden[b] = t->taps[n - 1];
+    }
+    if (!st)
+        vw_trainee_tap(t->teacher, n, t->tapped, t->taps);
+    return st;
+}
+
 /* ---- the teacher ----------------------------------------------------------------------------- */
+
+static vw_status read_model(const vw_trainer *t, vw_config_model *model, vw_error *err)
+{
+    char section[80];
+    vw_section_write(section, sizeof section, VW_KIND_MODEL, t->distill.teacher, NULL);
+    vw_status st =
+        vw_settings_bind(vw_core_settings(t->core), section, vw_model_options, model, err);
+    if (!st && !*model->path)
+        st = vw_fail(err, VW_E_CONFIG,
+                     "distill.teacher = %s: [%s] path is needed, the teacher's folder",
+                     t->distill.teacher, section);
+    return st;
+}
+
+/* The student's projections are as wide as the teacher, whose memory depends on the student's. */
+vw_status vw_trainer_find_hidden_width(vw_trainer *t, vw_error *err)
+{
+    vw_config_model model;
+    vw_trainee *teacher;
+    vw_trainee_info info;
+    if (!*t->distill.teacher || t->distill.intermediate_weight <= 0)
+        return VW_OK;
+    vw_status st = read_model(t, &model, err);
+    if (st)
+        return st;
+    vw_trainee_options o = {
+        .label = t->distill.teacher, .path = model.path, .is_frozen = true, .max_tokens = 1};
+    if ((st = vw_trainee_open(t->core, &o, &teacher, err)))
+        return vw_fail_in(err, st, "the teacher");
+    vw_trainee_get_info(teacher, &info);
+    t->trainee_options.hidden_width = info.model->width;
+    vw_trainee_close(teacher);
+    return VW_OK;
+}
 
 vw_status vw_trainer_open_teacher(vw_trainer *t, vw_error *err)
 {
     const char *label = t->distill.teacher;
     vw_config_model model;
-    char section[80];
     if (!*label)
         return VW_OK;
-    vw_section_write(section, sizeof section, VW_KIND_MODEL, label, NULL);
-    vw_status st =
-        vw_settings_bind(vw_core_settings(t->core), section, vw_model_options, &model, err);
+    vw_status st = read_model(t, &model, err);
     if (st)
         return st;
-    if (!*model.path)
-        return vw_fail(err, VW_E_CONFIG,
-                       "distill.teacher = %s: [%s] path is needed, the teacher's folder", label,
-                       section);
     vw_trainee_options o = {.label = label,
                             .path = model.path,
                             .is_frozen = true,
@@ -92,13 +168,19 @@ vw_status vw_trainer_open_teacher(vw_trainer *t, vw_error *err)
     if ((st = compare_vocabularies(t, model.path, err)))
         return st;
     size_t bytes = (size_t)o.max_tokens * (size_t)t->info.model->vocab_size * sizeof(float);
-    return t->dev->alloc(t->device, bytes, &t->teacher_rows, err);
+    st = t->dev->alloc(t->device, bytes, &t->teacher_rows, err);
+    return st ? st : open_hidden(t, err);
 }
 
 void vw_trainer_close_teacher(vw_trainer *t)
 {
-    if (t->dev)
+    if (t->dev) {
         t->dev->free(t->device, &t->teacher_rows);
+        t->dev->free(t->device, &t->hidden_states);
+    }
+    free(t->tapped);
+    free(t->taps);
+    free(t->hidden);
     vw_trainee_close(t->teacher);
 }
 
@@ -138,6 +220,11 @@ vw_status vw_trainer_ask_teacher(vw_trainer *t, vw_micro_batch *m, vw_error *err
     size_t span = vw_profile_begin(t->profile, "teacher");
     vw_status st = vw_trainee_logits(t->teacher, m, keep_rows, t, err);
     vw_profile_end(t->profile, span, 0, 0);
-    m->distil = (vw_distillation){t->distill.alpha, t->distill.temperature, give_rows, t};
+    m->distil = (vw_distillation){.alpha = t->distill.alpha,
+                                  .temperature = t->distill.temperature,
+                                  .rows = give_rows,
+                                  .arg = t,
+                                  .hidden_weight = t->distill.intermediate_weight,
+                                  .hidden = t->hidden};
     return st;
 }

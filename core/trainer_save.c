@@ -2,6 +2,7 @@
  *
  *     model.safetensors, config.json    the masters in f32: a model folder that every command opens
  *     adapter_model.safetensors ...     instead of them, where low-rank adapters are trained
+ *     projections.safetensors           through which hidden states are compared with a teacher's
  *     the tokenizer's files
  *     optimizer.safetensors             the rule's arrays, PARAMETER.NAME; with delayed scaling the
  *                                       history of fp8's scales
@@ -25,7 +26,7 @@
 enum { FORMAT = 1, PIECE = 1 << 20 };
 
 static const char state_name[] = "state.json", moments_name[] = "optimizer.safetensors",
-                  history_name[] = "fp8.amax_history";
+                  loads_name[] = "expert_loads", history_name[] = "fp8.amax_history";
 
 /* ---- the state ------------------------------------------------------------------------------- */
 
@@ -35,7 +36,7 @@ typedef struct fact {
     char text[64];
 } fact;
 
-enum { N_FACTS = 16 };
+enum { N_FACTS = 18 };
 
 static void list_facts(const vw_trainer *t, fact facts[N_FACTS])
 {
@@ -61,6 +62,9 @@ static void list_facts(const vw_trainer *t, fact facts[N_FACTS])
     FACT("lora.alpha", "%g", t->lora.rank ? t->lora.alpha : 0);
     FACT("distill.teacher", "%.60s", t->distill.teacher);
     FACT("distill.alpha", "%g", *t->distill.teacher ? t->distill.alpha : 0);
+    FACT("distill.intermediate_weight", "%g",
+         *t->distill.teacher ? t->distill.intermediate_weight : 0);
+    FACT("distill.intermediate_layer_mapping", "%d", t->distill.intermediate_layer_mapping);
 #undef FACT
 }
 
@@ -90,6 +94,10 @@ static vw_status write_state(const vw_trainer *t, const char *folder, vw_error *
     vw_json_add_double(&w, "loss_sum", s->loss_sum);
     vw_json_add_uint(&w, "loss_tokens", s->loss_tokens);
     vw_json_add_double(&w, "seconds", s->seconds);
+    vw_json_begin_array(&w, loads_name);
+    for (size_t i = 0; i < vw_trainer_n_loads(t); i++)
+        vw_json_add_uint(&w, NULL, t->expert_loads[i]);
+    vw_json_end_array(&w);
     vw_json_begin_object(&w, "made_of");
     for (int i = 0; i < N_FACTS; i++)
         vw_json_add_string(&w, facts[i].name, facts[i].text);
@@ -164,6 +172,22 @@ static vw_status read_numbers(vw_progress_state *s, const vw_json_doc *doc, vw_e
     return VW_OK;
 }
 
+/* A state from before there were such counts has none. */
+static vw_status read_loads(vw_trainer *t, const vw_json_doc *doc, vw_error *err)
+{
+    const vw_json *json = vw_json_service();
+    const vw_json_value *list = json->get(json->root(doc), loads_name);
+    size_t n = vw_trainer_n_loads(t), count = json->count(list);
+    if (list && count != n)
+        return vw_fail(err, VW_E_FORMAT, "%s: \"%s\" holds %zu numbers, the model has %zu experts",
+                       state_name, loads_name, count, n);
+    for (size_t i = 0; i < count; i++) {
+        int64_t load = json->integer(json->at(list, i));
+        t->expert_loads[i] = load > 0 ? (uint64_t)load : 0;
+    }
+    return VW_OK;
+}
+
 static vw_status read_state(vw_trainer *t, const char *folder, vw_error *err)
 {
     const vw_json *json = vw_json_service();
@@ -179,7 +203,8 @@ static vw_status read_state(vw_trainer *t, const char *folder, vw_error *err)
         !(st = json->get_real(doc, root, "loss_scale", 1, &s.scale.scale, err)) &&
         !(st = json->get_real(doc, root, "best_loss", NAN, &s.best_loss, err)) &&
         !(st = json->get_real(doc, root, "loss_sum", 0, &s.loss_sum, err)) &&
-        !(st = json->get_real(doc, root, "seconds", 0, &s.seconds, err))) {
+        !(st = json->get_real(doc, root, "seconds", 0, &s.seconds, err)) &&
+        !(st = read_loads(t, doc, err))) {
         if (s.position.index >= vw_batches_count(&t->batches, s.position.epoch))
             st = vw_fail(err, VW_E_FORMAT, "%s: unit %lld is beyond the end of the data", path,
                          (long long)s.position.index);
@@ -332,6 +357,8 @@ static vw_status write_all(vw_trainer *t, const char *folder, vw_error *err)
     vw_status st = t->trainee_options.lora.rank ? vw_trainee_save_adapter(t->trainee, folder, err)
                                                 : vw_trainee_save(t->trainee, folder, VW_F32, err);
     if (!st)
+        st = vw_trainee_save_projections(t->trainee, folder, err);
+    if (!st)
         st = vw_trainer_copy_tokenizer(t, folder, err);
     if (!st)
         st = write_moments(t, folder, err);
@@ -368,16 +395,16 @@ vw_status vw_trainer_save(vw_trainer *t, vw_error *err)
     return VW_OK;
 }
 
-vw_status vw_trainer_save_merged(vw_trainer *t, vw_error *err)
+vw_status vw_trainer_save_final(vw_trainer *t, vw_error *err)
 {
     static const vw_dtype formats[] = {VW_DTYPE_NONE, VW_F32, VW_BF16, VW_F16};
     char folder[VW_CHECKPOINT_PATH];
-    if (!t->lora.rank || !t->lora.merged)
+    if (!t->train.final)
         return VW_OK;
-    snprintf(folder, sizeof folder, "%.4000s/merged", t->out);
+    snprintf(folder, sizeof folder, "%.4000s/final", t->out);
     if (mkdir(folder, 0777) != 0 && errno != EEXIST)
         return vw_fail(err, VW_E_IO, "cannot make the folder %s: %s", folder, strerror(errno));
-    vw_status st = vw_trainee_save(t->trainee, folder, formats[t->lora.merged], err);
+    vw_status st = vw_trainee_save(t->trainee, folder, formats[t->train.final], err);
     if (!st)
         st = vw_trainer_copy_tokenizer(t, folder, err);
     if (!st)
@@ -390,5 +417,7 @@ vw_status vw_trainer_resume(vw_trainer *t, const char *folder, vw_error *err)
     vw_status st = read_state(t, folder, err);
     if (!st)
         st = vw_trainee_load(t->trainee, folder, err);
+    if (!st)
+        st = vw_trainee_load_projections(t->trainee, folder, err);
     return st ? st : read_moments(t, folder, err);
 }

@@ -198,6 +198,8 @@ static vw_status update(vw_trainer *t, double rate, double grad_scale, vw_error 
     vw_profile_end(t->profile, span, 28 * t->info.n_trained, 0);
     if (!st)
         st = vw_trainee_updated(t->trainee, err);
+    if (!st)
+        st = vw_trainer_take_loads(t, err);
     if (!st && t->info.n_routers && t->train.router_bias_rate > 0)
         st = vw_trainee_balance(t->trainee, t->train.router_bias_rate, err);
     return st;
@@ -221,7 +223,7 @@ vw_status vw_trainer_step(vw_trainer *t, vw_error *err)
     vw_status st = gather_gradients(t, &at, &losses, err);
     if (st)
         return st;
-    size_t span = vw_profile_begin(t->profile, "norm");
+    size_t span = vw_profile_begin(t->profile, "gradient norm");
     st = norm_of(t, t->info.gradients, (int64_t)t->info.n_trained, &norm, err);
     vw_profile_end(t->profile, span, 4 * t->info.n_trained, 0);
     if (st)
@@ -242,6 +244,7 @@ vw_status vw_trainer_step(vw_trainer *t, vw_error *err)
         t->now.loss_sum += losses.cross_entropy;
         t->now.loss_tokens += (uint64_t)losses.n_scored;
     }
+    vw_trainee_reset_loads(t->trainee); /* those of a skipped step too */
     vw_batch_size_update(&t->now.batch, is_finite, is_clipped);
     t->now.position = at;
     t->now.step++;

@@ -29,6 +29,7 @@
 #include <vishwamai/model.h>
 
 #include "core/core.h"
+#include "core/profile.h"
 
 typedef struct vw_trainee vw_trainee;
 
@@ -73,6 +74,8 @@ typedef struct vw_trainee_options {
     double fp8_margin;
     vw_lora lora;
     bool has_teacher; /* micro-batches will bring one (vw_distillation) */
+    int32_t hidden_width;     /* of a teacher whose hidden states will be brought too; 0: none.
+                               * Every layer is then a range of its own for recompute_layers. */
     bool is_frozen;   /* no gradients at all: a teacher */
     vw_progress progress;
     void *progress_arg;
@@ -122,6 +125,9 @@ typedef struct vw_trainee_param {
 /* i < info.n_params.  Parameters that the checkpoint lacks (optional ones) are not listed. */
 void vw_trainee_get_param(const vw_trainee *trainee, size_t i, vw_trainee_param *param);
 
+/* Spans of every block, forward and backward, go to this profile from now on; NULL: to none. */
+void vw_trainee_profile(vw_trainee *trainee, vw_profile *profile);
+
 /* For whoever computes on the parameters: the optimizer, the norm, a checkpoint. */
 const vw_component *vw_trainee_device(const vw_trainee *trainee);
 vw_stream *vw_trainee_stream(const vw_trainee *trainee);
@@ -138,10 +144,17 @@ vw_status vw_trainee_engine(vw_trainee *trainee, vw_engine **engine, vw_error *e
  * queued on the trainee's stream or done when it returns. */
 typedef vw_status (*vw_teacher_rows)(void *arg, int64_t first, vw_tensor logits, vw_error *err);
 
+/* Hidden states are compared at the borders between layers, border b being behind layer b, of which
+ * a model has n_layers - 1; the last layer's output is what the logits compare.  Each border has a
+ * projection W_b [hidden_width, width], a parameter that is trained beside the model's.  Added to L:
+ * hidden_weight times the mean, over borders, tokens and values, of (W_b x - hidden[b])^2. */
 typedef struct vw_distillation {
     double alpha, temperature; /* L = alpha T^2 KL(teacher || student) + (1 - alpha) CE */
     vw_teacher_rows rows;      /* NULL: no distillation */
     void *arg;
+    double hidden_weight;
+    const float *const *hidden; /* [n_layers - 1], each device [n_tokens, hidden_width]; NULL: not
+                                 * compared */
 } vw_distillation;
 
 typedef struct vw_micro_batch {
@@ -165,7 +178,8 @@ typedef struct vw_losses {
     double cross_entropy; /* over the scored tokens; in learn with label smoothing, if any */
     double divergence;    /* KL(teacher || student) at the temperature, without T^2 */
     double balance;       /* auxiliary losses of the routers, weighted, times n_scored */
-    bool is_finite;       /* are the three? */
+    double hidden;        /* mean square of what hidden states miss, times n_scored; learn alone */
+    bool is_finite;       /* are the four? */
 } vw_losses;
 
 void vw_losses_add(vw_losses *sum, const vw_losses *one);
@@ -186,6 +200,11 @@ vw_status vw_trainee_evaluate(vw_trainee *trainee, const vw_micro_batch *micro, 
 typedef vw_status (*vw_trainee_rows)(void *arg, int64_t first, vw_tensor logits, vw_error *err);
 vw_status vw_trainee_logits(vw_trainee *trainee, const vw_micro_batch *micro, vw_trainee_rows rows,
                             void *arg, vw_error *err);
+
+/* From now on vw_trainee_logits also writes what leaves layer after[i], of which there are n in
+ * ascending order and none is the last, to to[i], device [n_tokens, width].  Both arrays stay the
+ * caller's and alive. */
+void vw_trainee_tap(vw_trainee *trainee, int32_t n, const int32_t *after, float *const *to);
 
 /* Masters have changed: refresh the copies that products read. */
 vw_status vw_trainee_updated(vw_trainee *trainee, vw_error *err);
@@ -217,6 +236,11 @@ vw_status vw_trainee_save(vw_trainee *trainee, const char *folder, vw_dtype dtyp
 
 /* The adapter alone, in PEFT's naming: adapter_model.safetensors and adapter_config.json. */
 vw_status vw_trainee_save_adapter(vw_trainee *trainee, const char *folder, vw_error *err);
+
+/* The projections of hidden states, in f32: FOLDER/projections.safetensors; and back.  Nothing
+ * happens without a hidden_width. */
+vw_status vw_trainee_save_projections(vw_trainee *trainee, const char *folder, vw_error *err);
+vw_status vw_trainee_load_projections(vw_trainee *trainee, const char *folder, vw_error *err);
 
 /* Put the values of a folder written by vw_trainee_save (f32) back into the masters: a resume, and
  * going back to the best.  Refuses a folder whose configuration differs from the trainee's. */

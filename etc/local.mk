@@ -13,7 +13,7 @@ endif
 
 pkgconfig_DATA = %D%/vishwamai.pc
 
-# The bundled default model.
+# A small model in the layout in which Gemma is published: what the tests hold everything to.
 tinygemmadir = $(vwdatadir)/models/tiny-gemma
 dist_tinygemma_DATA = \
 	%D%/models/tiny-gemma/README.md \
@@ -25,6 +25,15 @@ dist_tinygemma_DATA = \
 	%D%/models/tiny-gemma/tokenizer.model \
 	%D%/models/tiny-gemma/tokenizer_config.json
 
+# The default model, of the base architecture, and how it was made.
+tinyvishwamaidir = $(vwdatadir)/models/tiny-vishwamai
+dist_tinyvishwamai_DATA = \
+	%D%/models/tiny-vishwamai/README.md \
+	%D%/models/tiny-vishwamai/config.json \
+	%D%/models/tiny-vishwamai/model.safetensors \
+	%D%/models/tiny-vishwamai/tokenizer.model
+EXTRA_DIST += %D%/models/recipe/corpus.py
+
 # INI presets, found by `include = presets/NAME.ini'.
 dist_presets_DATA += \
 	%D%/presets/gpt2-124m.ini \
@@ -33,7 +42,8 @@ dist_presets_DATA += \
 	%D%/presets/lively.ini \
 	%D%/presets/nanogpt-shakespeare.ini \
 	%D%/presets/reference.ini \
-	%D%/presets/small-cache.ini
+	%D%/presets/small-cache.ini \
+	%D%/presets/tiny-vishwamai.ini
 
 # Task files for `vishwamai eval'.
 tasksdir = $(vwdatadir)/tasks

@@ -11,8 +11,8 @@ GEMM_S8_KERNELS = \
 	%D%/cpu/gemm-prepare.c %D%/cpu/gemm-table.c %D%/cpu/gemm-tile-s8.c
 GEMM_KERNELS = $(GEMM_S8_KERNELS) \
 	%D%/cpu/gemm-block.c %D%/cpu/gemm-dot.c %D%/cpu/gemm-expand.c %D%/cpu/gemm-finish.c \
-	%D%/cpu/gemm-pack-tile.c %D%/cpu/gemm-quantise.c %D%/cpu/gemm-round.c %D%/cpu/gemm-stream.c \
-	%D%/cpu/gemm-tile.c \
+	%D%/cpu/gemm-pack-tile.c %D%/cpu/gemm-quantise.c %D%/cpu/gemm-round.c \
+	%D%/cpu/gemm-stream.c %D%/cpu/gemm-tile.c \
 	%D%/cpu/gemm.h %D%/cpu/gemm-load.h %D%/cpu/gemm-pack.h %D%/cpu/gemm-tile.h \
 	%D%/cpu/simd.h %D%/cpu/simd_avx2.h %D%/cpu/simd_avx512.h %D%/cpu/simd_base.h
 

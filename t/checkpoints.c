@@ -14,7 +14,7 @@
 
 static const char bad[] = "t/data/safetensors-bad";
 
-/* ---- the folders -------------------------------------------------------------------------------------- */
+/* ---- the folders ----------------------------------------------------------------------------- */
 
 static void test_folder(const char *name, const char *verdict, const char *subject)
 {
@@ -55,7 +55,7 @@ static void test_folders(void)
     ok(n >= 30, "%d folders", n);
 }
 
-/* ---- the exact sentences -------------------------------------------------------------------------------- */
+/* ---- the exact sentences --------------------------------------------------------------------- */
 
 static void expect_sentence(const char *name, const char *tail)
 {
@@ -81,7 +81,7 @@ static void test_sentences(void)
                     "together");
 }
 
-/* ---- configurations --------------------------------------------------------------------------------------- */
+/* ---- configurations -------------------------------------------------------------------------- */
 
 typedef struct config_case {
     const char *key, *value; /* replaces or adds "key": value; NULL value removes it */
@@ -192,7 +192,7 @@ static void test_configs(const char *folder)
     }
 }
 
-/* ---- a tokenizer of another model ---------------------------------------------------------------------------- */
+/* ---- a tokenizer of another model ------------------------------------------------------------ */
 
 static void test_tokenizer(const char *folder)
 {

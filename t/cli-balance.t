@@ -143,10 +143,14 @@ fails(1, qr/bad\.csv:2: column 2: 'x' is not a number; numbers with commas betwe
       'balance', '--loads', write_file('bad.csv', "1,2\n3,x\n"), '--devices', 1);
 fails(1, qr/bad\.csv:3: 3 columns, and the first row has 2; all rows must be of one length\n\z/,
       'balance', '--loads', write_file('bad.csv', "1,2\n\n3,4,5\n"), '--devices', 1);
+fails(1, qr/bad\.csv:1: column 3: '' is not a number; numbers with commas between them are expected, and no header\n\z/,
+      'balance', '--loads', write_file('bad.csv', "1,2,\n3,4,\n"), '--devices', 1);
 fails(1, qr/bad\.csv: there is no row of numbers in it\n\z/,
       'balance', '--loads', write_file('bad.csv', "\n"), '--devices', 1);
 fails(1, qr/bad\.csv: a zero byte; text is expected\n\z/,
       'balance', '--loads', write_file('bad.csv', "1,2\0\n"), '--devices', 1);
+fails(1, qr/bad\.csv: a zero byte; text is expected\n\z/, @words, '--previous',
+      write_file('bad.csv', join(',', (0) x 16) . "\n" . join(',', (0) x 16) . "\n\0"));
 for my $load ('-1', 'nan', 'inf') {
     fails(1, qr/bad\.csv: layer 0, expert 1: a load of -?\w+; loads must be finite and not negative\n\z/,
           'balance', '--loads', write_file('bad.csv', "1,$load\n"), '--devices', 1);

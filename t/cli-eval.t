@@ -76,6 +76,9 @@ my %bad = (
     'a choice that is no text' => ['{"context": "x", "choices": ["a", 1], "answer": 0}', qr/choice 1 is no text/],
     'an answer outside' => ['{"context": "x", "choices": ["a", "b"], "answer": 2}',
                             qr/an index from 0 to 1 or a letter from A to B is expected/],
+    'an answer that only begins with a number' =>
+        ['{"context": "x", "choices": ["a", "b"], "answer": "1 or 0"}',
+         qr/an index from 0 to 1 or a letter from A to B is expected/],
     'no answer' => ['{"prompt": "x"}', qr/bad\.jsonl:1: "answer": a text is expected/],
     'nothing' => ["\n \n", qr/bad\.jsonl: no question in it/],
 );

@@ -37,7 +37,13 @@ my $answer = json_of('run', '-p', $case->{prompt}, @greedily);
 is_deeply([sort keys %$answer], [qw(finish prompt_tokens seconds text tokens)], 'members');
 is_deeply([sort keys %{ $answer->{seconds} }], [qw(decode load prompt)], 'members of seconds');
 is($answer->{finish}, 'length', 'ended by length');
-is_deeply($answer->{tokens}, \@first, 'without -m: the bundled model');
+is_deeply($answer->{tokens}, \@first, 'without -m: the model that VW_MODEL names');
+{
+    local $ENV{VW_MODEL};
+    my @bundled = ('run', '-p', $case->{prompt}, @greedily);
+    is_deeply(json_of(@bundled)->{tokens},
+              json_of(@bundled, '-m', "$top/etc/models/tiny-vishwamai")->{tokens}, 'or the bundled one');
+}
 
 # Other ways to give the prompt.
 is_deeply(json_of('run', '--tokens', $tokens, @greedily)->{tokens}, \@first, '--tokens');
@@ -95,6 +101,8 @@ is_deeply($ids->{tokens}, \@first, 'without a tokenizer: the same ids');
 ok(!exists $ids->{text}, 'and no text');
 is((run('run', '-m', $bare, '--tokens', $tokens, @greedily))[1], "@first\n", 'ids on standard output');
 fails(1, qr/^vishwamai: .*tokenizer/, 'run', '-m', $bare, '-p', 'x');
+fails(1, qr{^vishwamai: the model /nowhere cannot be opened: No such file or directory; a folder with a config\.json, or a \*\.gguf file, is expected\n\z},
+      'run', '-m', '/nowhere', '-p', 'x');
 
 # Errors.
 fails(1, qr/^vishwamai: token 99999 is not in the vocabulary of 1024 tokens\n\z/,

@@ -23,7 +23,7 @@ is(json_of(schedule('dualpipe', 8, 20))->{makespan}, 59, 'the defaults: 1, 2, 1,
 is(json_of(schedule('zb1p', 8, 20))->{makespan}, 67, 'zb1p');
 $one = json_of(schedule('1f1b', 2, 1, qw(--forward 3 --backward 5 --comm 0.5)));
 is($one->{makespan}, 3 + 0.5 + 3 + 5 + 0.5 + 5, 'durations and messages');
-$one = json_of(schedule('1f1b', 3, 1, qw(--comm 0.5,0.25)));
+$one = json_of(schedule('1f1b', 3, 1, '--comm', '0.5,0.25'));
 is($one->{makespan}, 3 * 3 + 2 * 0.75, 'messages of each link');
 $one = json_of(schedule('pipeline/search', 4, 6, qw(--max-activations 3 --set pipeline.search.effort=0.1)));
 is((grep { $_ > 3 } @{ $one->{peak_activations} }) + 0, 0, 'search keeps within a limit');

@@ -224,6 +224,68 @@ END
     like($err, qr/^perplexity \d/m, 'a full disk: the checkpoint before is a model') or diag($err);
 }
 
+# ---- experts --------------------------------------------------------------------------------------
+# Told with each line: the fullest expert's slots over the mean, and how many got nothing.
+my $routed = "$scratch/routed";
+my @moe = ('--set', 'model.vishwamai.num_experts=4', '--set', 'model.vishwamai.router=sigmoid', '--set',
+           'train.router_bias_rate=0.01', '--set', 'train.log_every=4', '--set', 'train.keep=50');
+($status, $out, $err) = run('train', '-c', $ini, '-o', $routed, @moe);
+is($status, 0, 'a model with experts') or diag($err);
+like($err, qr{^step 60/60  loss [\d.]+  validation [\d.]+ .*  load (\d\.\d\d)(?:  \d+ experts idle)?  \d+ tokens/s}m,
+     'train: how evenly they are used');
+my @told = grep { $_->{step} } lines($routed);
+ok(!(grep { $_->{load_imbalance} < 1 || $_->{load_imbalance} > 4 || $_->{idle_experts} != int $_->{idle_experts} } @told),
+   'the fullest has between the mean and everything, in every line');
+ok(!(grep { exists $_->{load_imbalance} } lines($whole)), 'and nothing is told where there are none');
+mkdir "$scratch/routed-twice";
+system 'cp', '-r', "$routed/step-00000030", "$scratch/routed-twice";
+is((run('train', '-c', $ini, '-o', "$scratch/routed-twice", @moe))[0], 0, 'from a checkpoint between two lines on');
+my %again = map { $_->{step} => $_ } lines("$scratch/routed-twice");
+my ($same) = grep { $_->{step} == 32 } @told;
+is_deeply([@{ $again{32} }{qw(load_imbalance idle_experts train_loss)}],
+          [@{$same}{qw(load_imbalance idle_experts train_loss)}], 'the counts of a line outlive a stop');
+my $used = json_of('perplexity', '-m', "$routed/latest", '-f', $data, '--ctx', 32, '--chunks', 50);
+is(scalar @{ $used->{experts} }, 2, 'perplexity: how a text used the experts, of each layer');
+for my $layer (@{ $used->{experts} }) {
+    my ($sum, $most) = (0, 0);
+    for (@{ $layer->{loads} }) { $sum += $_; $most = $_ if $_ > $most }
+    # Windows of 32 positions, every position goes to 2 of 4 experts; the last of a window may be left out.
+    ok($sum == 2 * 32 * 50 || $sum == 2 * 31 * 50, "perplexity: every token is counted: $sum");
+    is_near($layer->{imbalance}, $most / ($sum / 4), 1e-9, 'perplexity: the fullest over the mean');
+    is($layer->{idle}, scalar(grep { $_ == 0 } @{ $layer->{loads} }), 'perplexity: those that got nothing');
+}
+like((run('perplexity', '-m', "$routed/latest", '-f', $data, '--ctx', 32, '--chunks', 50))[1],
+     qr/^experts: the fullest has \d\.\d{3} of the mean load, in the worst of 2 layers; \d got no token$/m,
+     'perplexity: in words');
+
+# ---- a profile ------------------------------------------------------------------------------------
+# One layer of attention and experts: spans of each block, and what is known of their bytes.
+my $trace = "$scratch/trace.json";
+is((run('train', '-c', $ini, '-o', "$scratch/profiled", '--profile', $trace, '--set', 'model.vishwamai.num_experts=4',
+        '--set', 'train.max_steps=16', '--set', 'train.eval_every=0'))[0], 0, 'train --profile');
+my @spans = @{ JSON::PP->new->decode(read_file($trace))->{traceEvents} };
+my %spans;
+push @{ $spans{ $_->{name} } }, $_ for @spans;
+my $micros = @{ $spans{'forward and backward'} };
+is($micros, 20, 'ten steps of two micro-batches');
+for my $block (qw(embed norm linear rope attention moe)) {
+    for my $name ($block, "$block backward") {
+        my @of = @{ $spans{$name} // [] };
+        my $told = grep { $_->{args} && $_->{args}{bytes} > 0 } @of;
+        ok(@of >= $micros && @of % $micros == 0 && $told >= $micros, "a profile has spans of $name, with bytes");
+    }
+}
+is(scalar @{ $spans{head} }, $micros, 'and of the head, where the loss and its gradient are made');
+is_deeply([keys %{ { map { $_->{args}{bytes} => 1 } @{ $spans{embed} } } }], [2 * 4 * 4 * 32 * 32],
+          'an embedding reads and writes rows of 32 f32 for 4 windows of 32 tokens');
+my @outer = @{ $spans{'forward and backward'} };
+my @stray = grep {
+    my $s = $_;
+    $s->{name} =~ /^(?:embed|norm|linear|rope|attention|moe|head)/
+        && !grep { $s->{ts} >= $_->{ts} - 1 && $s->{ts} + $s->{dur} <= $_->{ts} + $_->{dur} + 1 } @outer
+} @spans;
+is(scalar @stray, 0, 'blocks lie within the passes of their micro-batches');
+
 # ---- a teacher ------------------------------------------------------------------------------------
 my @pupil = ('--set', 'distill.teacher=wise', '--set', 'model:wise.plugin=vishwamai', '--set', "data.tokenizer=$whole/latest",
              '--set', 'train.max_steps=10', '--set', 'model.vishwamai.num_layers=1');
@@ -235,6 +297,28 @@ like($err, qr{^step 10/10  loss [\d.]+}m, 'to the end');
 my ($alone) = (run('train', '-c', $ini, '-o', "$scratch/alone", @pupil, '--set', 'distill.teacher='))[2] =~
               m{^step 10/10  loss ([\d.]+)}m;
 unlike($err, qr{^step 10/10  loss \Q$alone\E }m, 'not as it would have alone');
+# hidden states besides
+my @close = (@pupil, '--set', "model:wise.path=$whole/latest", '--set', 'distill.intermediate_weight=1');
+($status, $out, $err) = run('train', '-c', $ini, '-o', "$scratch/close1", @close);
+is($status, 2, 'a pupil of one layer has no border');
+like($err, qr/a student of one layer has no border between layers where hidden states could be compared; set distill\.intermediate_weight = 0/,
+     'which is said');
+push @close, '--set', 'model.vishwamai.num_layers=2', '--set', 'model.vishwamai.hidden_dim=24', '--set', 'train.keep=9';
+($status, $out, $err) = run('train', '-c', $ini, '-o', "$scratch/close", @close);
+is($status, 0, 'a narrower pupil of two learns hidden states too') or diag($err);
+ok(-s "$scratch/close/latest/projections.safetensors", 'through projections, which are kept');
+mkdir "$scratch/close2";
+system 'cp', '-r', "$scratch/close/step-00000005", "$scratch/close2";
+is((run('train', '-c', $ini, '-o', "$scratch/close2", @close))[0], 0, 'gone on with');
+for my $file ('model', 'projections', 'optimizer') {
+    ok(read_file("$scratch/close/step-00000010/$file.safetensors") eq
+       read_file("$scratch/close2/step-00000010/$file.safetensors"), "$file: the same bits as in one go");
+}
+($status, $out, $err) = run('train', '-c', $ini, '-o', "$scratch/close3", @close, '--set', 'model.vishwamai.num_layers=3',
+                            '--set', 'distill.intermediate_layer_mapping=last_layers');
+is($status, 2, 'last layers of a teacher that has fewer');
+like($err, qr/distill\.teacher = wise has 2 layers, the student 3; distill\.intermediate_layer_mapping = last_layers wants a teacher of as many layers/,
+     'and its sentence');
 fails(2, qr/^vishwamai: distill\.teacher = wise: \[model:wise\] path is needed, the teacher's folder/, 'train', '-c',
       $ini, '-o', "$scratch/p2", @pupil);
 SKIP: {
@@ -248,10 +332,10 @@ SKIP: {
 
 # ---- an adapter ----------------------------------------------------------------------------------
 SKIP: {
-    skip('the bundled model does not run here', 5) if !is_there('model/gemma') || !is_there('tokenizer/sentencepiece');
+    skip('the bundled model does not run here', 8) if !is_there('model/gemma') || !is_there('tokenizer/sentencepiece');
     my $lora = "$scratch/lora";
     ($status, $out, $err) =
-        run('train', '-m', $model, '-f', $data, '-o', $lora, '--set', 'lora.rank=4', '--set', 'lora.merged=f32', '--set',
+        run('train', '-m', $model, '-f', $data, '-o', $lora, '--set', 'lora.rank=4', '--set', 'train.final=f32', '--set',
             'data.max_length=64', '--set', 'train.batch_size=4', '--set', 'train.grad_accum_steps=1', '--set',
             'train.max_steps=12', '--set', 'train.warmup_steps=1', '--set', 'train.learning_rate=2e-3', '--set',
             'train.eval_every=6', '--set', 'train.eval_windows=20', '--set', 'train.log_every=6');
@@ -260,10 +344,31 @@ SKIP: {
     ok($losses[-1] < $losses[0], "lowers the loss on a new text: $losses[0] to $losses[-1]");
     my $config = JSON::PP->new->decode(read_file("$lora/latest/adapter_config.json"));
     is("$config->{peft_type} $config->{r}", 'LORA 4', 'its files are named as PEFT names them');
+    like(read_file("$lora/latest/adapter_model.safetensors"),
+         qr/"base_model\.model\.model\.layers\.0\.self_attn\.q_proj\.lora_A\.weight"/, 'and so are its tensors');
     my @how = ('-f', $data, '--ctx', 64, '--chunks', 10);
     my $before = json_of('perplexity', '-m', $model, @how)->{nll};
-    my $merged = json_of('perplexity', '-m', "$lora/merged", @how)->{nll};
+    my $merged = json_of('perplexity', '-m', "$lora/final", @how)->{nll};
     ok($merged < $before, "the merged model has it: $before to $merged");
+    # y = W x + s B A x, and (W + s B A) x: two orders of the same sums.
+    my @ids = ('--tokens', '2 ' . join ' ', map { 3 + 37 * $_ % 900 } 1 .. 40);
+    my $one = json_of('logits', '-m', "$lora/merged", @ids)->{logits};
+    my $beside = json_of('logits', '-m', $model, '--set', "model.adapter=$lora/latest", @ids)->{logits};
+    my $plain = json_of('logits', '-m', $model, @ids)->{logits};
+    my ($largest, $moved, $sum, $squares, $n_logits) = (0) x 5;
+    for my $row (0 .. $#$one) {
+        for my $i (0 .. $#{ $one->[$row] }) {
+            my $x = $one->[$row][$i];
+            my $d = abs($x - $beside->[$row][$i]);
+            $largest = $d if $d > $largest;
+            $d = abs($x - $plain->[$row][$i]);
+            $moved = $d if $d > $moved;
+            $sum += $x, $squares += $x * $x, $n_logits++;
+        }
+    }
+    my $deviation = sqrt($squares / $n_logits - ($sum / $n_logits)**2);
+    ok($largest < 1e-4 * $deviation && $moved > 1e-2 * $deviation,
+       "merging changes logits by rounding only: by $largest, their deviation is $deviation, the adapter's part $moved");
     fails(2, qr/^vishwamai: lora\.rank = 4 adapts a model that there is: \[model\] path is needed/, 'train', '-c', $ini,
           '-o', "$scratch/p4", '--set', 'lora.rank=4');
 }
@@ -281,6 +386,9 @@ my $list = json_of('runs', $scratch);
 is_deeply([sort map { (split '/', $_->{path})[-1] } @{ $list->{runs} }],
           [sort grep { -f "$scratch/$_/metrics.jsonl" } map { (split '/')[-1] } glob "$scratch/*"],
           'runs --json: all runs of a folder');
+mkdir "$scratch/far"; # losses between which a double has no room for ticks
+write_file('far/metrics.jsonl', qq({"step":1,"train_loss":1e17}\n{"step":2,"train_loss":100000000000000032}\n));
+is((run('runs', "$scratch/far", '--plot', "$scratch/far.svg"))[0], 0, 'runs --plot: ends for any losses');
 fails(1, qr/^vishwamai: .*: no run is here: no metrics.jsonl in it or in its folders/, 'runs', "$top/t");
 
 # ---- learning a tokenizer ---------------------------------------------------------------------------

@@ -67,13 +67,21 @@ static void fetch(rig *r, void *host, const void *device, size_t bytes)
 
 /* ---- what it does not do --------------------------------------------------------------------- */
 
-static vw_status ask(rig *r, vw_matrix m, vw_gemm_format format, int is_invariant)
+static vw_status ask_for(rig *r, vw_matrix m, vw_gemm_format format, vw_gemm_problem p)
 {
     vw_gemm_weight w = {.stored = m, .format = format};
-    vw_gemm_problem p = {.size = sizeof p, .max_m = 4, .n_weights = 1, .weights = {&w},
-                         .x_dtype = VW_F32, .y_dtype = VW_F32, .is_batch_invariant = is_invariant};
+    p.size = sizeof p;
+    p.max_m = 4;
+    p.n_weights = 1;
+    p.weights[0] = &w;
+    p.x_dtype = p.y_dtype = VW_F32;
     err.text[0] = '\0';
     return r->ops->supports(r->self, &p, &err);
+}
+
+static vw_status ask(rig *r, vw_matrix m, vw_gemm_format format, int is_invariant)
+{
+    return ask_for(r, m, format, (vw_gemm_problem){.is_batch_invariant = is_invariant});
 }
 
 static vw_matrix stored(vw_dtype dtype, int64_t n, int64_t k, int64_t scale_rows, int64_t scale_cols)
@@ -93,6 +101,9 @@ static void test_refusals(void)
     is_int(ask(&r, stored(VW_BF16, 7, 9, 0, 0), VW_GEMM_STORED, 0), VW_OK, "bf16 of any size");
     is_int(ask(&r, stored(VW_BF16, 7, 9, 0, 0), VW_GEMM_STORED, 1), VW_E_UNSUPPORTED, "invariance");
     is_str(err.text, "cublasLt chooses by the number of rows: it is not batch invariant", "says so");
+    is_int(ask_for(&r, stored(VW_F32, 7, 9, 0, 0), VW_GEMM_STORED,
+                   (vw_gemm_problem){.rounding = VW_GEMM_ROUND_BF16}), VW_E_UNSUPPORTED, "rounding");
+    is_str(err.text, "operands are used as they are, not rounded", "says so");
     is_int(ask(&r, stored(VW_BF16, 7, 9, 0, 0), VW_GEMM_INT8, 0), VW_E_UNSUPPORTED, "int8");
     is_str(err.text, "cublasLt multiplies f32, bf16, f16 and fp8, no int8", "says so");
     is_int(ask(&r, stored(VW_BF16, 256, 256, 128, 128), VW_GEMM_STORED, 0), VW_E_UNSUPPORTED,

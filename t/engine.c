@@ -30,7 +30,7 @@ static void open_or_die(with_engine *w, const char *path, const char *settings)
         bail_out("%s", w->err.text);
 }
 
-/* ---- the same logits, however they come about ------------------------------------------------------- */
+/* ---- the same logits, however they come about ------------------------------------------------ */
 
 static void test_chunks(const char *path, const char *settings)
 {
@@ -167,7 +167,7 @@ static void test_weight_formats(void)
     free(want);
 }
 
-/* ---- sequences ----------------------------------------------------------------------------------------- */
+/* ---- sequences ------------------------------------------------------------------------------- */
 
 typedef struct last_rows { /* of up to 9 feeds */
     float *row[9];
@@ -282,7 +282,7 @@ static void test_fork(void)
     engine_close(&w);
 }
 
-/* ---- limits ---------------------------------------------------------------------------------------------- */
+/* ---- limits ---------------------------------------------------------------------------------- */
 
 static void test_limits(void)
 {
@@ -344,7 +344,7 @@ static void test_full_pool(void)
     engine_close(&w);
 }
 
-/* ---- generation ------------------------------------------------------------------------------------------- */
+/* ---- generation ------------------------------------------------------------------------------ */
 
 typedef struct shown {
     char text[4096];

@@ -34,7 +34,7 @@ static void put(vw_dtype dtype, void *to, int i, int value)
         ((int32_t *)to)[i] = value;
 }
 
-/* ---- collectives ------------------------------------------------------------------------------ */
+/* ---- collectives ----------------------------------------------------------------------------- */
 
 /* Rank r contributes (r + 1)(i % 3 + 1): sums are n(n + 1)/2 of that, exact in every dtype. */
 static int contribution(int rank, int i)
@@ -172,7 +172,7 @@ static vw_status check_all_to_all(const bench *b, vw_error *err)
     return VW_OK;
 }
 
-/* ---- point to point --------------------------------------------------------------------------- */
+/* ---- point to point -------------------------------------------------------------------------- */
 
 static vw_status send_int(const bench *b, int32_t value, int32_t tag, int32_t *keep,
                           vw_request **request, vw_error *err)
@@ -290,7 +290,7 @@ static vw_status check_deadline(const bench *b, vw_error *err)
     return VW_OK;
 }
 
-/* ---- groups ----------------------------------------------------------------------------------- */
+/* ---- groups ---------------------------------------------------------------------------------- */
 
 /* Everybody together in reverse order, and nobody at all. */
 static vw_status check_split(const bench *b, vw_error *err)
@@ -333,7 +333,7 @@ static const struct {
 };
 enum { N_CHECKS = sizeof checks / sizeof *checks };
 
-/* ---- planted errors --------------------------------------------------------------------------- */
+/* ---- planted errors -------------------------------------------------------------------------- */
 
 static const vw_comm_ops *honest;
 

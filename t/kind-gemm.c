@@ -498,12 +498,45 @@ static void check_determinism(opened *o)
 
 /* ---- 8: gradients ---- */
 
-static void check_gradients(opened *o)
+/* dW[N,K] = dY^T X, or added to what is there; dY is the first 50 of X's columns. */
+static void check_weight_gradient(opened *o, vw_gemm_epilogue epilogue)
 {
     gemm_case c;
     const gemm_case *list = &c;
     product p;
     vw_error err;
+    case_make(&c, &forms[0], 130, 50, 70);
+    for (int64_t m = 0; m <= 130; m += 65) {
+        gemm_case grad = {.form = &forms[0], .m = 50, .n = 70};
+        if (!product_make(o, &list, 1, (vw_gemm_problem){.op = VW_GEMM_WGRAD, .max_m = 130,
+                                                         .epilogue = epilogue}, &p))
+            break;
+        grad.want = calloc(50 * 70, sizeof(double));
+        for (int i = 0; i < 50 * 70; i++) {
+            grad.want[i] = epilogue == VW_GEMM_ADD ? 77 : 0;
+            for (int r = 0; r < m; r++)
+                grad.want[i] += (double)c.x[r * 70 + i / 70] * c.x[r * 70 + i % 70];
+        }
+        float *dw = new_result(50, 70);
+        vw_status s = o->ops->run_wgrad(o->self, &p.plan, NULL, rows_of(c.x, m, 50, 70),
+                                        rows_of(c.x, m, 70, 70), rows_of(dw, 50, 70, 70 + GUARD),
+                                        p.workspace, &err);
+        if (s != VW_E_UNSUPPORTED)
+            ok(s == VW_OK && is_guarded(dw, 50, 70) && !case_wrong(&grad, dw, 70 + GUARD, 50),
+               "%s: gradient of the weight over %d rows, %s", o->name, (int)m,
+               epilogue == VW_GEMM_ADD ? "added" : "stored");
+        free(dw);
+        free(grad.want);
+        product_free(o, &p);
+    }
+    case_free(&c);
+}
+
+static void check_gradients(opened *o)
+{
+    gemm_case c;
+    const gemm_case *list = &c;
+    product p;
     for (int in_out = 0; in_out < 2; in_out++) { /* dX[M,K] = dY[M,N] W: the transposed weight */
         gemm_case back;
         case_make(&c, &forms[in_out ? 8 : 1], 30, 50, 70);
@@ -522,30 +555,8 @@ static void check_gradients(opened *o)
         free(back.want);
         case_free(&c);
     }
-    case_make(&c, &forms[0], 130, 50, 70); /* dW[N,K] += dY^T X; dY is the first 50 of X's columns */
-    for (int64_t m = 0; m <= 130; m += 65) {
-        gemm_case grad = {.form = &forms[0], .m = 50, .n = 70};
-        if (!product_make(o, &list, 1, (vw_gemm_problem){.op = VW_GEMM_WGRAD, .max_m = 130,
-                                                      .epilogue = VW_GEMM_ADD}, &p))
-            break;
-        grad.want = calloc(50 * 70, sizeof(double));
-        for (int i = 0; i < 50 * 70; i++) {
-            grad.want[i] = 77;
-            for (int r = 0; r < m; r++)
-                grad.want[i] += (double)c.x[r * 70 + i / 70] * c.x[r * 70 + i % 70];
-        }
-        float *dw = new_result(50, 70);
-        vw_status s = o->ops->run_wgrad(o->self, &p.plan, NULL, rows_of(c.x, m, 50, 70),
-                                        rows_of(c.x, m, 70, 70), rows_of(dw, 50, 70, 70 + GUARD),
-                                        p.workspace, &err);
-        if (s != VW_E_UNSUPPORTED)
-            ok(s == VW_OK && is_guarded(dw, 50, 70) && !case_wrong(&grad, dw, 70 + GUARD, 50),
-               "%s: gradient of the weight over %d rows", o->name, (int)m);
-        free(dw);
-        free(grad.want);
-        product_free(o, &p);
-    }
-    case_free(&c);
+    check_weight_gradient(o, VW_GEMM_STORE);
+    check_weight_gradient(o, VW_GEMM_ADD);
 }
 
 void check_groups(const vw_gemm_ops *ops, void *self, const char *name, bool is_row_array_read);

@@ -224,7 +224,7 @@ static const struct {
 };
 enum { N_CHECKS = sizeof checks / sizeof *checks };
 
-/* ---- sgd against its formula ------------------------------------------------------------------ */
+/* ---- sgd against its formula ----------------------------------------------------------------- */
 
 /* Each step starts from the f32 values that the last one left, so the bound is that of one step:
  * eight roundings of the largest term that takes part. */
@@ -295,7 +295,7 @@ static void test_sgd(const vw_plugin *plugin)
     like(err.text, "nesterov = yes needs a momentum above 0", "and its sentence");
 }
 
-/* ---- adamw against its formula ---------------------------------------------------------------- */
+/* ---- adamw against its formula --------------------------------------------------------------- */
 
 typedef struct adamw_numbers {
     double beta1, beta2, eps, rate, scale, decay;
@@ -423,7 +423,7 @@ static void test_adamw(const vw_plugin *plugin)
     }
 }
 
-/* ---- planted errors --------------------------------------------------------------------------- */
+/* ---- planted errors -------------------------------------------------------------------------- */
 
 static int32_t no_state(void *self, int64_t rows, int64_t cols, vw_optimizer_state *states)
 {

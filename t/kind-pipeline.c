@@ -18,7 +18,7 @@
 enum { MAX_RANKS = 16, MAX_MICRO = 64, N_SIZES = MAX_RANKS * MAX_MICRO };
 enum { GUARD = 12345, SECONDS = 3 };
 
-/* ---- planted errors --------------------------------------------------------------------------- */
+/* ---- planted errors -------------------------------------------------------------------------- */
 
 typedef enum change { MISSING, TWICE, MICRO, CHUNK, KIND, PEER, OTHER_MICRO, N_CHANGES } change;
 
@@ -85,7 +85,7 @@ static void plant(const char *name, vw_schedule *right)
     }
 }
 
-/* ---- answers ---------------------------------------------------------------------------------- */
+/* ---- answers --------------------------------------------------------------------------------- */
 
 /* One rank's list, asked for with room for all but one step and for one more. */
 static vw_status check_room(const vw_component *c, const vw_pipeline_problem *problem, int32_t r,
@@ -154,7 +154,7 @@ static vw_status check_refusals(const vw_component *c, vw_error *err)
     return VW_OK;
 }
 
-/* ---- every plugin ----------------------------------------------------------------------------- */
+/* ---- every plugin ---------------------------------------------------------------------------- */
 
 /* All sizes in a scattered order, so that what is left out when a plugin takes its time is a bit of
  * everything: 601 has no factor in common with N_SIZES.  The order begins with 4 ranks and 8

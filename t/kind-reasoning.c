@@ -170,7 +170,7 @@ static vw_status solve(const vw_component *c, vw_generator *g, trace *t, int64_t
     return status;
 }
 
-/* ---- checks ----------------------------------------------------------------------------------- */
+/* ---- checks ---------------------------------------------------------------------------------- */
 
 static vw_status check_answer(const vw_component *c, vw_error *err)
 {
@@ -295,7 +295,7 @@ static void test_memory(const vw_plugin *plugin, mock_host *mock, const vw_compo
     is_int(n_bad, 0, "%s: no memory is an error with words", plugin->name);
 }
 
-/* ---- direct ----------------------------------------------------------------------------------- */
+/* ---- direct ---------------------------------------------------------------------------------- */
 
 static void test_direct(const vw_plugin *plugin)
 {
@@ -336,7 +336,7 @@ static void test_direct(const vw_plugin *plugin)
     like(err.text, "prompt = Go!: it must hold {problem}", "and its sentence");
 }
 
-/* ---- planted errors --------------------------------------------------------------------------- */
+/* ---- planted errors -------------------------------------------------------------------------- */
 
 enum { LEAK, OVERSPEND, ORPHAN, NO_ANSWER, LATE_THOUGHT, OVERRUN, DEAF, FICKLE, SILENT, N_PLANTS };
 

@@ -84,7 +84,7 @@ static vw_status check_long(const vw_component *c, vw_error *err)
     return status;
 }
 
-/* ---- exact ------------------------------------------------------------------------------------ */
+/* ---- exact ----------------------------------------------------------------------------------- */
 
 static const struct {
     const char *answer, *expected;
@@ -191,7 +191,7 @@ static void test_reasons(const vw_component *c)
            "exact: no reason wanted");
 }
 
-/* ---- planted errors --------------------------------------------------------------------------- */
+/* ---- planted errors -------------------------------------------------------------------------- */
 
 static vw_status wrong_check(void *self, const char *problem, const char *answer,
                              const char *expected, vw_verdict *verdict, char *reason,

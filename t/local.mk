@@ -129,9 +129,11 @@ check_PROGRAMS += t/gguf.t
 t_gguf_t_SOURCES = t/gguf.c t/with_engine.c t/with_engine.h t/folder.c
 t_gguf_t_LDADD = libkernels_ref.la $(MOCK_LIBS) libcore.la -lm
 # ---- training ----------------------------------------------------------------------------------
-check_PROGRAMS += t/golden-training.t t/tape.t t/trainee.t t/trainee-adapt.t t/trainee-model.t
+check_PROGRAMS += t/golden-training.t t/tape.t t/trainee.t t/trainee-adapt.t t/trainee-match.t \
+	t/trainee-model.t
 TRAINEE = t/folder.c t/with_engine.c t/with_trainee.c t/with_trainee.h
 t_trainee_adapt_t_SOURCES = t/trainee-adapt.c $(TRAINEE)
+t_trainee_match_t_SOURCES = t/trainee-match.c $(TRAINEE)
 t_trainee_model_t_SOURCES = t/trainee-model.c $(TRAINEE)
 t_tape_t_SOURCES = t/tape.c $(TRAINEE)
 t_trainee_t_SOURCES = t/trainee.c $(TRAINEE)
@@ -152,7 +154,6 @@ t_trainer_t_SOURCES = t/trainer.c t/trainee-linear.c t/trainee-linear.h t/folder
 t_train_rules_t_SOURCES = t/train-rules.c t/folder.c
 t_dataset_t_SOURCES = t/dataset.c t/folder.c
 t_dataset_t_LDADD = $(MOCK_LIBS) libcore.la
-EXTRA_DIST += t/gpu-check t/gpu/jansson.h
 
 # ---- small kinds: comm, balance, pipeline, optimizer, verifier, reasoning ----------------------
 check_PROGRAMS += t/kind-comm.t
@@ -251,6 +252,13 @@ t_fuzz_bpe_CFLAGS = $(AM_CFLAGS) $(BPE_CFLAGS)
 t_fuzz_bpe_LDADD = $(MOCK_LIBS) libcore.la $(BPE_LIBS)
 t_fuzz_bpe_LDFLAGS = $(FUZZ_LDFLAGS)
 endif
+
+FUZZ_BALANCE = t/fuzz/balance.c t/folder.c core/tools/balance_input.c core/tools/input.c
+check_PROGRAMS += t/fuzz-balance.t
+t_fuzz_balance_t_SOURCES = $(FUZZ_BALANCE) t/fuzz/replay.c
+fuzzers += t/fuzz/balance
+t_fuzz_balance_SOURCES = $(FUZZ_BALANCE)
+t_fuzz_balance_LDFLAGS = $(FUZZ_LDFLAGS)
 
 FUZZ_GGUF = t/fuzz/gguf.c t/folder.c $(weights_gguf_la_SOURCES)
 check_PROGRAMS += t/fuzz-gguf.t

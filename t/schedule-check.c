@@ -79,7 +79,7 @@ static void insert(two *t, int32_t r, size_t i, vw_step new_step)
     t->n_steps[r]++;
 }
 
-/* ---- what is wrong ---------------------------------------------------------------------------- */
+/* ---- what is wrong --------------------------------------------------------------------------- */
 
 /* `t` is no longer right: the check says so, in these words; and so does the simulation. */
 static void is_wrong(const two *t, const char *words)
@@ -231,7 +231,7 @@ static void test_deadlock(void)
                      "its step 0; with more buffers it might go on", "that is named");
 }
 
-/* ---- times ------------------------------------------------------------------------------------ */
+/* ---- times ----------------------------------------------------------------------------------- */
 
 static vw_simulation simulate(const vw_schedule *s, const vw_pipeline_costs *costs)
 {
@@ -301,7 +301,7 @@ static void test_costs(void)
                      "part of it", "and why it is refused");
 }
 
-/* ---- components that make no sense ------------------------------------------------------------ */
+/* ---- components that make no sense ----------------------------------------------------------- */
 
 typedef struct odd {
     int32_t n_chunks, n_stages, n_directions, stage_of_last;

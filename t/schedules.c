@@ -19,7 +19,7 @@
 
 enum { MAX_TEXT = 1 << 16 };
 
-/* ---- schedules by name ------------------------------------------------------------------------ */
+/* ---- schedules by name ----------------------------------------------------------------------- */
 
 static mock_host mock;
 static mock_instance opened;
@@ -111,7 +111,7 @@ static uint64_t hash_of(const vw_schedule *s, size_t *n_ops)
     return hash;
 }
 
-/* ---- published sequences ---------------------------------------------------------------------- */
+/* ---- published sequences --------------------------------------------------------------------- */
 
 static FILE *data_file(const char *name)
 {
@@ -269,7 +269,7 @@ static void test_counts(void)
     is_int(n_bad, 0, "steps of each kind in %d schedules", n_seen);
 }
 
-/* ---- time ------------------------------------------------------------------------------------- */
+/* ---- time ------------------------------------------------------------------------------------ */
 
 static void check_starts(const vw_schedule *s, const vw_simulation *x, int32_t r, char *words)
 {
@@ -454,7 +454,7 @@ static void test_cut_in_half(void)
     }
 }
 
-/* ---- refusals --------------------------------------------------------------------------------- */
+/* ---- refusals -------------------------------------------------------------------------------- */
 
 static void test_refusals(void)
 {
@@ -502,7 +502,7 @@ static void test_refusals(void)
     mock_close(&mock, &opened);
 }
 
-/* ---- all sizes -------------------------------------------------------------------------------- */
+/* ---- all sizes ------------------------------------------------------------------------------- */
 
 /* Up to 16 ranks and 64 micro-batches; `n_want` sizes are taken, the others refused. */
 static void check_all_sizes(const char *name, const char *const *settings, int n_want)
@@ -555,7 +555,7 @@ static void test_all_sizes(void)
     }
 }
 
-/* ---- the search ------------------------------------------------------------------------------- */
+/* ---- the search ------------------------------------------------------------------------------ */
 
 typedef struct outcome {
     double makespan, bubble;

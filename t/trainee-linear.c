@@ -195,6 +195,40 @@ vw_status vw_trainee_rescale(vw_trainee *t, vw_error *err)
     return VW_OK;
 }
 
+vw_status vw_trainee_loads(vw_trainee *t, int32_t router, uint64_t *counts, int32_t room,
+                           int32_t *n, vw_error *err)
+{
+    (void)t, (void)counts, (void)room, (void)n;
+    return vw_fail(err, VW_E_INVALID, "router %d of 0", router);
+}
+
+void vw_trainee_profile(vw_trainee *t, vw_profile *profile)
+{
+    (void)t, (void)profile;
+}
+
+void vw_trainee_tap(vw_trainee *t, int32_t n, const int32_t *after, float *const *to)
+{
+    (void)t, (void)n, (void)after, (void)to;
+}
+
+vw_status vw_trainee_save_projections(vw_trainee *t, const char *folder, vw_error *err)
+{
+    (void)t, (void)folder, (void)err;
+    return VW_OK;
+}
+
+vw_status vw_trainee_load_projections(vw_trainee *t, const char *folder, vw_error *err)
+{
+    (void)t, (void)folder, (void)err;
+    return VW_OK;
+}
+
+void vw_trainee_reset_loads(vw_trainee *t)
+{
+    (void)t;
+}
+
 vw_status vw_trainee_balance(vw_trainee *t, double gamma, vw_error *err)
 {
     (void)t;

@@ -138,8 +138,9 @@ static void print_head(const balance *b, const char *plugin)
            p->n_layers == 1 ? "" : "s", p->n_experts, p->n_replicas, p->n_devices, p->n_nodes,
            p->n_nodes == 1 ? "" : "s",
            vw_balance_keeps_groups(p) ? ", groups stay on nodes" : "");
-    printf("largest load of a device over the mean, before (%s) and after; no placement of this kind "
-           "is below the bound\n\n", p->previous ? "the previous placement" : "experts by number");
+    printf("largest load of a device over the mean, before (%s) and after;\n"
+           "no placement of this kind is below the bound\n\n",
+           p->previous ? "the previous placement" : "experts by number");
 }
 
 static void print_table(const balance *b, const balance_result *r)

@@ -45,9 +45,9 @@ static vw_status read_row(table *t, const char **p, const char *path, size_t lin
         char *end;
         double value;
         *p = skip_blanks(*p);
-        value = strtod(*p, &end);
+        value = strtod(*p, &end); /* which would look for a number on the next line, too */
         const char *next = skip_blanks(end);
-        if (end == *p || (*next && *next != ',' && *next != '\n'))
+        if (isspace((unsigned char)**p) || end == *p || (*next && *next != ',' && *next != '\n'))
             return vw_fail(err, VW_E_FORMAT,
                            "%s:%zu: column %zu: '%.*s' is not a number; numbers with commas between "
                            "them are expected, and no header",
@@ -61,9 +61,12 @@ static vw_status read_row(table *t, const char **p, const char *path, size_t lin
     }
 }
 
-static vw_status parse_table(table *t, const char *text, const char *path, vw_error *err)
+static vw_status parse_table(table *t, const char *text, size_t bytes, const char *path,
+                             vw_error *err)
 {
     const char *p = text;
+    if (strlen(text) != bytes)
+        return vw_fail(err, VW_E_FORMAT, "%s: a zero byte; text is expected", path);
     for (size_t line = 1; *p; line++, p += *p == '\n') {
         size_t before = t->n;
         if (!*skip_blanks(p) || *skip_blanks(p) == '\n') {
@@ -94,10 +97,7 @@ static vw_status read_table(table *t, const char *path, vw_error *err)
     vw_status status = input_read_dup(path, &text, &bytes, err);
     if (status != VW_OK)
         return status;
-    if (strlen(text) != bytes)
-        status = vw_fail(err, VW_E_FORMAT, "%s: a zero byte; text is expected", path);
-    else
-        status = parse_table(t, text, path, err);
+    status = parse_table(t, text, bytes, path, err);
     free(text);
     return status;
 }
@@ -215,7 +215,8 @@ static vw_status read_placement(table *t, const char *path, vw_error *err)
     const char *p = text;
     while (isspace((unsigned char)*p))
         p++;
-    status = *p == '{' ? read_answer(t, text, bytes, path, err) : parse_table(t, text, path, err);
+    status = *p == '{' ? read_answer(t, text, bytes, path, err)
+                       : parse_table(t, text, bytes, path, err);
     free(text);
     return status;
 }
@@ -271,7 +272,7 @@ vw_status balance_read_batch(balance_input *in, const char *path, vw_error *err)
 static vw_status read_list(balance_input *in, table *t, const char *list, const char *option,
                            vw_error *err)
 {
-    vw_status status = parse_table(t, list, option, err);
+    vw_status status = parse_table(t, list, strlen(list), option, err);
     if (status == VW_OK && t->n_rows != 1)
         status = vw_fail(err, VW_E_CONFIG, "%s: one list is expected", option);
     if (status == VW_OK && in->problem.n_devices == 0)

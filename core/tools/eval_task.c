@@ -2,6 +2,7 @@
 #include "eval_task.h"
 
 #include "input.h"
+#include "options.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -80,8 +81,8 @@ static vw_status read_right(const line *l, eval_item *item, vw_error *err)
         const char *text = l->json->string(answer, NULL);
         if (isalpha((unsigned char)text[0]) && !text[1])
             right = toupper((unsigned char)text[0]) - 'A';
-        else if (isdigit((unsigned char)text[0]))
-            right = atoi(text);
+        else if (!parse_int(text, &right))
+            right = -1;
     }
     if (right < 0 || right >= item->n_choices)
         return vw_fail(err, VW_E_FORMAT, "%s: \"answer\": an index from 0 to %d or a letter from A "

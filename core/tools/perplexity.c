@@ -118,6 +118,72 @@ static vw_status score_all(perplexity *p, vw_error *err)
     return status;
 }
 
+/* ---- experts --------------------------------------------------------------------------------- */
+
+/* How evenly a layer's experts were used by the text. */
+typedef struct use {
+    double imbalance; /* the fullest over the mean */
+    int32_t idle;
+} use;
+
+static use use_of(const uint64_t *loads, int32_t n)
+{
+    uint64_t sum = 0, most = 0;
+    use u = {0, 0};
+    for (int32_t i = 0; i < n; i++) {
+        sum += loads[i];
+        most = loads[i] > most ? loads[i] : most;
+        u.idle += loads[i] == 0;
+    }
+    u.imbalance = sum ? (double)most * n / (double)sum : 0;
+    return u;
+}
+
+static void add_layer(vw_json_writer *w, const uint64_t *loads, int32_t n)
+{
+    use u = use_of(loads, n);
+    vw_json_begin_object(w, NULL);
+    vw_json_begin_array(w, "loads");
+    for (int32_t i = 0; i < n; i++)
+        vw_json_add_uint(w, NULL, loads[i]);
+    vw_json_end_array(w);
+    vw_json_add_double(w, "imbalance", u.imbalance);
+    vw_json_add_int(w, "idle", u.idle);
+    vw_json_end_object(w);
+}
+
+/* Into `w`, or as a line for people. */
+static vw_status tell_experts(const perplexity *p, vw_json_writer *w, vw_error *err)
+{
+    const vw_engine_info *info = &p->o.info;
+    use worst = {0, 0};
+    uint64_t *loads = malloc(((size_t)info->n_experts + 1) * sizeof *loads);
+    vw_status status =
+        loads ? VW_OK : vw_fail(err, VW_E_NOMEM, "no memory for %d experts", info->n_experts);
+    if (w)
+        vw_json_begin_array(w, "experts");
+    for (int32_t i = 0; i < info->n_expert_layers && status == VW_OK; i++) {
+        int32_t n;
+        status = vw_engine_expert_loads(p->o.engine, i, loads, info->n_experts, &n, err);
+        if (status != VW_OK)
+            break;
+        use u = use_of(loads, n);
+        worst.imbalance = fmax(worst.imbalance, u.imbalance);
+        worst.idle += u.idle;
+        if (w)
+            add_layer(w, loads, n);
+    }
+    if (w)
+        vw_json_end_array(w);
+    if (!w && status == VW_OK)
+        printf("experts: the fullest has %.3f of the mean load, in the worst of %d layers; %d got no "
+               "token\n", worst.imbalance, info->n_expert_layers, worst.idle);
+    free(loads);
+    return status;
+}
+
+/* ---- what is told ---------------------------------------------------------------------------- */
+
 static vw_status print_result(const perplexity *p, vw_error *err)
 {
     double nll = p->loss / (double)p->scored;
@@ -127,12 +193,15 @@ static vw_status print_result(const perplexity *p, vw_error *err)
         vw_json_add_uint(&w, "tokens", p->scored);
         vw_json_add_double(&w, "nll", nll);
         vw_json_add_double(&w, "perplexity", exp(nll));
+        vw_status status = p->o.info.n_expert_layers ? tell_experts(p, &w, err) : VW_OK;
         vw_json_end_object(&w);
-        return print_json(&w, err);
+        if (status != VW_OK)
+            vw_json_writer_free(&w);
+        return status == VW_OK ? print_json(&w, err) : status;
     }
     printf("perplexity %.4f; mean loss %.5f nats over %llu tokens, windows of %lld\n", exp(nll),
            nll, (unsigned long long)p->scored, (long long)p->window);
-    return VW_OK;
+    return p->o.info.n_expert_layers ? tell_experts(p, NULL, err) : VW_OK;
 }
 
 static vw_status work(perplexity *p, vw_error *err)
@@ -194,5 +263,5 @@ const command command_perplexity = {
     "Where the tokenizer adds a beginning-of-text token it is the first position of each window\n"
     "and is not scored; otherwise the first token of a window is not scored.  The short last\n"
     "window counts.  With --ids no tokenizer is needed: a beginning-of-text token is put in front\n"
-    "where the model has one.\n",
+    "where the model has one.  Of a model with experts it is also told how evenly the text used them.\n",
     "  vishwamai perplexity -f book.txt --ctx 256 --json\n", perplexity_main};

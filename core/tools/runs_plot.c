@@ -6,7 +6,8 @@
 #include <math.h>
 #include <stdio.h>
 
-enum { WIDTH = 760, HEIGHT = 440, LEFT = 64, RIGHT = 20, TOP = 44, BOTTOM = 52, MAX_TICKS = 12 };
+enum { WIDTH = 760, HEIGHT = 440, LEFT = 64, RIGHT = 20, TOP = 44, BOTTOM = 52 };
+enum { MAX_TICKS = 12, MAX_LINES = 8 }; /* of the axes: below, across */
 
 typedef struct frame {
     double most_step, least, most; /* of the axes */
@@ -49,7 +50,7 @@ static frame frame_of(const run *runs, size_t n)
             widen(&f, p->train_loss);
             widen(&f, p->val_loss);
         }
-    double tick = tick_of(fmax(f.most - f.least, 1e-3), 8);
+    double tick = tick_of(fmax(f.most - f.least, 1e-3), MAX_LINES);
     f.least = tick * floor(f.least / tick);
     f.most = tick * ceil(f.most / tick);
     if (!(f.most > f.least))
@@ -60,15 +61,15 @@ static frame frame_of(const run *runs, size_t n)
 static void draw_axes(svg *s, const frame *f)
 {
     char words[40];
-    double tick = tick_of(f->most - f->least, 8);
+    double tick = tick_of(f->most - f->least, MAX_LINES), y;
     int digits = tick < 0.1 ? 2 : tick < 1 ? 1 : 0;
-    for (double y = f->least; y < f->most + tick / 2; y += tick) {
+    for (int i = 0; i <= MAX_LINES && (y = f->least + i * tick) < f->most + tick / 2; i++) {
         svg_line(s, LEFT, y_of(f, y), WIDTH - RIGHT, y_of(f, y), SVG_FAINT, 1, 0);
         snprintf(words, sizeof words, "%.*f", digits, y);
         svg_words(s, LEFT - 8, y_of(f, y) + 4, 12, SVG_END, SVG_INK, words);
     }
     tick = tick_of(f->most_step, MAX_TICKS);
-    for (double x = 0; x < f->most_step + tick / 2 && x <= f->most_step; x += tick) {
+    for (double x = 0; x <= f->most_step; x += tick) {
         svg_line(s, x_of(f, x), HEIGHT - BOTTOM, x_of(f, x), HEIGHT - BOTTOM + 5, SVG_GREY, 1, 0);
         snprintf(words, sizeof words, "%g", x);
         svg_words(s, x_of(f, x), HEIGHT - BOTTOM + 20, 12, SVG_MIDDLE, SVG_INK, words);

@@ -8,7 +8,7 @@
 
 enum { MAX_RANKS = 512, MAX_MICRO = 4096 };
 
-/* ---- answers ---------------------------------------------------------------------------------- */
+/* ---- answers --------------------------------------------------------------------------------- */
 
 /* The compute steps of a rank, separated by blanks; NULL without memory. */
 static char *rank_text(const vw_schedule *s, int32_t r)
@@ -225,7 +225,8 @@ static int schedule_main(int argc, char **argv)
          "of its part for the weights, W; I takes the rest, B - W (default: 1)", NULL, 0, 1e9},
         {0, "overlap", OPT_REAL, &j->overlap, "X",
          "of a forward and a backward, overlapped (default: 2.5)", NULL, 0, 1e9},
-        {0, "comm", OPT_TEXT, &j->comm, "X", "of a message; or one for each link, X,Y,... (default: 0)", NULL, 0, 0},
+        {0, "comm", OPT_TEXT, &j->comm, "X",
+         "of a message; or one for each link, X,Y,... (default: 0)", NULL, 0, 0},
         END_OPTIONS};
     const opt general[] = {
         {0, "compare", OPT_FLAG, &j->is_comparing, NULL, "a table of all schedules", NULL, 0, 0},

@@ -40,8 +40,8 @@ typedef struct schedule_job {
     int n;
 } schedule_job;
 
-/* The one that is named; or all that are installed, where those that refuse or are wrong stay in the
- * list with the sentence why; an error if nobody is left.  The core is open. */
+/* The one that is named; or all that are installed, where those that refuse or are wrong stay in
+ * the list with the sentence why; an error if nobody is left.  The core is open. */
 vw_status schedule_get_one(schedule_job *j, vw_error *err);
 vw_status schedule_get_all(schedule_job *j, vw_error *err);
 

@@ -24,7 +24,7 @@ int32_t timed_schedule_peak(const timed_schedule *t)
     return peak;
 }
 
-/* ---- words to durations ----------------------------------------------------------------------- */
+/* ---- words to durations ---------------------------------------------------------------------- */
 
 /* --comm 0.1,0.2,0.1: of the links 0-1, 1-2, 2-3; who is further apart adds them up. */
 static vw_status read_links(schedule_job *j, vw_error *err)
@@ -81,7 +81,7 @@ static vw_pipeline_costs costs_of(const schedule_job *j, double share)
                                .edge = j->edge};
 }
 
-/* ---- getting schedules ------------------------------------------------------------------------ */
+/* ---- getting schedules ----------------------------------------------------------------------- */
 
 /* Fetch, check and time.  `share` scales the durations. */
 static vw_status get_one(schedule_job *j, const vw_component *component, double share,

@@ -33,7 +33,7 @@ static svg_colour colour_of(vw_step_kind kind)
     }
 }
 
-/* ---- steps ------------------------------------------------------------------------------------ */
+/* ---- steps ----------------------------------------------------------------------------------- */
 
 /* At the foot of a box that ends at y: black or white, whichever shows on its colour. */
 static void draw_underline(svg *s, double x, double y, double width, svg_colour fill)
@@ -96,7 +96,7 @@ static void draw_rank(svg *s, const timed_schedule *t, int32_t r, double x, doub
     svg_words(s, x + width + 18, y + ROW / 2.0 + 4, 11, SVG_MIDDLE, SVG_INK, words);
 }
 
-/* ---- around them ------------------------------------------------------------------------------ */
+/* ---- around them ----------------------------------------------------------------------------- */
 
 /* Ticks at 1, 2 or 5 times a power of ten, about ten of them. */
 static void draw_axis(svg *s, double x, double y, double makespan, double scale)
@@ -190,7 +190,7 @@ static double legend_width(void)
                      "second chunk of a rankidle", 11) + 7 * 32;
 }
 
-/* ---- all of it -------------------------------------------------------------------------------- */
+/* ---- all of it ------------------------------------------------------------------------------- */
 
 static double shortest(const timed_schedule *t)
 {

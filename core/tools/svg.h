@@ -44,8 +44,8 @@ typedef struct svg {
 /* White paper with a title for whoever cannot see it. */
 void svg_begin(svg *s, double width, double height, const char *title);
 
-/* A filled box with a thin edge; `tip` shows when it is pointed at, NULL for none.  svg_hatch() lays
- * white stripes over a box: a second meaning (the other direction) beside the colour. */
+/* A filled box with a thin edge; `tip` shows when it is pointed at, NULL for none.  svg_hatch()
+ * lays white stripes over a box: a second meaning (the other direction) beside the colour. */
 void svg_box(svg *s, double x, double y, double width, double height, svg_colour fill,
              const char *tip);
 void svg_hatch(svg *s, double x, double y, double width, double height);

@@ -82,6 +82,10 @@ static void print_numbers(const vw_train_event *e, double loss)
         fprintf(stderr, "  norm %.3f", e->grad_norm);
     if (!isnan(e->loss_scale))
         fprintf(stderr, "  scale %g", e->loss_scale);
+    if (!isnan(e->load_imbalance))
+        fprintf(stderr, "  load %.2f", e->load_imbalance);
+    if (e->idle_experts > 0)
+        fprintf(stderr, "  %lld experts idle", (long long)e->idle_experts);
     if (!isnan(e->tokens_per_second))
         fprintf(stderr, "  %.0f tokens/s", e->tokens_per_second);
     if (!isnan(e->mfu))

@@ -1,9 +1,9 @@
 /* gemm-block.c - weights in GGUF's block formats, in place: a row at a time as f32, or a panel of them.
  *
- * Blocks become f32 in plain loops that the compiler turns into vectors of this instruction set, with
- * the same roundings as the reference, so that values are equal to the bit.  The row path keeps what
- * it widened in L1 and multiplies it with every row of X at once; tiles get it as panels.  A format
- * without a loop here goes through its own dequantiser.
+ * Blocks become f32 in plain loops that the compiler turns into vectors of this instruction set,
+ * with the same roundings as the reference, so that values are equal to the bit.  The row path
+ * keeps what it widened in L1 and multiplies it with every row of X at once; tiles get it as
+ * panels.  A format without a loop here goes through its own dequantiser.
  */
 #include "kernels/cpu/gemm-tile.h"
 #include "kernels/ref/blocks.h"
@@ -122,8 +122,8 @@ static void wide_q4_k(const uint8_t *p, int n, float *restrict out)
     }
 }
 
-/* Values [first, first + n) of row `row`, first a multiple of RUN, into out, which has room for whole
- * blocks. */
+/* Values [first, first + n) of row `row`, first a multiple of RUN, into out, which has room for
+ * whole blocks. */
 static void widen(const vw_gemm_source *w, int64_t row, int64_t first, int64_t n, float *out)
 {
     int64_t blocks = (n + w->block_elements - 1) / w->block_elements;

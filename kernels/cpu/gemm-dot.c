@@ -1,11 +1,11 @@
 /* gemm-dot.c - the row path: a few rows of X against weights in place, stored [out, in].
  *
- * This is decoding, where each weight is used once or a few times and the memory decides.  Four rows
- * of the weight are read at once, each its own stream from one end of the range to the other, so that
- * every prefetch ahead is of use; sums stay in vectors until a row ends.
+ * This is decoding, where each weight is used once or a few times and the memory decides.  Four
+ * rows of the weight are read at once, each its own stream from one end of the range to the other,
+ * so that every prefetch ahead is of use; sums stay in vectors until a row ends.
  *
- * One output is the sum of two vectors of partial sums, even and odd steps, folded once at the end, in
- * the same order for each of the four streams and for any m.
+ * One output is the sum of two vectors of partial sums, even and odd steps, folded once at the end,
+ * in the same order for each of the four streams and for any m.
  */
 #include "kernels/cpu/gemm-load.h"
 #include "kernels/cpu/gemm-tile.h"

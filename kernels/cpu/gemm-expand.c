@@ -1,8 +1,8 @@
 /* gemm-expand.c - any weight as f32 panels: 16 outputs side by side, K running inside.
  *
  * With more than a few rows of X a weight is turned into f32 once, in a block that fits the cache,
- * and then used for all rows; the tiles know one format.  Stored [out, in], the outputs' rows are read
- * a vector at a time and transposed in registers; scales are applied on the way.
+ * and then used for all rows; the tiles know one format.  Stored [out, in], the outputs' rows are
+ * read a vector at a time and transposed in registers; scales are applied on the way.
  */
 #include "kernels/cpu/gemm-load.h"
 #include "kernels/cpu/gemm-pack.h"
@@ -40,8 +40,8 @@ VW_INLINE void expand_square(vw_dtype dtype, const char *row, size_t row_bytes, 
 }
 
 /* 16 outputs over [first, first + k), where no scale changes along K; what is left of a vector at
- * the end is done plainly.  Rows are often a multiple of 4096 bytes apart and then share the sets of
- * the L1 cache, so a line is used up before other rows are read. */
+ * the end is done plainly.  Rows are often a multiple of 4096 bytes apart and then share the sets
+ * of the L1 cache, so a line is used up before other rows are read. */
 VW_INLINE void expand_rows(vw_dtype dtype, const vw_gemm_source *w, int64_t n, int64_t first,
                            int64_t k, float *out)
 {

@@ -1,9 +1,9 @@
-/* gemm-pack-tile.c - one tile of rows laid out for the inner kernel, from a matrix that is not packed
- * ahead.
+/* gemm-pack-tile.c - one tile of rows laid out for the inner kernel, from a matrix that is not
+ * packed ahead.
  *
- * Where a row's values lie side by side, squares of VL x VL are turned in registers; where a column's
- * do, they are copied.  Both store whole vectors, of which the values past the tile's rows are
- * overwritten by the next step, so the last steps are stored exactly.
+ * Where a row's values lie side by side, squares of VL x VL are turned in registers; where a
+ * column's do, they are copied.  Both store whole vectors, of which the values past the tile's rows
+ * are overwritten by the next step, so the last steps are stored exactly.
  */
 #include "kernels/cpu/gemm-tile.h"
 #include "kernels/cpu/simd.h"

@@ -1,9 +1,9 @@
 /* gemm-pack.h - where things lie in a pack of int8 codes.
  *
  * Codes first, then all scales, then all sums of codes (what an offset of the activations must be
- * corrected by).  A scale group longer than 2048 values is split into groups of equal scale: a block
- * of K that fits the cache is whole groups then, on every instruction set the same, and the int32
- * sum of a group cannot overflow.
+ * corrected by).  A scale group longer than 2048 values is split into groups of equal scale: a
+ * block of K that fits the cache is whole groups then, on every instruction set the same, and the
+ * int32 sum of a group cannot overflow.
  */
 #ifndef KERNELS_CPU_GEMM_PACK_H
 #define KERNELS_CPU_GEMM_PACK_H

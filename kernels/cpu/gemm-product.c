@@ -134,8 +134,8 @@ static void round_rows(const block *b, int64_t first, int64_t len)
     }
 }
 
-/* The stretch's A, a few steps of K at a time for all tiles: of a turned A these are lines that hold
- * the rows of several tiles. */
+/* The stretch's A, a few steps of K at a time for all tiles: of a turned A these are lines that
+ * hold the rows of several tiles. */
 static void pack_rows(const block *b)
 {
     const vw_product *p = b->p;

@@ -1,5 +1,5 @@
-/* gemm-product.h - products of which neither side is packed ahead: training, where weights change with
- * every step.
+/* gemm-product.h - products of which neither side is packed ahead: training, where weights change
+ * with every step.
  *
  *     C[m, n] (+)= sum over k of A(m, k) B(k, n)
  *

@@ -1,8 +1,9 @@
 /* gemm-stream.c - a few rows of X against packed panels: the decoding of packed weights.
  *
- * The sums are those of the tiles, one chain of fused multiply-adds over ascending k for each output,
- * so that a row alone gives what it gives in a batch.  One row has too few chains in one panel to hide
- * the latency of an addition, so several panels run side by side; each is one sequential stream.
+ * The sums are those of the tiles, one chain of fused multiply-adds over ascending k for each
+ * output, so that a row alone gives what it gives in a batch.  One row has too few chains in one
+ * panel to hide the latency of an addition, so several panels run side by side; each is one
+ * sequential stream.
  */
 #include "kernels/cpu/gemm-pack.h"
 #include "kernels/cpu/gemm-tile.h"

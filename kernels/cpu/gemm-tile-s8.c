@@ -36,8 +36,8 @@ VW_INLINE vi dot4(vi acc, vi x, vi w)
 #endif
 }
 
-/* Where there are 16 registers the sums, a broadcast, its product and a vector of ones fill them; the
- * weights stay in L1 and are operands in memory. */
+/* Where there are 16 registers the sums, a broadcast, its product and a vector of ones fill them;
+ * the weights stay in L1 and are operands in memory. */
 VW_INLINE vi weight(const vi *v, const char *const *w, int64_t k, int j)
 {
     const char *p = w[j / VECTORS] + k * 64 + j % VECTORS * VL * 4;

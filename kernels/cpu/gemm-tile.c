@@ -1,9 +1,9 @@
 /* gemm-tile.c - the f32 inner kernel: a tile of sums that stays in registers while K runs.
  *
- * A step of K reads one vector row of weights (16 outputs a panel) and one number for each row of X,
- * and does rows x vectors fused multiply-adds.  Registers decide the shape: rows * vectors sums plus
- * the weights plus one broadcast must fit, and loads must stay below multiply-adds by half.  AVX2 has
- * 16 registers: 6 x 16.  AVX-512 has 32: 14 x 32, two panels.
+ * A step of K reads one vector row of weights (16 outputs a panel) and one number for each row of
+ * X, and does rows x vectors fused multiply-adds.  Registers decide the shape: rows * vectors sums
+ * plus the weights plus one broadcast must fit, and loads must stay below multiply-adds by half.
+ * AVX2 has 16 registers: 6 x 16.  AVX-512 has 32: 14 x 32, two panels.
  *
  * Sums start from c when it is not the first block of K, so that every output is one chain of
  * additions over ascending k, whatever the blocking and whatever M.

@@ -6,9 +6,10 @@
  *     vw_gemm_prepare(job, part, n_parts)   lay the activations out (and quantise them)
  *     vw_gemm_multiply(job, part, n_parts)  outputs of the parts are disjoint
  *
- * How an output is summed never depends on how many parts there are, so results are bitwise equal for
- * any number of threads.  The panel path sums over k in ascending order for every M; the row path,
- * which is used for few rows of weights in place, has its own order (see vw_gemm_job.is_one_path).
+ * How an output is summed never depends on how many parts there are, so results are bitwise equal
+ * for any number of threads.  The panel path sums over k in ascending order for every M; the row
+ * path, which is used for few rows of weights in place, has its own order (see
+ * vw_gemm_job.is_one_path).
  *
  * Weights are read where they lie, or from a pack: panels of 16 outputs, K running inside, the same
  * on every instruction set, so that a pack may be kept in a file.  Tiles, on the other hand, are as
@@ -83,8 +84,8 @@ int vw_gemm_needs_prepare(const vw_gemm_job *job);
 void vw_gemm_prepare(const vw_gemm_job *job, int part, int n_parts);
 void vw_gemm_multiply(const vw_gemm_job *job, int part, int n_parts);
 
-/* The second step with a scratch of the caller's, vw_gemm_scratch_bytes(m, is_gated), aligned to 64;
- * the workspace is not needed where the first step is not. */
+/* The second step with a scratch of the caller's, vw_gemm_scratch_bytes(m, is_gated), aligned to
+ * 64; the workspace is not needed where the first step is not. */
 void vw_gemm_multiply_in(const vw_gemm_job *job, int part, int n_parts, void *scratch);
 size_t vw_gemm_scratch_bytes(int64_t max_m, int is_gated);
 

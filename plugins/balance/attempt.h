@@ -54,7 +54,7 @@ enum {
                          the layer are limited */
 };
 
-/* Work on a domain: steps down to `target`, with random changes when `patience` is above 0.  Returns
+/* Work on a domain: steps down to `target`, with random changes when `patience` is above 0. Returns
  * its largest time. */
 double attempt_search(attempt *a, layer *l, int domain, double target, int patience, int how);
 void attempt_settle(attempt *a, layer *l, int domain, double target);

@@ -1,8 +1,8 @@
 /* field.h - balance/vishwamai: the devices that one search works on, and what lies on them.
  *
- * A field is all devices of a layer, or those of a node that keeps its groups, with the experts that
- * live there.  Its rule: a device never holds two copies of an expert, unless it has more slots than
- * there are experts.
+ * A field is all devices of a layer, or those of a node that keeps its groups, with the experts
+ * that live there.  Its rule: a device never holds two copies of an expert, unless it has more
+ * slots than there are experts.
  *
  * Letters: E experts, P devices, R slots of the field.
  */

@@ -1,7 +1,7 @@
 /* layer.c - where the search starts, what it aims at, and which outcome counts.
  *
- * Without a placement from before, the search starts from EPLB's, without its doubles.  With one, it
- * starts there: steps that move little, down to a target; and only when that cannot reach what a
+ * Without a placement from before, the search starts from EPLB's, without its doubles.  With one,
+ * it starts there: steps that move little, down to a target; and only when that cannot reach what a
  * fresh search reaches, it goes further, at last to the fresh placement under the names that fit
  * best.  Changes that turn out to be unnecessary are taken back.
  *

@@ -101,8 +101,8 @@ static double others_without(const field *f, int x, int d, int h)
 }
 
 /* Slot s, of an expert with several copies, becomes one of y: is that a step?  *others is what
- * others_without() says, negative as long as it was not asked; that some of them hold y too, and get
- * cooler, is left out of the account. */
+ * others_without() says, negative as long as it was not asked; that some of them hold y too, and
+ * get cooler, is left out of the account. */
 static void offer_recast(field *f, int h, double target, int s, int y, double *others, step *best)
 {
     int x = f->slot[s], d = f->device[s];

@@ -2,11 +2,11 @@
  *
  * Tokens flow from experts to the devices that hold a copy; device d takes floor(T speed[d]).  T is
  * feasible when everything flows, so the smallest T is wanted.  We begin with the mean, which no T
- * is below, and augment along shortest paths.  What cannot flow then shows why: the experts that are
- * reachable from it have all their copies on devices that are reachable and full, so T must rise
- * until those devices together take what those experts and they have.  That is again a bound which no
- * T is below; the flow stays valid and grows on.  The last bound is reached, hence the optimum.
- * (Maximum flow and minimum cut of Ford and Fulkerson; the rise of T is Newton's method of
+ * is below, and augment along shortest paths.  What cannot flow then shows why: the experts that
+ * are reachable from it have all their copies on devices that are reachable and full, so T must
+ * rise until those devices together take what those experts and they have.  That is again a bound
+ * which no T is below; the flow stays valid and grows on.  The last bound is reached, hence the
+ * optimum. (Maximum flow and minimum cut of Ford and Fulkerson; the rise of T is Newton's method of
  * parametric flow.)  No solver is needed, and the tokens stay whole.
  */
 #include "plugins/balance/split.h"

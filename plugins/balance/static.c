@@ -1,9 +1,9 @@
 /* static.c - balance/static: experts by their numbers, as without any balancing.
  *
  * A node's slots hold the experts of its groups in order, and from the beginning again where there
- * are more slots than experts; without groups to keep, all devices together are one node.  Loads are
- * checked and not looked at: this is what others are measured against, and what a run starts from
- * before it has loads.
+ * are more slots than experts; without groups to keep, all devices together are one node.  Loads
+ * are checked and not looked at: this is what others are measured against, and what a run starts
+ * from before it has loads.
  */
 #include "plugins/balance/bound.h"
 

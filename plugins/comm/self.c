@@ -101,7 +101,7 @@ static vw_status barrier(void *self, vw_comm *comm, vw_error *err)
     return VW_OK;
 }
 
-/* ---- collectives ------------------------------------------------------------------------------ */
+/* ---- collectives ----------------------------------------------------------------------------- */
 
 static vw_status copy_bytes(const void *send, void *receive, size_t bytes, vw_error *err)
 {
@@ -172,7 +172,7 @@ static vw_status all_to_all_v(void *self, vw_comm *comm, vw_stream *s, const voi
     return VW_OK;
 }
 
-/* ---- point to point --------------------------------------------------------------------------- */
+/* ---- point to point -------------------------------------------------------------------------- */
 
 static vw_request *new_request(void *self, void *buffer, size_t bytes, int32_t tag, vw_error *err)
 {
@@ -320,7 +320,7 @@ static vw_status wait_request(void *self, vw_request *request, vw_error *err)
     return status;
 }
 
-/* ---- the plugin ------------------------------------------------------------------------------- */
+/* ---- the plugin ------------------------------------------------------------------------------ */
 
 /* Copies need no registration; the address itself is the receipt. */
 static vw_status register_memory(void *self, vw_comm *comm, void *data, size_t bytes,

@@ -1,13 +1,13 @@
 /* cpu.c - gemm/cpu: matrix products with the vector units of this machine.
  *
  * Stored weights run in place by default: a start is then immediate and nothing is kept twice.
- * Weights that the user has re-quantised to int8 are packed, and `pack = yes` packs the others, which
- * is a little faster for small batches.  Activations are f32 unless `activations = int8` or `int7`
- * says that products with int8 weights may quantise each row to 8 or 7 bits.
+ * Weights that the user has re-quantised to int8 are packed, and `pack = yes` packs the others,
+ * which is a little faster for small batches.  Activations are f32 unless `activations = int8` or
+ * `int7` says that products with int8 weights may quantise each row to 8 or 7 bits.
  *
- * Bits: results do not depend on the number of threads.  Packed weights sum in the same order for any
- * number of rows; weights in place do so only for a batch-invariant plan, which gives up the row path
- * of small batches.  Quantised activations give the same bits on every instruction set.
+ * Bits: results do not depend on the number of threads.  Packed weights sum in the same order for
+ * any number of rows; weights in place do so only for a batch-invariant plan, which gives up the
+ * row path of small batches.  Quantised activations give the same bits on every instruction set.
  */
 #include "plugins/gemm/cpu.h"
 

@@ -61,6 +61,8 @@ static vw_status supports(void *self, const vw_gemm_problem *p, vw_error *err)
 {
     const lt_gemm *g = self;
     vw_status s = check_problem(p, err);
+    if (s == VW_OK)
+        s = check_no_rounding(p, err);
     for (int i = 0; s == VW_OK && p->op != VW_GEMM_WGRAD && i < p->n_weights; i++)
         s = check_lt_weight(is_exact(g), &g->cuda, p->weights[i], p->op, err);
     if (s == VW_OK && p->is_batch_invariant && p->op != VW_GEMM_WGRAD)
@@ -316,19 +318,32 @@ static vw_status run(void *self, const vw_gemm_plan *p, vw_stream *stream, vw_te
     return st;
 }
 
-/* dW[N,K] += dY[M,N]^T X[M,K]: to the library, columns of X by columns of dY, summed over M. */
+/* dW[N,K] = the sum over no row. */
+static vw_status store_zeros(lt_gemm *g, const vw_gemm_plan *p, vw_stream *stream,
+                             const vw_tensor *dw, void *workspace, vw_error *err)
+{
+    const slab s = {.g = g, .problem = &p->problem, .plan = p->state, .stream = stream,
+                    .workspace = workspace, .m = dw->shape[0]};
+    const way none = {.split = NO_SPLIT};
+    return join(&s, &none, 0, &p->problem.weights[0]->stored, dw->shape[1], dw, VW_GEMM_STORE, err);
+}
+
+/* dW[N,K] (+)= dY[M,N]^T X[M,K]: to the library, columns of X by columns of dY, summed over M. */
 static vw_status run_wgrad(void *self, const vw_gemm_plan *p, vw_stream *stream, vw_tensor dy,
                            vw_tensor x, vw_tensor dw, void *workspace, vw_error *err)
 {
     lt_gemm *g = self;
     int64_t m = x.shape[0], n = dy.shape[1], k = x.shape[1];
+    int is_added = p->problem.epilogue == VW_GEMM_ADD;
     lt_shape shape;
-    (void)p;
-    if (!is_rows_f32(&dy, m, n) || !is_rows_f32(&x, m, k) || !is_rows_f32(&dw, n, k) ||
-        m > INT32_MAX || n > INT32_MAX || k > INT32_MAX)
-        return vw_fail(err, VW_E_INVALID, "wgrad of shapes that do not fit together");
-    if (m == 0 || n == 0 || k == 0)
-        return VW_OK;
+    vw_status s = check_wgrad(&p->problem, &dy, &x, &dw, 1, err);
+    if (s == VW_OK && (m > INT32_MAX || n > INT32_MAX || k > INT32_MAX))
+        return vw_fail(err, VW_E_INVALID, "wgrad of more rows or columns than an int holds");
+    if (s != VW_OK || n == 0 || k == 0 || (m == 0 && is_added))
+        return s;
+    s = vw_cuda_enter(&g->cuda, err);
+    if (s != VW_OK || m == 0)
+        return s ? s : store_zeros(g, p, stream, &dw, workspace, err);
     memset(&shape, 0, sizeof shape);
     shape.m = k;
     shape.n = n;
@@ -339,9 +354,8 @@ static vw_status run_wgrad(void *self, const vw_gemm_plan *p, vw_stream *stream,
     shape.a_type = shape.b_type = CUDA_R_32F;
     shape.compute = g->config.tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
     shape.transpose_b = 1;
-    vw_status s = vw_cuda_enter(&g->cuda, err);
-    return s ? s
-             : lt_multiply(&g->lt, &shape, x.data, dy.data, 1.0f, dw.data, workspace, stream, err);
+    return lt_multiply(&g->lt, &shape, x.data, dy.data, is_added ? 1.0f : 0.0f, dw.data, workspace,
+                       stream, err);
 }
 
 static vw_status gather(void *self, vw_stream *stream, const vw_gemm_weight *w,

@@ -5,8 +5,8 @@
  * weight [N, K] is its A, K x N and transposed; the activations [M, K] are its B, K x M; the result
  * [M, N] is its C and D, N x M.  lt_shape speaks its language.
  *
- * The library's choice of an algorithm takes it tens of microseconds and holds for one shape and one
- * alignment, so choices are kept for as long as the plugin is open.
+ * The library's choice of an algorithm takes it tens of microseconds and holds for one shape and
+ * one alignment, so choices are kept for as long as the plugin is open.
  *
  * VW_CUBLASLT=FILE in the environment names another library than libcublasLt.so of the toolkit's
  * version: for one that lies where the loader does not look, and for tests.

@@ -2,8 +2,8 @@
  *
  * What gemm/ref is on the host: one kernel for all dtypes, layouts and scales, against which others
  * are measured; f32 activations and f32 sums, in an order that depends on K alone, so that a row
- * has the same bits in any batch and any group.  Few rows of X (decoding) have a kernel of their own
- * that reads the weight once, at the memory's pace.  Weights run as they are stored; only the
+ * has the same bits in any batch and any group.  Few rows of X (decoding) have a kernel of their
+ * own that reads the weight once, at the memory's pace.  Weights run as they are stored; only the
  * re-quantised formats have a pack, made on the host as gemm/ref would quantise.
  *
  * The arrays of a grouped product stay on the device and are never looked at here: what is wrong in

@@ -1,10 +1,10 @@
 /* onednn.c - gemm/onednn: Intel's oneDNN as a component.
  *
  * An alternative to swap in, and the rival that gemm/cpu is measured against.  f32 weights run in
- * place, or with `pack = yes` in the layout that the library prefers; other formats are widened to f32
- * in that layout.  Weights re-quantised to int8 run as u8 x s8 with int8 activations, on CPUs with
- * VNNI alone: without it the library's sums of two products saturate at 16 bits, which only a race
- * for speed can want (`saturating = yes`).
+ * place, or with `pack = yes` in the layout that the library prefers; other formats are widened to
+ * f32 in that layout.  Weights re-quantised to int8 run as u8 x s8 with int8 activations, on CPUs
+ * with VNNI alone: without it the library's sums of two products saturate at 16 bits, which only a
+ * race for speed can want (`saturating = yes`).
  *
  * The library wants to know M when a primitive is made, so a plan holds a few sizes and a run is
  * padded to the next one.  Threads and what is allocated in a run are the library's own.
@@ -97,8 +97,8 @@ static void close_onednn(void *self)
 
 /* ---- primitives ---- */
 
-/* y[m, n] = x[m, k] w[k, n]; w in the layout of *w, or in the preferred one, which is written there,
- * when its format kind is "any". */
+/* y[m, n] = x[m, k] w[k, n]; w in the layout of *w, or in the preferred one, which is written
+ * there, when its format kind is "any". */
 static dnnl_status_t make(const onednn_gemm *g, int is_s8, int64_t m, int64_t n, int64_t k,
                           dnnl_memory_desc_t *w, dnnl_memory_desc_t *x, dnnl_memory_desc_t *y,
                           dnnl_primitive_t *out)

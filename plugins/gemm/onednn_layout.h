@@ -1,7 +1,7 @@
 /* onednn_layout.h - where oneDNN puts element (k, n) of a weight in its own blocked layout.
  *
- * Knowing the formula (Memory Format Propagation in oneDNN's manual), weights are packed a few rows at
- * a time and single rows are read back, which the library's reorder of whole matrices cannot do.
+ * Knowing the formula (Memory Format Propagation in oneDNN's manual), weights are packed a few rows
+ * at a time and single rows are read back, which the library's reorder of whole matrices cannot do.
  */
 #ifndef PLUGINS_GEMM_ONEDNN_LAYOUT_H
 #define PLUGINS_GEMM_ONEDNN_LAYOUT_H

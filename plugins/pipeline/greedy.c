@@ -35,7 +35,7 @@ struct greedy {
 
 static const double NEVER = INFINITY;
 
-/* ---- memory ----------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static size_t rank_bytes(const greedy_problem *p)
 {
@@ -97,7 +97,7 @@ static void restart(greedy *g)
     }
 }
 
-/* ---- results travel --------------------------------------------------------------------------- */
+/* ---- results travel -------------------------------------------------------------------------- */
 
 /* Chunk c of rank r has a result for its neighbour at time t: an output (hops 1) or a gradient
  * (-1).  Wakes the rank that gets it. */
@@ -124,7 +124,7 @@ static void deliver(greedy *g, int32_t r, int32_t c, int32_t k, int32_t hops, do
     it->ask_at = fmin(it->ask_at, fmax(it->free_at, t));
 }
 
-/* ---- what is ready ---------------------------------------------------------------------------- */
+/* ---- what is ready --------------------------------------------------------------------------- */
 
 /* When the chunk's next F could start, judged by its input; NEVER if memory or policy forbids. */
 static double forward_at(const greedy *g, const policy *by, int32_t r, int32_t c)
@@ -168,7 +168,7 @@ static int32_t choose(const greedy *g, const policy *by, int32_t r, double t, bo
     return best;
 }
 
-/* ---- taking a step ---------------------------------------------------------------------------- */
+/* ---- taking a step --------------------------------------------------------------------------- */
 
 static void put(greedy *g, int32_t r, greedy_step step, double end)
 {
@@ -259,7 +259,7 @@ static bool take_weight(greedy *g, int32_t r, double t)
     return best >= 0 && take_weight_of(g, r, best, t);
 }
 
-/* ---- deciding --------------------------------------------------------------------------------- */
+/* ---- deciding -------------------------------------------------------------------------------- */
 
 static bool is_whole(const greedy *g, const policy *by, int32_t r, int32_t c, bool has_forward)
 {

@@ -5,8 +5,8 @@
  * to the best lists of all (moves.h), where a change for the worse is kept now and then, less and
  * less, so that the search leaves the hollow in which it happens to be.
  *
- * Sums, products and comparisons decide, no function of a library whose last bit may differ, and the
- * generator always starts alike: every rank of a run finds the same schedule.
+ * Sums, products and comparisons decide, no function of a library whose last bit may differ, and
+ * the generator always starts alike: every rank of a run finds the same schedule.
  *
  * Letters: P ranks, r rank.
  */
@@ -37,7 +37,7 @@ typedef struct hunt_state {
     uint8_t *twists;        /* [P][GREEDY_STEPS] */
 } hunt_state;
 
-/* ---- what was found --------------------------------------------------------------------------- */
+/* ---- what was found -------------------------------------------------------------------------- */
 
 static void copy_list(lists *to, const greedy_step *steps, int32_t n, int32_t r)
 {
@@ -82,7 +82,7 @@ static double follow(hunt_state *h, const lists *l)
     return greedy_follow(h->g, (const greedy_step *const *)l->steps, l->n);
 }
 
-/* ---- a schedule that is known ----------------------------------------------------------------- */
+/* ---- a schedule that is known ---------------------------------------------------------------- */
 
 /* DualPipe's and DualPipeV's own order, where there are micro-batches enough. */
 static void try_eight_steps(hunt_state *h, lists *l, vw_step *all, size_t room)
@@ -109,7 +109,7 @@ static void try_eight_steps(hunt_state *h, lists *l, vw_step *all, size_t room)
     keep(h, follow(h, l));
 }
 
-/* ---- policies --------------------------------------------------------------------------------- */
+/* ---- policies -------------------------------------------------------------------------------- */
 
 static const double ahead_choices[] = {1, 1.25, 1.5, 1.75, 2, 3, 8};
 enum { N_AHEAD = sizeof ahead_choices / sizeof *ahead_choices };
@@ -180,7 +180,7 @@ static void try_policy(hunt_state *h, policy by)
     memcpy(h->best_shift, by.shift, (size_t)h->p->n_ranks * sizeof *h->shift);
 }
 
-/* ---- single decisions ------------------------------------------------------------------------- */
+/* ---- single decisions ------------------------------------------------------------------------ */
 
 enum { AT_ONCE = 3 }; /* changes between two looks, at most */
 
@@ -230,7 +230,7 @@ static void try_twists(hunt_state *h, int64_t tries)
     }
 }
 
-/* ---- moves in lists --------------------------------------------------------------------------- */
+/* ---- moves in lists -------------------------------------------------------------------------- */
 
 /* How much worse may be taken: at first a part of a forward now and then, at the end nothing. */
 static double draw_leave(hunt_state *h, int64_t i, int64_t tries)
@@ -287,7 +287,7 @@ static void try_moves(hunt_state *h, int64_t tries, lists *l, lists *next)
     }
 }
 
-/* ---- all of it -------------------------------------------------------------------------------- */
+/* ---- all of it ------------------------------------------------------------------------------- */
 
 /* Moves are many: most of them end soon, and cost little. */
 static vw_status look(hunt_state *h, double effort, lists *l, lists *next, vw_step *all,

@@ -97,7 +97,7 @@ static inline vw_status check_problem(const vw_pipeline_problem *problem, int32_
     return VW_OK;
 }
 
-/* ---- components without state ----------------------------------------------------------------- */
+/* ---- components without state ---------------------------------------------------------------- */
 
 static inline vw_status open_nothing(const vw_host *host, const void *config, void **self,
                                      vw_error *err)

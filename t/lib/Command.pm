@@ -11,7 +11,7 @@ our @EXPORT = qw(run_with run json_of fails is_there needs $top $model $scratch 
                  read_file is_near);
 
 our $top = $ENV{top_srcdir} // '.';
-our $model = "$top/etc/models/tiny-gemma";
+our $model = $ENV{VW_MODEL} = "$top/etc/models/tiny-gemma"; # of which there is a reference
 our $scratch = tempdir(CLEANUP => 1);
 
 sub read_file {

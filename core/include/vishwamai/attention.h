@@ -77,8 +77,8 @@ typedef struct vw_attention_ops {
                       vw_error *err);
     void (*plan_free)(void *self, vw_attention_plan *plan);
 
-    /* Write the batch's new keys and values, already rotated, at the end of each sequence: query row
-     * i of sequence b goes to position n_keys[b] - (queries of b) + i.  k [Q, Hk * Dk],
+    /* Write the batch's new keys and values, already rotated, at the end of each sequence: query
+     * row i of sequence b goes to position n_keys[b] - (queries of b) + i.  k [Q, Hk * Dk],
      * v [Q, Hk * Dv] f32; `pages` is the pool of one layer, page_bytes each.  Required. */
     vw_status (*append)(void *self, const vw_attention_plan *plan, vw_stream *s,
                         const vw_attention_batch *batch, vw_tensor k, vw_tensor v, void *pages,
@@ -100,10 +100,10 @@ typedef struct vw_attention_ops {
                           vw_tensor d_k, vw_tensor d_v, void *workspace, vw_error *err);
 
     /* The forward without a cache, for training.  k [Q, Hk * Dk] and v [Q, Hk * Dv] beside q: rows
-     * [query_start[b], query_start[b + 1]) are sequence b's queries and its keys, and see nothing of
-     * the rows beside them, so documents packed end to end are sequences.  Of `batch` n_sequences,
-     * n_queries, query_start and max_queries_one are read.  lse may be NULL.  The plan is_dense.
-     * Optional. */
+     * [query_start[b], query_start[b + 1]) are sequence b's queries and its keys, and see nothing
+     * of the rows beside them, so documents packed end to end are sequences.  Of `batch`
+     * n_sequences, n_queries, query_start and max_queries_one are read.  lse may be NULL.  The plan
+     * is_dense.  Optional. */
     vw_status (*run_dense)(void *self, const vw_attention_plan *plan, vw_stream *s,
                            const vw_attention_batch *batch, vw_tensor q, vw_tensor k, vw_tensor v,
                            vw_tensor out, float *lse, void *workspace, vw_error *err);

@@ -24,9 +24,9 @@ extern "C" {
 /* Slots are numbered through: first all of device 0, then those of device 1 ...; device d has
  * slots[d] of them, or R/P where `slots` is NULL.  Devices are numbered through the nodes, P/N each.
  *
- * The load of a device is the sum over its slots of load / copies of the slot's expert, as if tokens
- * were dealt evenly to the copies; its time is load / speed.  What is to be small is the largest
- * time, relative to the mean (all loads / all speeds): "max over mean", 1 at best, and 1 by
+ * The load of a device is the sum over its slots of load / copies of the slot's expert, as if
+ * tokens were dealt evenly to the copies; its time is load / speed.  What is to be small is the
+ * largest time, relative to the mean (all loads / all speeds): "max over mean", 1 at best, and 1 by
  * definition where no expert has a load. */
 typedef struct vw_balance_problem {
     size_t size;
@@ -54,13 +54,13 @@ typedef struct vw_balance_placement {
 typedef struct vw_balance_ops {
     size_t size;
 
-    /* Place the experts of every layer.  Where vw_balance_keeps_groups(), all copies of a group stay
-     * on one node and each node gets G/N groups, unless an option of the plugin says otherwise; else
-     * nodes and groups mean nothing.
+    /* Place the experts of every layer.  Where vw_balance_keeps_groups(), all copies of a group
+     * stay on one node and each node gets G/N groups, unless an option of the plugin says
+     * otherwise; else nodes and groups mean nothing.
      *
-     * Required.  Since balance 1.0.  Any thread.  Outputs are written on success only.  VW_E_INVALID
-     * with the sentence of vw_balance_check(); VW_E_UNSUPPORTED for speeds or slots that differ, if
-     * the plugin cannot regard them. */
+     * Required.  Since balance 1.0.  Any thread.  Outputs are written on success only.
+     * VW_E_INVALID with the sentence of vw_balance_check(); VW_E_UNSUPPORTED for speeds or slots
+     * that differ, if the plugin cannot regard them. */
     vw_status (*place)(void *self, const vw_balance_problem *problem,
                        const vw_balance_placement *placement, vw_error *err);
 

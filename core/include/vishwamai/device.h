@@ -118,10 +118,10 @@ typedef struct vw_route_desc {
     const float *bias; /* device f32 [E], steers the choice alone; NULL: zeros */
 } vw_route_desc;
 
-/* What is added to the router's gradient: of the auxiliary loss a * E * sum f_e P_e (f_e the share of
- * the slots that went to expert e, a constant; P_e the mean over tokens of s_e / sum s), and of the
- * z-loss c * mean (log sum exp l)^2.  The means' divisors are the caller's, so that micro-batches add
- * up to one batch. */
+/* What is added to the router's gradient: of the auxiliary loss a * E * sum f_e P_e (f_e the share
+ * of the slots that went to expert e, a constant; P_e the mean over tokens of s_e / sum s), and of
+ * the z-loss c * mean (log sum exp l)^2.  The means' divisors are the caller's, so that
+ * micro-batches add up to one batch. */
 typedef struct vw_route_losses {
     float balance;       /* a * E / tokens; 0: none */
     const int64_t *load; /* device [E]: slots of each expert; f is its share of their sum */
@@ -266,10 +266,10 @@ typedef struct vw_device_ops {
                                   vw_error *err);
 
     /* Loss, and with loss->is_backward its gradient, of one chunk of rows: logits [T, V], labels
-     * i32 [T] on the device, below V.  ce and kl: device f32 [T] or NULL, unscaled terms of each row,
-     * 0 where masked.  Without is_backward the logits are of no use afterwards either.  A label of V
-     * or more, or a teacher's id outside, gives NaN in its row, gradient included.  Rows stand alone:
-     * any cut into chunks gives the same bits.  At most 1024 teacher_ids a row. */
+     * i32 [T] on the device, below V.  ce and kl: device f32 [T] or NULL, unscaled terms of each
+     * row, 0 where masked.  Without is_backward the logits are of no use afterwards either.  A
+     * label of V or more, or a teacher's id outside, gives NaN in its row, gradient included.  Rows
+     * stand alone: any cut into chunks gives the same bits.  At most 1024 teacher_ids a row. */
     vw_status (*cross_entropy)(void *self, vw_stream *s, const vw_loss_desc *loss, vw_tensor logits,
                                const int32_t *labels, float *ce, float *kl, vw_error *err);
 
@@ -308,9 +308,9 @@ typedef struct vw_device_ops {
      *
      * Expert e has the places [offsets[e], offsets[e + 1]), offsets [E + 1]; place[T K] is where a
      * slot went, token[T K] the token at a place, for gather.  Beyond `capacity` slots of an expert
-     * (0: no limit) the later ones are dropped, as are ids outside [0, E): their place is -1.  Places
-     * from offsets[E] on have the token -1.  load: device i64 [E] or NULL, the slots that chose each
-     * expert, dropped or not, are added to it. */
+     * (0: no limit) the later ones are dropped, as are ids outside [0, E): their place is -1.
+     * Places from offsets[E] on have the token -1.  load: device i64 [E] or NULL, the slots that
+     * chose each expert, dropped or not, are added to it. */
     vw_status (*moe_sort)(void *self, vw_stream *s, vw_tensor ids, int32_t experts,
                           int32_t capacity, int32_t *offsets, int32_t *token, int32_t *place,
                           int64_t *load, void *workspace, vw_error *err);

@@ -2,11 +2,11 @@
  *
  * Letters: M rows of activations (tokens), N outputs, K inputs; Y[M,N] = X[M,K] W[N,K]^T.
  *
- * A weight reaches a gemm as a vw_matrix: the bytes of the file.  The gemm either runs them in place
- * or asks for a private layout (a pack), which the core makes once, a few rows at a time, so that it
- * can drop the file's pages behind it.  A plan fixes everything that can be decided once; run() then
- * only computes.  One plan may cover several weights with the same X (q, k and v; gate and up): the
- * activations are prepared once and the threads meet once.
+ * A weight reaches a gemm as a vw_matrix: the bytes of the file.  The gemm either runs them in
+ * place or asks for a private layout (a pack), which the core makes once, a few rows at a time, so
+ * that it can drop the file's pages behind it.  A plan fixes everything that can be decided once;
+ * run() then only computes.  One plan may cover several weights with the same X (q, k and v; gate
+ * and up): the activations are prepared once and the threads meet once.
  *
  * Thread rule: one `self` may be used by several threads at once; a plan may be shared if each
  * caller brings its own workspace.
@@ -60,8 +60,8 @@ typedef enum vw_gemm_epilogue {
 /* What both operands of a product are rounded to before it; sums are f32 all the same.
  *
  * With BF16 and F16 each value to nearest even.  With E4M3 by current scaling (gemm.md section 4,
- * form A): activations and gradients in groups of 1 x 128 along the sum, stored weights in 128 x 128;
- * the product is that of the dequantised values. */
+ * form A): activations and gradients in groups of 1 x 128 along the sum, stored weights in
+ * 128 x 128; the product is that of the dequantised values. */
 typedef enum vw_gemm_rounding {
     VW_GEMM_ROUND_NONE = 0,
     VW_GEMM_ROUND_BF16,
@@ -131,9 +131,9 @@ typedef struct vw_gemm_ops {
     void (*plan_free)(void *self, vw_gemm_plan *plan);
 
     /* Compute.  x [M, K], y[i] [M, N_i], rows may be strided; 0 <= M <= max_m.  `weights` are those
-     * of the plan or others of the same shape, dtype, format and layout (one plan serves all layers).
-     * `workspace` has workspace_bytes.  Only queues work on `stream`.  Allocates nothing.  M = 0
-     * and N = 0 succeed and may have null pointers; K = 0 stores epilogue(0).
+     * of the plan or others of the same shape, dtype, format and layout (one plan serves all
+     * layers).  `workspace` has workspace_bytes.  Only queues work on `stream`.  Allocates nothing.
+     * M = 0 and N = 0 succeed and may have null pointers; K = 0 stores epilogue(0).
      * For VW_GEMM_DGRAD x is dY [M, N] and y[0] is dX [M, K].
      * VW_E_INVALID if a shape or dtype differs from the plan; y is then unchanged.  Required. */
     vw_status (*run)(void *self, const vw_gemm_plan *plan, vw_stream *stream, vw_tensor x,
@@ -157,9 +157,9 @@ typedef struct vw_gemm_ops {
     vw_status (*gather)(void *self, vw_stream *stream, const vw_gemm_weight *weight,
                         const int32_t *rows, float scale, vw_tensor y, vw_error *err);
 
-    /* One weight gradient a group: dw[g] from the rows of group g alone, as run_wgrad would, bitwise.
-     * The plan is run_wgrad's, max_m the largest total M; `groups` in the form OFFSETS.  An array of
-     * groups->n_groups tensors; all of one shape.  Since 1.1.  Optional. */
+    /* One weight gradient a group: dw[g] from the rows of group g alone, as run_wgrad would,
+     * bitwise.  The plan is run_wgrad's, max_m the largest total M; `groups` in the form OFFSETS.
+     * An array of groups->n_groups tensors; all of one shape.  Since 1.1.  Optional. */
     vw_status (*run_grouped_wgrad)(void *self, const vw_gemm_plan *plan, vw_stream *stream,
                                    vw_tensor dy, vw_tensor x, const vw_groups *groups,
                                    const vw_tensor *dw, void *workspace, vw_error *err);

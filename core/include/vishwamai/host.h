@@ -1,8 +1,8 @@
 /* host.h - what the core lends to a plugin.
  *
  * Plugins do not link the library.  Everything they need from it is in this table, so a plugin is
- * unit-tested against a mock of it.  The table and everything it returns outlive the instance it was
- * given to.  All members may be called from any thread unless their comment says otherwise.
+ * unit-tested against a mock of it.  The table and everything it returns outlive the instance it
+ * was given to.  All members may be called from any thread unless their comment says otherwise.
  */
 #ifndef VISHWAMAI_HOST_H
 #define VISHWAMAI_HOST_H
@@ -40,8 +40,8 @@ struct vw_host {
      *
      * Costs about a microsecond.  Parts are handed to threads in a fixed way (part p always goes to
      * thread p mod threads), so that data stays in one core's cache from call to call.  n_parts may
-     * exceed the threads.  A call from within a part runs its parts one after another in the calling
-     * thread.  Allocates nothing. */
+     * exceed the threads.  A call from within a part runs its parts one after another in the
+     * calling thread.  Allocates nothing. */
     void (*parallel_for)(void *core, int n_parts, vw_part_fn fn, void *arg);
 
     /* Threads that parallel_for of this component uses: the pool, capped by its `threads` option. */

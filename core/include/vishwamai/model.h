@@ -2,8 +2,8 @@
  *
  * A model plugin reads the checkpoint's own config.json, says which parameters it has and what each
  * layer caches, and runs a range of layers.  It never touches a weight's bytes, a page of the cache
- * or a device.  One instance is one model.  Thread rule: load first; then forward may run in several
- * threads, each with its own context.
+ * or a device.  One instance is one model.  Thread rule: load first; then forward may run in
+ * several threads, each with its own context.
  */
 #ifndef VISHWAMAI_MODEL_H
 #define VISHWAMAI_MODEL_H
@@ -39,8 +39,8 @@ typedef struct vw_param_spec {
     int32_t is_steered;  /* no gradient moves it: a router's balancing bias */
 } vw_param_spec;
 
-/* The experts of one layer: parameters first_param + 3 e + {0, 1, 2} are gate, up and down of expert
- * e, all experts of one shape. */
+/* The experts of one layer: parameters first_param + 3 e + {0, 1, 2} are gate, up and down of
+ * expert e, all experts of one shape. */
 typedef struct vw_experts_spec {
     size_t first_param;
     int32_t n_experts;
@@ -99,9 +99,9 @@ typedef struct vw_model_ops {
     vw_status (*forward)(void *self, vw_cx *cx, vw_param *const *params, int32_t first,
                          int32_t last);
 
-    /* The config.json of a new model with the sizes that the plugin's own options say: text of up to
-     * `room` bytes, 0-terminated, which load() then reads.  Optional: a family of which there are
-     * published models alone. */
+    /* The config.json of a new model with the sizes that the plugin's own options say: text of up
+     * to `room` bytes, 0-terminated, which load() then reads.  Optional: a family of which there
+     * are published models alone. */
     vw_status (*new_config)(void *self, const vw_new_model *about, char *text, size_t room,
                             vw_error *err);
 } vw_model_ops;

@@ -2,8 +2,8 @@
  *
  * A block is a layer's part: it picks the plugin entry, keeps shapes honest and keeps memory.  A
  * model's forward calls blocks with a context and reads as the maths does; the same text serves
- * measuring (shapes only, so that plans and memory are made beforehand), running, and training, where
- * each block also leaves what its backward needs, on any device.
+ * measuring (shapes only, so that plans and memory are made beforehand), running, and training,
+ * where each block also leaves what its backward needs, on any device.
  *
  * Errors stick to the context: after the first one every block does nothing and returns an empty
  * tensor, so a model checks once, at its end, with vw_nn_status().
@@ -49,9 +49,9 @@ typedef struct vw_nn_rope {
 /* A mixture of experts: which of them a token takes, with what weights, and what training adds.
  *
  * Routing is moe_route of device.h, whose fields these are.  Experts are
- * W_down(act(W_gate x) * (W_up x)); they are one handle, number `experts` of the model's list, since
- * they may be resident, streamed or on other ranks.  A shared expert is an ordinary gated MLP beside
- * this block. */
+ * W_down(act(W_gate x) * (W_up x)); they are one handle, number `experts` of the model's list,
+ * since they may be resident, streamed or on other ranks.  A shared expert is an ordinary gated MLP
+ * beside this block. */
 typedef struct vw_nn_moe {
     int32_t experts;    /* index in vw_model_info.experts */
     int32_t top_k;
@@ -124,8 +124,8 @@ struct vw_nn {
     /* y += dropout(x W^T); the same as linear_add but in training. */
     void (*linear_drop_add)(vw_cx *cx, vw_tensor x, vw_param *w, float rate, vw_tensor y);
 
-    /* y += the mixture of experts of x.  router [E, D]; bias: a vector [E] that steers the choice, or
-     * NULL. */
+    /* y += the mixture of experts of x.  router [E, D]; bias: a vector [E] that steers the choice,
+     * or NULL. */
     void (*moe)(vw_cx *cx, const vw_nn_moe *desc, vw_tensor x, vw_param *router, vw_param *bias,
                 vw_tensor y);
 };

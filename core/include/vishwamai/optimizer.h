@@ -1,9 +1,9 @@
 /* optimizer.h - the optimizer kind: the update rule, whole.
  *
- * One call updates one parameter and what the rule remembers of it.  The trainer owns all memory and
- * decides when a step happens, at which rate and by which factor gradients are clipped; the rule
- * decides everything else.  A parameter and its states are what a checkpoint holds, so a rule keeps
- * nothing of a parameter in its instance: after loading them it goes on bit for bit.
+ * One call updates one parameter and what the rule remembers of it.  The trainer owns all memory
+ * and decides when a step happens, at which rate and by which factor gradients are clipped; the
+ * rule decides everything else.  A parameter and its states are what a checkpoint holds, so a rule
+ * keeps nothing of a parameter in its instance: after loading them it goes on bit for bit.
  *
  * All arrays are f32 device memory, contiguous, and overlap nowhere.  Thread rule: one instance may
  * be used for different parameters by several threads, each with its own stream.
@@ -49,10 +49,11 @@ typedef struct vw_optimizer_ops {
      * and returns how many.  The same for equal arguments.  Required.  Since optimizer 1.0. */
     int32_t (*states)(void *self, int64_t rows, int64_t cols, vw_optimizer_state *states);
 
-    /* Do one step.  Only queues work on `stream`.  Allocates nothing.  The result for a value depends
-     * on neither threads nor how many values there are besides.  Non-finite gradients go through the
-     * formula like others: whoever minds tests the norm before.  VW_E_INVALID when the update
-     * contradicts itself; parameter and states are then unchanged.  Required.  Since optimizer 1.0. */
+    /* Do one step.  Only queues work on `stream`.  Allocates nothing.  The result for a value
+     * depends on neither threads nor how many values there are besides.  Non-finite gradients go
+     * through the formula like others: whoever minds tests the norm before.  VW_E_INVALID when the
+     * update contradicts itself; parameter and states are then unchanged.  Required.  Since
+     * optimizer 1.0. */
     vw_status (*update)(void *self, vw_stream *stream, const vw_update *update, vw_error *err);
 } vw_optimizer_ops;
 

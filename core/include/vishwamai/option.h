@@ -1,8 +1,8 @@
 /* option.h - a component's options as a table.
  *
  * A component says once what its options are; the core parses text into the component's own struct,
- * words the errors, and prints the same table as help, man page and sample INI.  Plugins never parse
- * text.
+ * words the errors, and prints the same table as help, man page and sample INI.  Plugins never
+ * parse text.
  */
 #ifndef VISHWAMAI_OPTION_H
 #define VISHWAMAI_OPTION_H

@@ -33,7 +33,7 @@ const char *vw_status_text(vw_status status);
 /* The reader of JSON from outside that plugins get as the service "json".  Any thread. */
 const vw_json *vw_json_service(void);
 
-/* The path of a file or folder that is installed with the library: "template", "models/tiny-gemma",
+/* The path of a file or folder that is installed with the library: "template", "models/tiny-vishwamai",
  * "presets/x.ini".  Looked for in the folders of VW_DATA_PATH, beside the library, and where
  * configure put it.  VW_E_NOTFOUND says what is missing. */
 vw_status vw_data_path(const char *name, char *path, size_t room, vw_error *err);
@@ -82,7 +82,7 @@ void vw_options_print(const char *section, const vw_option *options, FILE *to);
 /* A section of the core itself; i from 0, NULL after the last. */
 const vw_option *vw_core_section(size_t i, const char **section, const char **help);
 
-/* ---- kinds and plugins ------------------------------------------------------------------------ */
+/* ---- kinds and plugins ----------------------------------------------------------------------- */
 
 const char *vw_kind_name(vw_kind kind);       /* "gemm"; NULL for no kind */
 const char *vw_kind_help(vw_kind kind);       /* one line */
@@ -107,7 +107,7 @@ vw_status vw_plugins_visit(vw_kind kind, const vw_probe *about,
                            int (*visit)(void *arg, const vw_plugin_entry *entry), void *arg,
                            vw_error *err);
 
-/* ---- the core: threads and opened components --------------------------------------------------- */
+/* ---- the core: threads and opened components ------------------------------------------------- */
 
 typedef struct vw_core vw_core;
 
@@ -133,7 +133,7 @@ void vw_core_parallel_for(vw_core *core, int n_parts, vw_part_fn fn, void *arg);
 /* Host allocations since the start: those made through the host tables and the core's own. */
 uint64_t vw_core_allocations(const vw_core *core);
 
-/* ---- the engine: a model that is ready to run --------------------------------------------------- */
+/* ---- the engine: a model that is ready to run ------------------------------------------------ */
 
 typedef struct vw_engine vw_engine;
 typedef struct vw_sequence vw_sequence;
@@ -169,6 +169,8 @@ typedef struct vw_engine_info {
     int64_t kv_pages, kv_pages_free;
     int64_t page_tokens;
     const char *device, *gemm, *attention, *tokenizer, *weights; /* plugins in use */
+    int32_t n_expert_layers;  /* layers with experts */
+    int32_t n_experts;        /* of the widest of them */
 } vw_engine_info;
 
 /* Open a model: `options` may be NULL.  Checks names, shapes and vocabulary against the checkpoint;
@@ -177,6 +179,11 @@ vw_status vw_engine_open(vw_core *core, const vw_engine_options *options, vw_eng
                          vw_error *err);
 void vw_engine_close(vw_engine *engine);
 void vw_engine_get_info(const vw_engine *engine, vw_engine_info *info);
+
+/* Slots (tokens x experts a token) that each expert of the i-th layer with experts took since the
+ * engine was opened: *n of them, of which loads[0 .. room) are written. */
+vw_status vw_engine_expert_loads(vw_engine *engine, int32_t i, uint64_t *loads, int32_t room,
+                                 int32_t *n, vw_error *err);
 
 /* Text to ids.  Writes up to `room` ids and the full count to *n.  with_bos: 1 yes, 0 no, -1 as the
  * tokenizer's configuration says.  VW_E_NOTFOUND when the model has no tokenizer. */
@@ -191,7 +198,7 @@ vw_status vw_engine_encode_chat(vw_engine *engine, const char *const *roles,
 vw_status vw_engine_decode_dup(vw_engine *engine, const int32_t *ids, size_t n, char **text,
                                size_t *bytes, vw_error *err);
 
-/* ---- sequences: tokens with their cache --------------------------------------------------------- */
+/* ---- sequences: tokens with their cache ------------------------------------------------------ */
 
 vw_status vw_sequence_new(vw_engine *engine, vw_sequence **sequence, vw_error *err);
 /* A branch that shares every page of its trunk until one of them writes. */
@@ -226,7 +233,7 @@ vw_status vw_engine_feed(vw_engine *engine, const vw_feed *feeds, size_t n_feeds
  * Safe in a signal handler and from any thread. */
 void vw_engine_interrupt(vw_engine *engine);
 
-/* ---- sampling ----------------------------------------------------------------------------------- */
+/* ---- sampling -------------------------------------------------------------------------------- */
 
 typedef struct vw_sampling {
     double temperature;       /* 0: greedy */
@@ -243,7 +250,7 @@ typedef struct vw_sampling {
 vw_status vw_sampling_from_settings(const vw_settings *settings, vw_sampling *sampling,
                                     vw_error *err);
 
-/* ---- generation --------------------------------------------------------------------------------- */
+/* ---- generation ------------------------------------------------------------------------------ */
 
 typedef enum vw_finish {
     VW_FINISH_LENGTH = 0, VW_FINISH_EOS, VW_FINISH_STOP_STRING, VW_FINISH_CONTEXT,
@@ -292,11 +299,11 @@ vw_status vw_generate(vw_engine *engine, vw_sequence *sequence, const vw_generat
 vw_status vw_score(vw_engine *engine, const int32_t *tokens, size_t n, size_t first,
                    double *logprob, size_t *n_greedy, vw_error *err);
 
-/* ---- training ------------------------------------------------------------------------------------- */
+/* ---- training -------------------------------------------------------------------------------- */
 
-/* Learn a tokenizer from a file or a folder of files (text or JSON lines; [data] format and documents)
- * with the plugin that [tokenizer] names, and write its files into `folder`, which exists.  vocab_size
- * 0: as the plugin likes.  VW_E_UNSUPPORTED when the plugin does not learn. */
+/* Learn a tokenizer from a file or a folder of files (text or JSON lines; [data] format and
+ * documents) with the plugin that [tokenizer] names, and write its files into `folder`, which
+ * exists.  vocab_size 0: as the plugin likes.  VW_E_UNSUPPORTED when the plugin does not learn. */
 vw_status vw_tokenizer_train(vw_core *core, const char *path, int32_t vocab_size, const char *folder,
                              vw_error *err);
 
@@ -325,6 +332,9 @@ typedef struct vw_train_event {
     double seconds;           /* of training so far, resumed runs included */
     int64_t batch_size;
     const char *text;         /* 0-terminated, or NULL */
+    double load_imbalance;    /* slots of the fullest expert over the mean, of the worst layer, since
+                               * the last line; NaN without experts */
+    int64_t idle_experts;     /* that got no token since the last line; -1 without experts */
 } vw_train_event;
 typedef void (*vw_on_train)(void *arg, const vw_train_event *event);
 
@@ -358,9 +368,9 @@ vw_status vw_trainer_open(vw_core *core, const vw_trainer_options *options, vw_t
 void vw_trainer_close(vw_trainer *trainer);
 void vw_trainer_get_info(const vw_trainer *trainer, vw_trainer_info *info);
 
-/* Train until max_steps, or until training no longer helps (train.patience).  What has been learnt is
- * saved before it returns.  VW_E_INTERRUPTED after vw_trainer_interrupt(), saved as well.  A loss or
- * gradient that is not finite ends it, naming step, position in the data and parameter. */
+/* Train until max_steps, or until training no longer helps (train.patience).  What has been learnt
+ * is saved before it returns.  VW_E_INTERRUPTED after vw_trainer_interrupt(), saved as well.  A
+ * loss or gradient that is not finite ends it, naming step, position in the data and parameter. */
 vw_status vw_trainer_run(vw_trainer *trainer, vw_error *err);
 
 /* End vw_trainer_run() soon.  Safe in a signal handler and from any thread. */
