@@ -45,7 +45,12 @@ struct vw_param {
 };
 
 /* Of a product with a parameter. */
-typedef enum vw_operand { VW_OPERAND_INPUT, VW_OPERAND_WEIGHT, VW_OPERAND_GRADIENT, VW_OPERANDS } vw_operand;
+typedef enum vw_operand {
+    VW_OPERAND_INPUT,
+    VW_OPERAND_WEIGHT,
+    VW_OPERAND_GRADIENT,
+    VW_OPERANDS
+} vw_operand;
 
 /* The adapters of a model: two parameters each, under the names that PEFT gives them. */
 typedef struct adapter_list {

@@ -294,8 +294,8 @@ static vw_status find_tensor(vw_engine *e, const vw_param_spec *spec, vw_weights
                              bool *is_absent, vw_error *err)
 {
     char name[512];
-    vw_status st = e->wts->find(e->weights->self, e->reader, vw_param_name(e, spec, name, sizeof name), t,
-                                err);
+    vw_status st = e->wts->find(e->weights->self, e->reader,
+                                vw_param_name(e, spec, name, sizeof name), t, err);
     *is_absent = st == VW_E_NOTFOUND && spec->is_optional;
     if (*is_absent)
         return VW_OK;

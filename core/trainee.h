@@ -62,9 +62,10 @@ struct vw_trainee {
     vw_nn profiled; /* its table of blocks */
     vw_training_memory memory;
 
-    size_t n_scaled;           /* parameters with delayed scaling */
-    uint64_t n_copied;         /* their values */
-    vw_buffer records, copies; /* device: [n_scaled][VW_OPERANDS][2]; weights as products read them */
+    size_t n_scaled;   /* parameters with delayed scaling */
+    uint64_t n_copied; /* their values */
+    vw_buffer records; /* device: [n_scaled][VW_OPERANDS][2], what round_e4m3 takes */
+    vw_buffer copies;  /* device: weights as products read them */
     float *records_host;
     float *history; /* [n_scaled][VW_OPERANDS][fp8_history], the newest first; 0: none */
 };

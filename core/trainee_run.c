@@ -83,8 +83,8 @@ void vw_trainee_close_run(vw_trainee *t)
 static lesson new_lesson(const vw_trainee *t)
 {
     size_t counts = (size_t)t->n_routers * (size_t)t->n_experts;
-    lesson l = {.rounding = t->options.fp8_history ? VW_GEMM_ROUND_NONE
-                                                   : roundings[t->options.precision],
+    lesson l = {.rounding =
+                    t->options.fp8_history ? VW_GEMM_ROUND_NONE : roundings[t->options.precision],
                 .ce = t->losses.data,
                 .loads = t->counts.data,
                 .n_experts = t->n_experts};

@@ -1,10 +1,11 @@
 /* trainee_scaling.c - fp8 with delayed scaling: one scale a tensor, known before the tensor is.
  *
- * Of each matrix's products the input, the matrix itself and the gradient of the output have a scale
- * for all of an update, made of the largest magnitudes of the updates before (Micikevicius et al. 2022,
- * section 3.2, and the delayed scaling of NVIDIA's Transformer Engine); what is larger saturates.  The
- * first update has none and scales each tensor by its own.  Products read a copy of the matrix, which
- * is rounded once an update; inputs and gradients are rounded by the blocks (vw_scaled).
+ * Of each matrix's products the input, the matrix itself and the gradient of the output have a
+ * scale for all of an update, made of the largest magnitudes of the updates before (Micikevicius et
+ * al. 2022, section 3.2, and the delayed scaling of NVIDIA's Transformer Engine); what is larger
+ * saturates.  The first update has none and scales each tensor by its own.  Products read a copy of
+ * the matrix, which is rounded once an update; inputs and gradients are rounded by the blocks
+ * (vw_scaled).
  */
 #include "core/trainee.h"
 

@@ -4,8 +4,8 @@
  *     adapter_model.safetensors ...     instead of them, where low-rank adapters are trained
  *     projections.safetensors           through which hidden states are compared with a teacher's
  *     the tokenizer's files
- *     optimizer.safetensors             the rule's arrays, PARAMETER.NAME; with delayed scaling of fp8
- *                                       the history of its scales
+ *     optimizer.safetensors             the rule's arrays, PARAMETER.NAME; with delayed scaling the
+ *                                       history of fp8's scales
  *     state.json                        vw_progress_state, and what the run was made of
  *     config.ini                        the settings in force, for people
  *
@@ -270,7 +270,7 @@ static vw_status write_moments(vw_trainer *t, const char *folder, vw_error *err)
     for (size_t i = 0; i < t->n_moments && !st; i++)
         st = write_values(t, writer, t->moments[i].values, t->moments[i].n, piece, err);
     if (!st && history)
-        st = ops->write(t->weights->self, writer, history, (size_t)n_history * sizeof *history, err);
+        st = ops->write(t->weights->self, writer, history, (size_t)n_history * sizeof(float), err);
     if (writer && !st)
         st = ops->finish(t->weights->self, writer, err);
     else if (writer)
@@ -297,8 +297,8 @@ static vw_status read_history(vw_trainer *t, vw_weights_reader *reader, vw_error
     memcpy(history, found.data, found.bytes);
     for (int64_t i = 0; i < n; i++)
         if (!(history[i] >= 0 && isfinite(history[i])))
-            return vw_fail(err, VW_E_FORMAT, "%s: \"%s\" holds %g, which is no magnitude", found.file,
-                           history_name, (double)history[i]);
+            return vw_fail(err, VW_E_FORMAT, "%s: \"%s\" holds %g, which is no magnitude",
+                           found.file, history_name, (double)history[i]);
     return vw_trainee_rescale(t->trainee, err);
 }
 

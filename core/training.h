@@ -209,8 +209,8 @@ void vw_trainee_tap(vw_trainee *trainee, int32_t n, const int32_t *after, float 
 /* Masters have changed: refresh the copies that products read. */
 vw_status vw_trainee_updated(vw_trainee *trainee, vw_error *err);
 
-/* Delayed scaling: the magnitudes that scales are made of, host memory [n], which a checkpoint keeps;
- * NULL: there are none.  Whoever has written there calls vw_trainee_rescale. */
+/* Delayed scaling: the magnitudes that scales are made of, host memory [n], which a checkpoint
+ * keeps; NULL: there are none.  Whoever has written there calls vw_trainee_rescale. */
 float *vw_trainee_history(vw_trainee *trainee, int64_t *n);
 vw_status vw_trainee_rescale(vw_trainee *trainee, vw_error *err);
 

@@ -180,9 +180,9 @@ static void test_shapes(const bench *b)
     }
 }
 
-/* What is left of x in e4m3 with the scale amax / 448, in double by the definition of the format: 3 bits
- * behind the point from 2^-6 to 448, a step of 2^-9 below.  Next to a tie the quotient's own rounding
- * decides: there it is formed as the kind's formula says (gemm.md section 4, form A). */
+/* What is left of x in e4m3 with the scale amax / 448, in double by the definition of the format: 3
+ * bits behind the point from 2^-6 to 448, a step of 2^-9 below.  Next to a tie the quotient's own
+ * rounding decides: there it is formed as the kind's formula says (gemm.md section 4, form A). */
 static double e4m3_by_definition(float x, float amax)
 {
     double scale = (double)fmaxf(amax, 1e-4f) / 448, v = fabs((double)x) / scale;
@@ -235,8 +235,8 @@ static vw_tensor turned(const vw_tensor *t)
     return c;
 }
 
-/* Magnitudes over many powers of two, so that one scale for all would lose most of them; some groups
- * are zeros. */
+/* Magnitudes over many powers of two, so that one scale for all would lose most of them; some
+ * groups are zeros. */
 static void spread(vw_tensor *t)
 {
     for (int64_t i = 0; i < t->shape[0]; i++)
@@ -246,10 +246,12 @@ static void spread(vw_tensor *t)
         }
 }
 
-/* Products of rounded operands are the f32 products of what rounding leaves of them: within the bound
- * of the double sum of that, and beyond it of the exact operands'.  A dequantised value of e4m3 is
- * itself off by up to 4 roundings of f32 on either side: of the scale, of the product, of the copy. */
-static void test_rounding(const bench *b, vw_gemm_rounding rounding, int64_t m, int64_t n, int64_t k)
+/* Products of rounded operands are the f32 products of what rounding leaves of them: within the
+ * bound of the double sum of that, and beyond it of the exact operands'.  A dequantised value of
+ * e4m3 is itself off by up to 4 roundings of f32 on either side: of the scale, of the product, of
+ * the copy. */
+static void test_rounding(const bench *b, vw_gemm_rounding rounding, int64_t m, int64_t n,
+                          int64_t k)
 {
     vw_tensor w = matrix(n, k), x = matrix(m, k), dy = matrix(m, n), y = matrix(m, n);
     vw_tensor dx = matrix(m, k), dw = matrix(n, k);
@@ -357,7 +359,8 @@ static void test_groups(const bench *b, vw_gemm_op op, vw_gemm_epilogue epilogue
                         &err);
         }
         ok(b->ops->run_grouped(b->self, &p.plan, NULL, x, e.list, &groups, &together, p.workspace,
-                               &err) == VW_OK && is_same(&together, &alone),
+                               &err) == VW_OK &&
+               is_same(&together, &alone),
            "%s: groups %s%s as each alone, %d threads", b->name, is_back ? "back" : "forward",
            rounding ? ", rounded," : "", threads);
         drop_plan(b, &p);
@@ -369,8 +372,8 @@ static void test_groups(const bench *b, vw_gemm_op op, vw_gemm_epilogue epilogue
 }
 
 /* Weight gradients of groups: as run_wgrad of each; a group without rows has none. */
-static void test_grouped_wgrad(const bench *b, vw_gemm_epilogue epilogue,
-                               vw_gemm_rounding rounding, int64_t n, int64_t k)
+static void test_grouped_wgrad(const bench *b, vw_gemm_epilogue epilogue, vw_gemm_rounding rounding,
+                               int64_t n, int64_t k)
 {
     vw_tensor x = matrix(ROWS, k), dy = matrix(ROWS, n), one[GROUPS], all[GROUPS];
     vw_groups groups = {VW_GROUP_OFFSETS, GROUPS, offsets};
@@ -393,8 +396,10 @@ static void test_grouped_wgrad(const bench *b, vw_gemm_epilogue epilogue,
             b->ops->run_wgrad(b->self, &p.plan, NULL, rows_of(&dy, g), rows_of(&x, g), one[g],
                               p.workspace, &err);
             n_same += is_same(&one[g], &all[g]);
-            worst = rounding ? 0 : fmax(worst, error_of(&all[g], &e.w[g], epilogue == VW_GEMM_ADD, &dy, 1, &x,
-                                         offsets[g], offsets[g + 1] - offsets[g]));
+            worst = rounding
+                        ? 0
+                        : fmax(worst, error_of(&all[g], &e.w[g], epilogue == VW_GEMM_ADD, &dy, 1,
+                                               &x, offsets[g], offsets[g + 1] - offsets[g]));
             free(one[g].data), free(all[g].data);
         }
         ok(s == VW_OK && n_same == GROUPS && worst <= 1,

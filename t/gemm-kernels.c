@@ -130,9 +130,9 @@ static void check_rounding(const vw_gemm_kernels *kernels)
                 vw_ref_round_e4m3(column + k, n, vw_ref_e4m3_scale(vw_ref_amax(column + k, n)));
             }
             for (int k = 0; k < K; k++)
-                n_wrong += isnan(column[k]) ? !isnan(y[k * wide + c])
-                                            : vw_f32_bits(column[k]) !=
-                                                  vw_f32_bits(y[k * wide + c]);
+                n_wrong += isnan(column[k])
+                               ? !isnan(y[k * wide + c])
+                               : vw_f32_bits(column[k]) != vw_f32_bits(y[k * wide + c]);
         }
         memcpy(y, x, sizeof x);
         float scale = vw_ref_e4m3_scale(kernels->amax(y, K, VW_GEMM_PANEL, K - 1));

@@ -336,8 +336,8 @@ static void test_quantised(const bench *b, vw_dtype dtype, int64_t group)
     drop(b, &x), drop(b, &back), drop(b, &scales);
 }
 
-/* A whole tensor with one scale: its own where none is given, else the one that is, beyond which values
- * saturate; and the largest magnitude, raised only where that is asked for. */
+/* A whole tensor with one scale: its own where none is given, else the one that is, beyond which
+ * values saturate; and the largest magnitude, raised only where that is asked for. */
 static void test_round_e4m3(const bench *b, int64_t rows, int64_t cols)
 {
     if (!offers(b, offsetof(vw_device_ops, round_e4m3), "round_e4m3"))
@@ -357,8 +357,8 @@ static void test_round_e4m3(const bench *b, int64_t rows, int64_t cols)
         must(b->ops->round_e4m3(b->self, b->stream, x.t, device, turn != 1, y.t, &err), "round");
         expect(b, &y, want, 1e-7, turn ? "e4m3 with the scale of a record" : "e4m3 with its own");
         from_device(b, record, device, sizeof record);
-        near((double)record[1], turn == 1 ? 0.25 : (double)amax, 0, "%s: the largest magnitude, recorded or not",
-             b->name);
+        near((double)record[1], turn == 1 ? 0.25 : (double)amax, 0,
+             "%s: the largest magnitude, recorded or not", b->name);
         record[0] = 2.0f / 448;
         record[1] = turn == 0 ? 0.25f : 0;
         b->ops->upload(b->self, b->stream, device, record, sizeof record, &err);

@@ -217,8 +217,7 @@ static void test_chunks(void)
 static double precision_error(const char *model, vw_precision precision, const char *name,
                               const float *want, size_t n)
 {
-    vw_trainee_options o = {
-        .path = trainee_model(model), .max_tokens = 64, .precision = precision};
+    vw_trainee_options o = {.path = trainee_model(model), .max_tokens = 64, .precision = precision};
     with_trainee w;
     vw_losses losses;
     bool is_open = trainee_open(&w, &o, "");
@@ -252,9 +251,9 @@ static void test_precision(const char *model)
     free(want);
 }
 
-/* The first update has no history and scales each tensor by its own largest magnitude; without a margin
- * the second one, of the same values, has that very scale, and so gives the same bits.  What is evaluated
- * between them leaves no trace, a margin and a forgotten history do. */
+/* The first update has no history and scales each tensor by its own largest magnitude; without a
+ * margin the second one, of the same values, has that very scale, and so gives the same bits.  What
+ * is evaluated between them leaves no trace, a margin and a forgotten history do. */
 static void test_delayed(const char *model, const char *settings)
 {
     vw_trainee_options o = {.precision = VW_PRECISION_FP8, .fp8_history = 4};
@@ -280,7 +279,8 @@ static void test_delayed(const char *model, const char *settings)
     history[4] = history[8] = 1e3f; /* of the first matrix and its gradients: far too large */
     vw_trainee_rescale(w.trainee, NULL);
     trainee_learn(&w, &micro);
-    ok(memcmp(w.info.gradients, first, n * sizeof *first) != 0, "%s: another history matters", model);
+    ok(memcmp(w.info.gradients, first, n * sizeof *first) != 0, "%s: another history matters",
+       model);
     trainee_close(&w);
 
     trainee_open_or_die(&w, model, &o, "vishwamai.threads=3");

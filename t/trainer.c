@@ -509,7 +509,8 @@ static void test_guard(void)
 static void test_scale(void)
 {
     static const char *const half[] = {"train.precision=f16", NULL};
-    static const char *const eighth[] = {"train.precision=fp8", "train.loss_scale_interval=8", NULL};
+    static const char *const eighth[] = {"train.precision=fp8", "train.loss_scale_interval=8",
+                                         NULL};
     session a = {0}, b = {0}, c = {0};
     vw_error err = {VW_OK, ""};
     char *first = folder_of("unscaled"), *second = folder_of("scaled"), *third = folder_of("fp8");

@@ -9,11 +9,11 @@
 #include "kernels/ref/quant.h"
 
 enum {
-    BLOCK_ROWS = 264,    /* of A, about */
-    BLOCK_K = 384,       /* of B's panel */
+    BLOCK_ROWS = 264, /* of A, about */
+    BLOCK_K = 384,    /* of B's panel */
     STRETCH = 5 * BLOCK_K,
     GROUP = VW_GEMM_GROUP, /* panels whose sums are held at once */
-    PACK_STEPS = 32,     /* of K: lines of a turned A that are read once and stay in L1 */
+    PACK_STEPS = 32,       /* of K: lines of a turned A that are read once and stay in L1 */
     MAX_WIDE = VW_GEMM_MAX_PANELS * VW_GEMM_PANEL,
     SCALES = BLOCK_K / VW_GEMM_SCALE_GROUP
 };
@@ -208,8 +208,8 @@ static void fetch_panel(const vw_gemm_source *w, const char *next, int64_t j, vw
     t->fetch_step = (int)(w->is_in_out ? row_bytes : vw_dtype_bits(w->dtype) / 8);
 }
 
-/* The scales of the block of K for the 128 outputs of which n is one.  Every thread finds its own: they
- * are read right before they are packed, and the threads need not meet. */
+/* The scales of the block of K for the 128 outputs of which n is one.  Every thread finds its own:
+ * they are read right before they are packed, and the threads need not meet. */
 static const float *block_scales(block *b, int i, int64_t n)
 {
     const vw_gemm_source *w = &b->p->w[i].source;
@@ -222,9 +222,9 @@ static const float *block_scales(block *b, int i, int64_t n)
     for (int64_t g = 0; g * VW_GEMM_SCALE_GROUP < b->len; g++, k += VW_GEMM_SCALE_GROUP) {
         int64_t inputs = min(b->len - g * VW_GEMM_SCALE_GROUP, VW_GEMM_SCALE_GROUP);
         const float *at = (const float *)w->data + (w->is_in_out ? k * stride + n : n * stride + k);
-        b->scales.s[g] = vw_ref_e4m3_scale(
-            w->is_in_out ? b->p->kernels->amax(at, stride, inputs, outputs)
-                         : b->p->kernels->amax(at, stride, outputs, inputs));
+        b->scales.s[g] =
+            vw_ref_e4m3_scale(w->is_in_out ? b->p->kernels->amax(at, stride, inputs, outputs)
+                                           : b->p->kernels->amax(at, stride, outputs, inputs));
     }
     return b->scales.s;
 }

@@ -23,8 +23,8 @@ VW_INLINE int32_t magnitude(float x)
     return a < 0x7F800000 ? a : 0;
 }
 
-/* To the nearest value of e4m3, as vw_f32_to_e4m3 rounds.  Below 2^-6 the step is 2^-9, which is that
- * of f32 from 2^14 on. */
+/* To the nearest value of e4m3, as vw_f32_to_e4m3 rounds.  Below 2^-6 the step is 2^-9, which is
+ * that of f32 from 2^14 on. */
 VW_INLINE float e4m3(float x)
 {
     uint32_t u = vw_f32_bits(x);
@@ -78,7 +78,7 @@ void VW_ISA_NAME(vw_gemm_round_groups)(float *x, int64_t k, int wide)
 {
     for (int64_t n; k > 0; k -= n, x += n * wide) {
         n = k < VW_GEMM_SCALE_GROUP ? k : VW_GEMM_SCALE_GROUP;
-#define CASE(rows) \
+#define CASE(rows)    \
     if (wide == rows) \
         round_group(x, n, rows);
         VW_GEMM_EACH_TILE(CASE)

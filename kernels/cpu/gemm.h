@@ -21,12 +21,12 @@
 #include "kernels/ref/gemm.h"
 
 enum {
-    VW_GEMM_PANEL = 16,     /* outputs of a panel */
-    VW_GEMM_MAX_ROWS = 16,  /* rows of X in a tile, at most, over all instruction sets */
-    VW_GEMM_MAX_PANELS = 4, /* panels of a tile, at most */
-    VW_GEMM_GROUP = 4,      /* panels that are multiplied before their sums are finished */
-    VW_GEMM_FEW_ROWS = 8,   /* up to so many rows of X weights are used as they are read */
-    VW_GEMM_WEIGHTS = 4,    /* weights of one job, at most */
+    VW_GEMM_PANEL = 16,       /* outputs of a panel */
+    VW_GEMM_MAX_ROWS = 16,    /* rows of X in a tile, at most, over all instruction sets */
+    VW_GEMM_MAX_PANELS = 4,   /* panels of a tile, at most */
+    VW_GEMM_GROUP = 4,        /* panels that are multiplied before their sums are finished */
+    VW_GEMM_FEW_ROWS = 8,     /* up to so many rows of X weights are used as they are read */
+    VW_GEMM_WEIGHTS = 4,      /* weights of one job, at most */
     VW_GEMM_SCALE_GROUP = 128 /* values along k, and outputs of a weight, of one scale of e4m3 */
 };
 
@@ -158,8 +158,9 @@ struct vw_gemm_kernels {
                       int64_t readable, float *out);
     /* n packed values to BF16 or F16, to nearest even, and back. */
     void (*round)(vw_dtype dtype, int64_t n, float *x);
-    /* Packed values to e4m3 and back, as vw_ref_round_e4m3: n of one scale; and [k][wide], wide that of
-     * a tile or a panel, of which each column has groups of 128 along k, scaled by what is in them. */
+    /* Packed values to e4m3 and back, as vw_ref_round_e4m3: n of one scale; and [k][wide], wide
+     * that of a tile or a panel, of which each column has groups of 128 along k, scaled by what is
+     * in them. */
     void (*round_by)(float scale, int64_t n, float *x);
     void (*round_groups)(float *x, int64_t k, int wide);
     /* The largest finite magnitude of a matrix. */

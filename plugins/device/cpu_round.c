@@ -1,7 +1,7 @@
 /* cpu_round.c - a whole tensor of device/cpu in e4m3 with one scale: delayed scaling.
  *
- * The largest magnitude is found first and by itself; a maximum does not depend on the order, so the
- * bits do not depend on the threads.
+ * The largest magnitude is found first and by itself; a maximum does not depend on the order, so
+ * the bits do not depend on the threads.
  */
 #include "plugins/device/cpu.h"
 

@@ -96,8 +96,8 @@ static int64_t group_len(int64_t n, int64_t first)
     return n - first < GROUP ? n - first : GROUP;
 }
 
-/* n values that follow each other in a sum, as the problem rounds them; e4m3 with the scale that fits
- * each group of them, or with those given. */
+/* n values that follow each other in a sum, as the problem rounds them; e4m3 with the scale that
+ * fits each group of them, or with those given. */
 static void round_values(vw_gemm_rounding rounding, float *x, int64_t n, const float *scales)
 {
     for (int64_t i = 0; rounding == VW_GEMM_ROUND_BF16 && i < n; i++)
@@ -106,8 +106,8 @@ static void round_values(vw_gemm_rounding rounding, float *x, int64_t n, const f
         x[i] = vw_f16_to_f32(vw_f32_to_f16(x[i]));
     for (int64_t i = 0; rounding == VW_GEMM_ROUND_E4M3 && i < n; i += GROUP) {
         int64_t len = group_len(n, i);
-        vw_ref_round_e4m3(x + i, len, scales ? scales[i / GROUP]
-                                             : vw_ref_e4m3_scale(vw_ref_amax(x + i, len)));
+        vw_ref_round_e4m3(x + i, len,
+                          scales ? scales[i / GROUP] : vw_ref_e4m3_scale(vw_ref_amax(x + i, len)));
     }
 }
 
@@ -121,8 +121,8 @@ static void block_scales(const vw_gemm_weight *w, vw_gemm_op op, int64_t n, floa
     for (int64_t i = n; i < n + group_len(source.n, n); i++) {
         weight_row(w, op, i, row);
         for (int64_t k = 0; k < source.k; k += GROUP)
-            scales[k / GROUP] = fmaxf(scales[k / GROUP],
-                                      vw_ref_amax(row + k, group_len(source.k, k)));
+            scales[k / GROUP] =
+                fmaxf(scales[k / GROUP], vw_ref_amax(row + k, group_len(source.k, k)));
     }
     for (int64_t k = 0; k < source.k; k += GROUP)
         scales[k / GROUP] = vw_ref_e4m3_scale(scales[k / GROUP]);
@@ -310,8 +310,9 @@ static vw_status run_grouped_wgrad(void *self, const vw_gemm_plan *p, vw_stream 
     (void)stream;
     vw_status s = check_grouped_wgrad(&p->problem, groups, &dy, &x, dw, err);
     for (int32_t i = 0; s == VW_OK && i < groups->n_groups; i++) {
-        wgrad_job job = {dy, x, dw[i], groups->rows[i], groups->rows[i + 1] - groups->rows[i],
-                         &p->problem, workspace};
+        wgrad_job job = {
+            dy,          x,        dw[i], groups->rows[i], groups->rows[i + 1] - groups->rows[i],
+            &p->problem, workspace};
         g->host->parallel_for(g->host->core, g->host->n_threads(g->host->core), wgrad_part, &job);
     }
     return s;
