@@ -587,6 +587,7 @@ int main(void)
 {
     const char *odd = source_file("t/data/goldens/gemma-odd-bf16");
     with_engine w;
+    setenv("VW_MODEL", source_file("etc/models/tiny-gemma"), 1);
     test_chunks(NULL, "engine.batch_tokens=512");
     test_chunks(NULL, "engine.batch_tokens=48 kv.page_tokens=16");
     test_chunks(odd, "engine.batch_tokens=512 attention.plugin=ref");

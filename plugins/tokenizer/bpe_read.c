@@ -210,7 +210,7 @@ vw_status bpe_take_added(bpe_tokenizer *t, const bpe_added *tokens, size_t n, vw
 {
     const vw_host *host = t->host;
     vw_status st = VW_OK;
-    for (int s = 0; s < 2 && !st; s++) {
+    for (int s = 0; s < 2; s++) {
         bpe_added_set *set = t->added + s;
         set->tokens = host->alloc(host->core, (n + 1) * sizeof *set->tokens);
         if (!set->tokens)
@@ -221,14 +221,14 @@ vw_status bpe_take_added(bpe_tokenizer *t, const bpe_added *tokens, size_t n, vw
                 set->tokens[set->n].match = tokens[i].content;
                 set->tokens[set->n++].n_match = tokens[i].n_content;
             }
-        if (s)
-            st = normalise_matches(t, err);
+        if (s && (st = normalise_matches(t, err)))
+            return st; /* and there is nothing to sort */
         drop_empty(set);
         bpe_added_sort(set);
     }
     t->added_of = host->alloc(host->core, ((size_t)t->n_ids + 1) * sizeof *t->added_of);
-    if (st || !t->added_of)
-        return st ? st : vw_fail(err, VW_E_NOMEM, "no memory for %zu added tokens", n);
+    if (!t->added_of)
+        return vw_fail(err, VW_E_NOMEM, "no memory for %zu added tokens", n);
     memset(t->added_of, 0, ((size_t)t->n_ids + 1) * sizeof *t->added_of);
     for (int s = 0; s < 2; s++)
         for (size_t i = 0; i < t->added[s].n; i++)
