@@ -41,6 +41,7 @@ struct vw_param {
     float *values;         /* training: the f32 master, which weight and vector then read */
     float *gradient;       /* device, as values; NULL: not trained */
     const vw_adapter *adapter;
+    vw_gemm_weight *sides; /* with n_heads: [vw_head_side] of the first head, which plans are for */
     float *scaling; /* fp8 with delayed scaling: device [vw_operand][2], what round_e4m3 takes */
 };
 
@@ -188,6 +189,8 @@ int64_t vw_logit_rows(const vw_engine *e, int64_t tokens);
 /* params.c */
 vw_status vw_params_load(vw_engine *e, const vw_engine_options *options, vw_error *err);
 void vw_params_free(vw_engine *e);
+/* The values of a loaded matrix as f32 [rows][cols] on the device, exactly. */
+vw_status vw_param_dequantise(vw_engine *e, const vw_param *p, float *to, vw_error *err);
 /* The name of a parameter in the engine's file, or in the one that will be written of a new model;
  * returns `name`. */
 const char *vw_param_name(const vw_engine *e, const vw_param_spec *spec, char *name, size_t room);

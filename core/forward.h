@@ -155,6 +155,10 @@ void vw_block_moe(vw_cx *cx, const vw_nn_moe *desc, vw_tensor x, vw_param *route
                   vw_tensor y);
 void vw_block_head(vw_cx *cx, vw_tensor x, vw_param *table, float multiplier, float cap);
 
+/* nn_heads.c */
+vw_tensor vw_block_join(vw_cx *cx, int32_t heads, int32_t n_parts, const vw_nn_part *parts);
+vw_tensor vw_block_per_head(vw_cx *cx, vw_tensor x, vw_param *w, vw_head_side side);
+
 /* nn_profile.c: the table of blocks with a span around each; filled in and returned. */
 const vw_nn *vw_nn_profiled(vw_nn *table);
 

@@ -155,6 +155,7 @@ libcore_la_SOURCES += \
 	%D%/nn.c \
 	%D%/nn_attention.c \
 	%D%/nn_head.c \
+	%D%/nn_heads.c \
 	%D%/nn_moe.c \
 	%D%/nn_pointwise.c \
 	%D%/nn_product.c \

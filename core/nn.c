@@ -236,4 +236,6 @@ const vw_nn vw_nn_table = {
     .dropout = vw_block_dropout,
     .linear_drop_add = vw_block_linear_drop_add,
     .moe = vw_block_moe,
+    .join = vw_block_join,
+    .per_head = vw_block_per_head,
 };

@@ -139,6 +139,22 @@ static void moe(vw_cx *cx, const vw_nn_moe *desc, vw_tensor x, vw_param *router,
     leave(&b, "moe backward", bytes);
 }
 
+static vw_tensor join(vw_cx *cx, int32_t heads, int32_t n_parts, const vw_nn_part *parts)
+{
+    block b = enter(cx, "join");
+    vw_tensor y = vw_block_join(cx, heads, n_parts, parts);
+    leave(&b, "join backward", 2 * bytes_of(y));
+    return y;
+}
+
+static vw_tensor per_head(vw_cx *cx, vw_tensor x, vw_param *w, vw_head_side side)
+{
+    block b = enter(cx, "linear");
+    vw_tensor y = vw_block_per_head(cx, x, w, side);
+    leave(&b, "linear backward", bytes_of(x) + bytes_in(w) + bytes_of(y));
+    return y;
+}
+
 /* The loss and both products of its gradient happen here: backward has nothing left to do. */
 static void head(vw_cx *cx, vw_tensor x, vw_param *table, float multiplier, float cap)
 {
@@ -159,6 +175,8 @@ const vw_nn *vw_nn_profiled(vw_nn *table)
     table->rope = rope;
     table->attention = attention;
     table->moe = moe;
+    table->join = join;
+    table->per_head = per_head;
     table->head = head;
     return table;
 }

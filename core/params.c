@@ -199,6 +199,7 @@ static vw_status to_device(vw_engine *e, const void *host, size_t bytes, vw_buff
 typedef struct slab {
     vw_engine *engine;
     const vw_matrix *stored;
+    vw_gemm_format format;
     void *pack;
     int64_t first, n;
     vw_status status; /* of the first part that failed, whose text it is */
@@ -212,7 +213,7 @@ static void pack_part(void *arg, int part, int n_parts)
     int64_t first = s->first + (int64_t)part * PACK_ROWS, left = s->first + s->n - first;
     vw_error err;
     (void)n_parts;
-    vw_status st = e->mm->pack(e->gemm->self, s->stored, e->format, first,
+    vw_status st = e->mm->pack(e->gemm->self, s->stored, s->format, first,
                                left < PACK_ROWS ? left : PACK_ROWS, s->pack, &err);
     if (st) { /* parts that fail at once say the same thing; the pool's barrier publishes it */
         if (__atomic_exchange_n(&s->status, st, __ATOMIC_ACQ_REL) == VW_OK)
@@ -232,7 +233,8 @@ static vw_status pack(vw_engine *e, vw_param *p, const vw_weights_tensor *t, siz
     vw_status st = e->dev->alloc(dev, bytes, &p->buffer, err);
     if (!st && !is_visible && !(host = vw_core_alloc(e->core, bytes)))
         st = vw_fail(err, VW_E_NOMEM, "no memory to pack tensor \"%s\"", t->name);
-    slab s = {.engine = e, .stored = &stored, .pack = is_visible ? p->buffer.data : host};
+    slab s = {.engine = e, .stored = &stored, .format = p->weight.format,
+              .pack = is_visible ? p->buffer.data : host};
     for (; !st && s.first < stored.rows; s.first += s.n) {
         s.n = stored.rows - s.first;
         if (s.n > PACK_ROWS * SLAB_PARTS)
@@ -269,10 +271,11 @@ static vw_status load_matrix(vw_engine *e, vw_param *p, const vw_weights_tensor 
     vw_matrix *m = &p->weight.stored;
     *m = (vw_matrix){.data = t->data, .dtype = t->dtype, .layout = VW_OUT_IN, .rows = p->spec->rows,
                      .cols = p->spec->cols, .row_stride = p->spec->cols, .format = t->format};
-    p->weight.format = e->format;
+    p->weight.format = p->spec->n_heads ? VW_GEMM_STORED : e->format;
     vw_status st = find_scales(e, t, m, err);
     if (!st)
-        st = e->mm->pack_size(e->gemm->self, m, e->format, &pack_bytes, &p->weight.layout, err);
+        st = e->mm->pack_size(e->gemm->self, m, p->weight.format, &pack_bytes, &p->weight.layout,
+                              err);
     if (st)
         return vw_fail_in(err, st, "tensor \"%s\"", t->name);
     if (pack_bytes)
@@ -286,6 +289,79 @@ static vw_status load_matrix(vw_engine *e, vw_param *p, const vw_weights_tensor 
         m->scales.data = p->scales.data;
     }
     return st;
+}
+
+vw_status vw_param_dequantise(vw_engine *e, const vw_param *p, float *to, vw_error *err)
+{
+    void *dev = e->device->self;
+    const vw_param_spec *s = p->spec;
+    vw_buffer rows;
+    size_t bytes = (size_t)s->rows * sizeof(int32_t);
+    int32_t *ids = vw_core_alloc(e->core, bytes);
+    if (!ids)
+        return vw_fail(err, VW_E_NOMEM, "no memory to copy %s", s->name);
+    for (int64_t i = 0; i < s->rows; i++)
+        ids[i] = (int32_t)i;
+    vw_status st = e->dev->alloc(dev, bytes, &rows, err);
+    if (!st) {
+        st = e->dev->upload(dev, e->stream, rows.data, ids, bytes, err);
+        if (!st)
+            st = e->mm->gather(e->gemm->self, e->stream, &p->weight, rows.data, 1,
+                               vw_tensor_2d(to, VW_F32, s->rows, s->cols), err);
+        if (!st)
+            st = e->dev->synchronize(dev, e->stream, err);
+        e->dev->free(dev, &rows);
+    }
+    vw_core_release(e->core, ids);
+    return st;
+}
+
+/* What a product with one head reads: the first head's rows before and behind the split. */
+static vw_status make_sides(vw_engine *e, vw_param *p, vw_error *err)
+{
+    const vw_param_spec *s = p->spec;
+    if (s->rows % s->n_heads || s->head_split < 1 || s->head_split >= s->rows / s->n_heads)
+        return vw_fail(err, VW_E_INVALID, "\"%s\": %lld rows cannot be %d heads that are split at %d",
+                       s->name, (long long)s->rows, s->n_heads, s->head_split);
+    p->sides = vw_core_alloc(e->core, 2 * sizeof *p->sides);
+    if (!p->sides)
+        return vw_fail(err, VW_E_NOMEM, "no memory for a parameter");
+    p->sides[VW_HEAD_BEFORE] = p->sides[VW_HEAD_BEHIND] = p->weight;
+    vw_matrix *before = &p->sides[VW_HEAD_BEFORE].stored, *behind = &p->sides[VW_HEAD_BEHIND].stored;
+    before->rows = s->head_split;
+    before->layout = VW_IN_OUT;
+    behind->rows = s->rows / s->n_heads - s->head_split;
+    behind->data = (const float *)behind->data + s->head_split * behind->row_stride;
+    return VW_OK;
+}
+
+/* A parameter that is used a head at a time becomes f32 in place. */
+static vw_status make_exact(vw_engine *e, vw_param *p, vw_error *err)
+{
+    void *dev = e->device->self;
+    const vw_param_spec *s = p->spec;
+    vw_buffer exact;
+    size_t bytes = (size_t)s->rows * (size_t)s->cols * sizeof(float), pack_bytes = 0;
+    vw_gemm_weight w = {.stored = {.dtype = VW_F32, .layout = VW_OUT_IN, .rows = s->rows,
+                                   .cols = s->cols, .row_stride = s->cols}};
+    vw_status st = e->mm->pack_size(e->gemm->self, &w.stored, w.format, &pack_bytes, &w.layout, err);
+    if (!st && pack_bytes)
+        st = vw_fail(err, VW_E_UNSUPPORTED, "gemm/%s packs f32 weights, but \"%s\" is used a head at "
+                     "a time, in place; [gemm.%s] pack = no", e->gemm->plugin->name, s->name,
+                     e->gemm->plugin->name);
+    if (st || (st = e->dev->alloc(dev, bytes, &exact, err)))
+        return st;
+    if ((st = vw_param_dequantise(e, p, exact.data, err))) {
+        e->dev->free(dev, &exact);
+        return st;
+    }
+    e->dev->free(dev, &p->buffer);
+    e->dev->free(dev, &p->scales);
+    w.stored.data = exact.data;
+    p->weight = w;
+    p->buffer = exact;
+    p->bytes = bytes;
+    return make_sides(e, p, err);
 }
 
 /* ---- all of them ----------------------------------------------------------------------------- */
@@ -338,6 +414,8 @@ vw_status vw_params_load(vw_engine *e, const vw_engine_options *o, vw_error *err
             continue;
         st = p->spec->rows ? load_matrix(e, p, &t, o, done, total, err)
                            : load_vector(e, p, &t, err);
+        if (!st && p->spec->n_heads)
+            st = make_exact(e, p, err);
         done += t.bytes;
         e->param_list[i] = p;
         e->parameters += (uint64_t)(p->spec->rows ? p->spec->rows : 1) * (uint64_t)p->spec->cols;
@@ -356,6 +434,7 @@ void vw_params_free(vw_engine *e)
     for (size_t i = 0; e->params && i < e->info->n_params; i++) {
         e->dev->free(e->device->self, &e->params[i].buffer);
         e->dev->free(e->device->self, &e->params[i].scales);
+        vw_core_release(e->core, e->params[i].sides);
     }
     vw_core_release(e->core, e->params);
     vw_core_release(e->core, e->param_list);

@@ -316,11 +316,16 @@ OPERATIONS(balance, "place", "split");
 /* ---- model ----------------------------------------------------------------------------------- */
 
 STUB(MODEL, model, new_config, const vw_new_model *about, char *text, size_t room)
+static vw_status model_draft(void *self, vw_cx *cx, vw_param *const *params)
+{
+    return lacks(VW_KIND_MODEL, self, "draft", NULL);
+}
 const vw_model_ops vw_model_stubs = {
     .size = sizeof vw_model_stubs,
     HAVE(model, new_config),
+    HAVE(model, draft),
 };
-OPERATIONS(model, "load", "info", "forward", "new_config");
+OPERATIONS(model, "load", "info", "forward", "new_config", "draft");
 
 /* ---- kinds whose operations are all required ------------------------------------------------- */
 

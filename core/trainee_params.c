@@ -144,33 +144,7 @@ static vw_status take_memory(vw_trainee *t, vw_error *err)
               : VW_OK;
 }
 
-/* A stored matrix that gets a master is copied row by row, dequantised, and its bytes let go. */
-static vw_status copy_matrix(vw_trainee *t, vw_param *p, float *to, vw_error *err)
-{
-    vw_engine *e = t->engine;
-    void *dev = e->device->self;
-    const vw_param_spec *s = p->spec;
-    vw_buffer rows;
-    size_t bytes = (size_t)s->rows * sizeof(int32_t);
-    int32_t *ids = vw_core_alloc(t->core, bytes);
-    if (!ids)
-        return vw_fail(err, VW_E_NOMEM, "no memory to copy %s", s->name);
-    for (int64_t i = 0; i < s->rows; i++)
-        ids[i] = (int32_t)i;
-    vw_status st = e->dev->alloc(dev, bytes, &rows, err);
-    if (!st) {
-        st = e->dev->upload(dev, e->stream, rows.data, ids, bytes, err);
-        if (!st)
-            st = e->mm->gather(e->gemm->self, e->stream, &p->weight, rows.data, 1,
-                               vw_tensor_2d(to, VW_F32, s->rows, s->cols), err);
-        if (!st)
-            st = e->dev->synchronize(dev, e->stream, err);
-        e->dev->free(dev, &rows);
-    }
-    vw_core_release(t->core, ids);
-    return st;
-}
-
+/* A stored matrix that gets a master is copied, dequantised, and its bytes let go. */
 static vw_status adopt(vw_trainee *t, vw_param *p, float *to, vw_error *err)
 {
     vw_engine *e = t->engine;
@@ -179,7 +153,7 @@ static vw_status adopt(vw_trainee *t, vw_param *p, float *to, vw_error *err)
         return VW_OK;
     if (!p->spec->rows)
         return e->dev->copy(dev, e->stream, to, p->vector, values_of(p->spec) * sizeof(float), err);
-    return copy_matrix(t, p, to, err);
+    return vw_param_dequantise(e, p, to, err);
 }
 
 static void let_go(vw_trainee *t, vw_param *p)

@@ -1,5 +1,12 @@
 # models/: model families, one folder each, built as plugins of the kind `model'.
 
+plugins_LTLIBRARIES += model_deepseek.la
+model_deepseek_la_SOURCES = %D%/deepseek/config.c %D%/deepseek/deepseek.c \
+	%D%/deepseek/deepseek.h %D%/deepseek/params.c %D%/deepseek/yarn.c
+model_deepseek_la_LIBADD = $(PLUGIN_LIBS)
+model_deepseek_la_LDFLAGS = -module $(PLUGIN_LDFLAGS)
+model_deepseek_la_CFLAGS = $(PLUGIN_CFLAGS)
+
 plugins_LTLIBRARIES += model_gemma.la
 model_gemma_la_SOURCES = %D%/gemma/config.c %D%/gemma/gemma.c %D%/gemma/gguf.c %D%/gemma/gemma.h %D%/gemma/params.c
 model_gemma_la_LIBADD = $(PLUGIN_LIBS)

@@ -11,7 +11,7 @@ import struct
 
 import numpy as np
 
-SIZES = {"F64": 8, "U8": 1, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4}
+SIZES = {"F64": 8, "F8_E4M3": 1, "U8": 1, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4}
 
 
 def bf16_bits(x):
@@ -24,7 +24,7 @@ def encode(x, dtype):
     """The bytes of array x stored as `dtype`, little endian and in C order."""
     if dtype == "BF16":
         return bf16_bits(x).astype("<u2").tobytes()
-    kind = {"F64": "<f8", "U8": "u1", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4"}[dtype]
+    kind = {"F64": "<f8", "F8_E4M3": "u1", "U8": "u1", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4"}[dtype]
     return np.ascontiguousarray(x, kind).tobytes()
 
 

@@ -17,7 +17,7 @@ extern "C" {
 #endif
 
 #define VW_MODEL_OPS_MAJOR 0 /* provisional: one family so far */
-#define VW_MODEL_OPS_MINOR 2
+#define VW_MODEL_OPS_MINOR 3
 
 typedef enum vw_init { VW_INIT_ZEROS = 0, VW_INIT_ONES, VW_INIT_NORMAL } vw_init;
 
@@ -37,6 +37,9 @@ typedef struct vw_param_spec {
     int32_t is_optional; /* the file may lack it; the parameter is then NULL */
     int32_t is_exact;    /* multiplied in f32 whatever the precision of training: a router */
     int32_t is_steered;  /* no gradient moves it: a router's balancing bias */
+    /* For per_head: n_heads heads, of which each has rows / n_heads rows, the first head_split of
+     * them before the others.  Kept in f32, exactly as the file's values are.  0: an ordinary one. */
+    int32_t n_heads, head_split;
 } vw_param_spec;
 
 /* The experts of one layer: parameters first_param + 3 e + {0, 1, 2} are gate, up and down of
@@ -82,6 +85,8 @@ typedef struct vw_model_info {
     /* What stands in front of every parameter's name, as several writers of the family have it,
      * NULL-ended: the first under which the file has params[0] counts.  NULL: nothing does. */
     const char *const *prefixes;
+    /* Layers that draft() runs, behind the others: `caches` has n_layers + n_drafts.  0 or 1. */
+    int32_t n_drafts;
 } vw_model_info;
 
 typedef struct vw_model_ops {
@@ -104,6 +109,13 @@ typedef struct vw_model_ops {
      * are published models alone. */
     vw_status (*new_config)(void *self, const vw_new_model *about, char *text, size_t room,
                             vw_error *err);
+
+    /* Guess the token after next, with n_drafts layers: token i of the batch is the one behind that
+     * whose hidden state is row i of hidden_in, which is what forward() or this gave hidden_out.
+     * Ends with the head; the state that leaves goes to hidden_out too, for a further guess.  A
+     * model with n_drafts gives hidden_out each token's state in forward() besides.  Optional:
+     * only where n_drafts > 0.  Since 0.3. */
+    vw_status (*draft)(void *self, vw_cx *cx, vw_param *const *params);
 } vw_model_ops;
 
 #ifdef __cplusplus

@@ -22,7 +22,7 @@ extern "C" {
 #endif
 
 #define VW_NN_MAJOR 0 /* provisional until latent attention has used it */
-#define VW_NN_MINOR 2
+#define VW_NN_MINOR 3
 
 typedef struct vw_nn vw_nn;
 typedef struct vw_cx {            /* a forward in progress; the core's own fields follow */
@@ -65,6 +65,15 @@ typedef struct vw_nn_moe {
     float dropout;      /* rate, in training, of what is added */
     vw_activation activation;
 } vw_nn_moe;
+
+/* Columns [first, first + n) of each of the `heads` heads of x; a single head is shared by all. */
+typedef struct vw_nn_part {
+    vw_tensor x;
+    int32_t heads, first, n;
+} vw_nn_part;
+
+/* Which half of a head's weights; see vw_param_spec.head_split. */
+typedef enum vw_head_side { VW_HEAD_BEFORE = 0, VW_HEAD_BEHIND } vw_head_side;
 
 /* The table behind the functions at the end of this file, which is how models call it. */
 struct vw_nn {
@@ -128,6 +137,17 @@ struct vw_nn {
      * or NULL. */
     void (*moe)(vw_cx *cx, const vw_nn_moe *desc, vw_tensor x, vw_param *router, vw_param *bias,
                 vw_tensor y);
+
+    /* The parts side by side within each head: [T, heads * (n of all parts)].  Inference alone.
+     * Since 0.3. */
+    vw_tensor (*join)(vw_cx *cx, int32_t heads, int32_t n_parts, const vw_nn_part *parts);
+
+    /* Each head of x times its own part of w, a parameter with n_heads heads of a + b rows of K:
+     * BEFORE  y = x A, A the first a rows: the first a columns of a head of x become K
+     * BEHIND  y = x B^T, B the other b: K columns become b
+     * which is how latent attention meets its projection from the latent outside attention instead
+     * of inside (DeepSeek-V2, arXiv 2405.04434, section 2.1.2).  Inference alone.  Since 0.3. */
+    vw_tensor (*per_head)(vw_cx *cx, vw_tensor x, vw_param *w, vw_head_side side);
 };
 
 /* The blocks as a model writes them.  The comments stand above, at the table's members. */
@@ -191,6 +211,14 @@ static inline void vw_moe(vw_cx *cx, const vw_nn_moe *desc, vw_tensor x, vw_para
                           vw_param *bias, vw_tensor y)
 {
     cx->nn->moe(cx, desc, x, router, bias, y);
+}
+static inline vw_tensor vw_join(vw_cx *cx, int32_t heads, int32_t n_parts, const vw_nn_part *parts)
+{
+    return cx->nn->join(cx, heads, n_parts, parts);
+}
+static inline vw_tensor vw_per_head(vw_cx *cx, vw_tensor x, vw_param *w, vw_head_side side)
+{
+    return cx->nn->per_head(cx, x, w, side);
 }
 
 #ifdef __cplusplus

@@ -1,0 +1,116 @@
+/* nn_heads.c - blocks that see a row as heads: parts put side by side, and products a head at a time.
+ *
+ * Latent attention is made of these.  Both take views with rows apart, so that nothing is copied but
+ * what has to lie side by side; both are for inference alone.
+ *
+ * Letters: T tokens, H heads.
+ */
+#include "core/tape.h"
+
+static bool is_inference(forward *f, const char *what)
+{
+    if (f->status)
+        return false;
+    if (!f->lesson)
+        return true;
+    vw_forward_fail(f, VW_E_UNSUPPORTED,
+                    "%s has no gradient: a model with latent attention can be run, not trained",
+                    what);
+    return false;
+}
+
+/* ---- join ------------------------------------------------------------------------------------ */
+
+static bool part_fits(forward *f, const vw_nn_part *p, int32_t heads, int64_t tokens)
+{
+    int64_t cols = p->x.n_dims == 2 ? p->x.shape[1] : 0;
+    bool is_shared = p->heads == 1;
+    if (cols > 0 && p->x.shape[0] == tokens && (is_shared || p->heads == heads) &&
+        cols % p->heads == 0 && p->first >= 0 && p->n > 0 && p->first + p->n <= cols / p->heads &&
+        (is_shared || p->x.stride[0] == cols))
+        return true;
+    vw_forward_fail(f, VW_E_INVALID,
+                    "columns %d to %d of each of %d heads cannot be taken from rows of %lld values",
+                    p->first, p->first + p->n, p->heads, (long long)cols);
+    return false;
+}
+
+/* Rows of one head after the other: [T, H w] seen as [T H, w]. */
+static vw_tensor head_rows(vw_tensor x, int32_t heads)
+{
+    return vw_tensor_2d(x.data, VW_F32, x.shape[0] * heads, x.shape[1] / heads);
+}
+
+static void copy_part(forward *f, const vw_nn_part *p, int32_t heads, vw_tensor y, int32_t at)
+{
+    vw_engine *e = f->engine;
+    int64_t width = y.shape[1] / heads;
+    if (p->heads == heads) {
+        vw_tensor from = p->heads == 1 ? p->x : head_rows(p->x, heads);
+        vw_check(f, e->dev->axpby(e->device->self, e->stream, 1,
+                                  vw_tensor_cols(from, p->first, p->n), 0,
+                                  vw_tensor_cols(head_rows(y, heads), at, p->n), f->err));
+        return;
+    }
+    for (int32_t h = 0; h < heads && vw_runs(f); h++)
+        vw_check(f, e->dev->axpby(e->device->self, e->stream, 1,
+                                  vw_tensor_cols(p->x, p->first, p->n), 0,
+                                  vw_tensor_cols(y, h * width + at, p->n), f->err));
+}
+
+vw_tensor vw_block_join(vw_cx *cx, int32_t heads, int32_t n_parts, const vw_nn_part *parts)
+{
+    forward *f = vw_forward_of(cx);
+    int32_t width = 0, at = 0;
+    if (!is_inference(f, "join"))
+        return vw_nothing;
+    for (int32_t i = 0; i < n_parts; i++) {
+        if (!part_fits(f, &parts[i], heads, parts[0].x.shape[0]))
+            return vw_nothing;
+        width += parts[i].n;
+    }
+    vw_tensor y = vw_take(f, parts[0].x.shape[0], (int64_t)heads * width);
+    for (int32_t i = 0; i < n_parts && vw_runs(f); i++) {
+        copy_part(f, &parts[i], heads, y, at);
+        at += parts[i].n;
+    }
+    return y;
+}
+
+/* ---- a product a head ------------------------------------------------------------------------ */
+
+vw_tensor vw_block_per_head(vw_cx *cx, vw_tensor x, vw_param *w, vw_head_side side)
+{
+    forward *f = vw_forward_of(cx);
+    vw_engine *e = f->engine;
+    if (!is_inference(f, "a product a head"))
+        return vw_nothing;
+    if (!w || !w->sides || x.shape[1] % w->spec->n_heads) {
+        vw_forward_fail(f, VW_E_INVALID, "%s is no parameter of heads for rows of %lld values",
+                        w ? w->spec->name : "a missing parameter", (long long)x.shape[1]);
+        return vw_nothing;
+    }
+    const vw_gemm_weight *first = &w->sides[side];
+    const vw_matrix *m = &first->stored;
+    bool is_before = side == VW_HEAD_BEFORE; /* A is read the other way round */
+    int64_t heads = w->spec->n_heads, step = x.shape[1] / heads;
+    int64_t in = is_before ? m->rows : m->cols, out = is_before ? m->cols : m->rows;
+    if (step < in) {
+        vw_forward_fail(f, VW_E_INVALID, "%s takes %lld values a head, not %lld", w->spec->name,
+                        (long long)in, (long long)step);
+        return vw_nothing;
+    }
+    product p = {.op = VW_GEMM_FORWARD, .n = 1, .w = {first}, .name = w->spec->name};
+    const gemm_plan *plan = vw_plan_gemm(f, &p);
+    vw_tensor y = plan ? vw_take(f, x.shape[0], heads * out) : vw_nothing;
+    vw_gemm_weight part = *first;
+    const vw_gemm_weight *weight = &part;
+    for (int64_t h = 0; plan && h < heads && vw_runs(f); h++) {
+        vw_tensor to = vw_tensor_cols(y, h * out, out);
+        part.stored.data = (const float *)m->data + h * (w->spec->rows / heads) * m->row_stride;
+        vw_check(f, e->mm->run(e->gemm->self, &plan->plan, e->stream,
+                               vw_tensor_cols(x, h * step, in), &weight, &to, e->workspace.data,
+                               f->err));
+    }
+    return y;
+}
