@@ -47,6 +47,7 @@ static vw_status read_settings(vw_engine *e, const char *label, vw_config_model 
     e->batch_tokens = engine.batch_tokens;
     e->max_sequences = (int32_t)engine.max_sequences;
     e->is_batch_invariant = engine.batch_invariant;
+    e->draft_tokens = engine.draft_tokens;
     e->page_tokens = (int32_t)kv.page_tokens;
     e->kv_dtype = vw_kv_dtypes[kv.dtype];
     e->kv_bytes_limit = kv.pool_bytes;
@@ -211,6 +212,8 @@ static vw_status read_checkpoint(vw_engine *e, const vw_new_model *fresh, int64_
         return st;
     e->info = e->mdl->info(e->model->self);
     e->context = ctx_size ? ctx_size : e->info->max_positions;
+    if (!e->info->n_drafts)
+        e->draft_tokens = 0;
     if (e->context > e->info->max_positions)
         vw_core_log(e->core, VW_LOG_WARN, "ctx_size %lld is beyond the %lld positions that the model "
                     "was trained for", (long long)e->context, (long long)e->info->max_positions);
@@ -288,7 +291,9 @@ vw_status vw_engine_begin(vw_core *core, const vw_engine_options *options,
 
 vw_status vw_engine_serve(vw_engine *e, vw_error *err)
 {
-    vw_status st = vw_forward_measure(e, err);
+    vw_status st = vw_drafts_open(e, err);
+    if (!st)
+        st = vw_forward_measure(e, err);
     if (st && e->path)
         return vw_fail_in(err, st, "%s", e->path);
     if (!st)
@@ -326,6 +331,8 @@ void vw_engine_close(vw_engine *e)
         e->dev->free(dev, &e->staging);
         e->dev->free(dev, &e->workspace);
         e->dev->free(dev, &e->arena);
+        e->dev->free(dev, &e->hidden);
+        e->dev->free(dev, &e->draft_hidden);
     }
     vw_core_release(core, e->host_row);
     vw_core_release(core, e->row_position);

@@ -5,6 +5,7 @@
  *     nn*.c       the blocks                         feed.c     tokens in, rows of logits out
  *     forward.c   a forward of inference             experts.c  the experts of a layer as one thing
  *     text.c      ids to text, stop strings          sampling.c, generate.c (scoring too)
+ *     draft.c     guesses of the next tokens
  *
  * Everything a decoded token needs is allocated before the first one: plans, the arena for
  * activations, the workspace, the pages and their tables.  Letters as in the headers.
@@ -111,6 +112,7 @@ typedef struct kv_layer {
 struct vw_sequence {
     vw_engine *engine;
     int64_t length;
+    int64_t n_drafted;             /* tokens whose place in the drafting layer's cache is filled */
     int32_t *tokens;               /* [context] */
     int32_t *table[MAX_KV_GROUPS]; /* [table_width], -1 where there is no page */
     struct vw_sequence *next_spare;
@@ -159,7 +161,11 @@ struct vw_engine {
     rope_table ropes[MAX_ROPE_TABLES];
     int n_ropes;
 
-    kv_layer *kv_layers;    /* [n_layers] */
+    int64_t draft_tokens;   /* drafted at a time; 0: this model cannot, or shall not */
+    vw_buffer hidden;       /* [batch_tokens][width] of the last forward, for a draft of 1 */
+    vw_buffer draft_hidden; /* the same of a draft, for a further one */
+
+    kv_layer *kv_layers;    /* [n_layers + n_drafts] */
     kv_group groups[MAX_KV_GROUPS];
     int n_groups;
     uint64_t kv_pool_bytes, kv_token_bytes;
@@ -215,6 +221,12 @@ void vw_experts_close(vw_engine *e);
 /* nn.c */
 extern const vw_nn vw_nn_table;
 
+/* Layers that have a cache. */
+static inline int32_t vw_cached_layers(const vw_engine *e)
+{
+    return e->info->n_layers + e->info->n_drafts;
+}
+
 /* kv.c */
 vw_status vw_kv_group_layers(vw_engine *e, vw_error *err);
 vw_status vw_kv_open(vw_engine *e, vw_error *err);
@@ -224,6 +236,9 @@ int32_t vw_kv_pages_needed(const struct vw_sequence *s, int64_t n);
 vw_status vw_kv_reserve(struct vw_sequence *s, int64_t n, vw_error *err);
 /* After a forward: give back pages that no later token of a windowed layer can see. */
 void vw_kv_slide(struct vw_sequence *s);
+
+/* draft.c: memory for drafts, where the model makes them. */
+vw_status vw_drafts_open(vw_engine *e, vw_error *err);
 
 /* feed.c: as vw_engine_feed, but with rows as they are on the device. */
 typedef vw_status (*device_row_fn)(void *arg, size_t feed, int64_t position, vw_tensor row,

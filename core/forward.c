@@ -11,6 +11,13 @@ static vw_status run_model(forward *f)
     return f->status ? f->status : st;
 }
 
+static vw_status run_draft(forward *f)
+{
+    vw_engine *e = f->engine;
+    vw_status st = e->mdl->draft(e->model->self, &f->cx, e->param_list);
+    return f->status ? f->status : st;
+}
+
 static forward new_forward(vw_engine *e, cx_mode mode, const batch *b, vw_error *err)
 {
     return (forward){.cx = {&vw_nn_table},
@@ -23,7 +30,7 @@ static forward new_forward(vw_engine *e, cx_mode mode, const batch *b, vw_error 
                      .logit_rows = e->logit_rows,
                      .arena = &e->arena,
                      .hidden_in = e->arena.data,
-                     .hidden_out = e->arena.data};
+                     .hidden_out = e->info->n_drafts ? e->hidden.data : e->arena.data};
 }
 
 /* Makes all plans and allocates arena and workspace. */
@@ -34,9 +41,17 @@ vw_status vw_forward_measure(vw_engine *e, vw_error *err)
     forward f = new_forward(e, CX_MEASURE, &b, err);
     void *dev = e->device->self;
     vw_status st = run_model(&f);
+    if (!st && e->info->n_drafts) {
+        f.arena_used = 0;
+        st = run_draft(&f);
+    }
     if (!st && --b.n_wanted > 0) {
         f.arena_used = 0;
         st = run_model(&f);
+    }
+    if (!st && e->info->n_drafts && b.n_wanted > 0) {
+        f.arena_used = 0;
+        st = run_draft(&f);
     }
     if (!st)
         st = e->dev->alloc(dev, f.arena_peak + ARENA_SLACK, &e->arena, err);
@@ -59,4 +74,15 @@ vw_status vw_forward_run(vw_engine *e, const batch *b, logits_fn on_logits, void
     f.on_logits = on_logits;
     f.arg = arg;
     return run_model(&f);
+}
+
+vw_status vw_forward_draft(vw_engine *e, const batch *b, void *hidden, logits_fn on_logits, void *arg,
+                           vw_error *err)
+{
+    forward f = new_forward(e, CX_RUN, b, err);
+    f.hidden_in = hidden;
+    f.hidden_out = e->draft_hidden.data;
+    f.on_logits = on_logits;
+    f.arg = arg;
+    return run_draft(&f);
 }

@@ -175,5 +175,8 @@ vw_status vw_workspace_open(vw_engine *e, vw_error *err);
 vw_status vw_forward_measure(vw_engine *e, vw_error *err);
 vw_status vw_forward_run(vw_engine *e, const batch *b, logits_fn on_logits, void *arg,
                          vw_error *err);
+/* The model's draft, given rows of hidden states; those that it leaves are in draft_hidden. */
+vw_status vw_forward_draft(vw_engine *e, const batch *b, void *hidden, logits_fn on_logits, void *arg,
+                           vw_error *err);
 
 #endif

@@ -3,11 +3,17 @@
  * The loop holds one invariant: the row of logits for the next token is drawn from while it is still
  * on the device, inside the feed's callback, so a decoded token costs one forward and eight bytes
  * back to the host.  Nothing is allocated once the loop runs.
+ *
+ * With drafts one forward carries a token and the guesses behind it.  Each row is drawn from as it would
+ * be anyway; as long as the draw is the guess, the next row counts too.  So several tokens may be drawn
+ * at a time, which are shown one by one.
  */
+#include "core/draft.h"
 #include "core/sampling.h"
 #include "core/text.h"
 
 #include <math.h>
+#include <string.h>
 #include <time.h>
 
 typedef struct generation {
@@ -19,6 +25,12 @@ typedef struct generation {
     bool has_text;
     int32_t next;   /* drawn, not yet fed */
     float logprob;
+    drafter draft;
+    int32_t guesses[MAX_DRAFT], drawn[MAX_DRAFT + 1];
+    float logprobs[MAX_DRAFT + 1];
+    int64_t n_guesses, n_drawn, n_shown; /* of the last forward */
+    int64_t first;   /* position of the first row that is drawn from */
+    int64_t length;  /* of the sequence without guesses */
 } generation;
 
 static double now(void)
@@ -32,8 +44,21 @@ static vw_status draw(void *arg, size_t feed, int64_t position, vw_tensor row, v
 {
     generation *g = arg;
     (void)feed;
-    (void)position;
-    return vw_sampler_draw(&g->sampler, g->sequence, row, &g->next, &g->logprob, err);
+    return vw_sampler_draw(&g->sampler, g->sequence, position + 1, row, &g->next, &g->logprob, err);
+}
+
+/* The same while guesses are right: row i follows guess i - 1. */
+static vw_status draw_checked(void *arg, size_t feed, int64_t position, vw_tensor row, vw_error *err)
+{
+    generation *g = arg;
+    int64_t i = position - g->first;
+    if (i != g->n_drawn || (i > 0 && g->drawn[i - 1] != g->guesses[i - 1]))
+        return VW_OK;
+    vw_status st = draw(arg, feed, position, row, err);
+    g->drawn[i] = g->next;
+    g->logprobs[i] = g->logprob;
+    g->n_drawn += !st;
+    return st;
 }
 
 static bool is_stop_token(const generation *g, int32_t id)
@@ -51,7 +76,44 @@ static bool is_stop_token(const generation *g, int32_t id)
 static vw_status advance(generation *g, const int32_t *tokens, int64_t n, vw_error *err)
 {
     vw_feed feed = {g->sequence, tokens, n, VW_WANT_LAST};
+    g->length += n;
+    if (g->engine->draft_tokens && !g->o->uncached)
+        return vw_draft_feed(&g->draft, tokens, n, VW_WANT_LAST, draw, g, err);
     return vw_feed_device(g->engine, &feed, 1, draw, g, err);
+}
+
+/* Append a token and guesses of what follows it; keep those that were right. */
+static vw_status advance_drafting(generation *g, int32_t token, int64_t room, vw_error *err)
+{
+    int32_t fed[MAX_DRAFT + 1] = {token};
+    vw_status st = vw_draft_propose(&g->draft, token, room, g->guesses, &g->n_guesses, err);
+    if (st)
+        return st;
+    memcpy(fed + 1, g->guesses, (size_t)g->n_guesses * sizeof *fed);
+    g->first = g->sequence->length;
+    g->n_drawn = 0;
+    st = vw_draft_feed(&g->draft, fed, 1 + g->n_guesses, VW_WANT_ALL, draw_checked, g, err);
+    if (st)
+        return st;
+    g->next = g->drawn[0];
+    g->logprob = g->logprobs[0];
+    g->n_shown = 1;
+    g->length++;
+    g->draft.n_accepted += g->n_drawn - 1;
+    return vw_draft_cut(&g->draft, g->first + g->n_drawn, err);
+}
+
+/* The next token: one that was drawn already, or of another forward. */
+static vw_status next_token(generation *g, int32_t token, int64_t room, vw_error *err)
+{
+    if (g->n_shown < g->n_drawn) {
+        g->next = g->drawn[g->n_shown];
+        g->logprob = g->logprobs[g->n_shown++];
+        g->length++;
+        return VW_OK;
+    }
+    return g->engine->draft_tokens ? advance_drafting(g, token, room, err)
+                                   : advance(g, &token, 1, err);
 }
 
 /* The same by computing the whole sequence again, for comparison with the cache. */
@@ -61,6 +123,7 @@ static vw_status advance_uncached(generation *g, int32_t token, vw_error *err)
     int64_t n = s->length;
     s->tokens[n] = token; /* truncating keeps the list of tokens, which is fed again */
     vw_status st = vw_sequence_truncate(s, 0, err);
+    g->length = 0;
     return st ? st : advance(g, s->tokens, n + 1, err);
 }
 
@@ -112,17 +175,22 @@ static vw_status decode(generation *g, int32_t *tokens, size_t room, vw_generate
         if (stats->n_tokens == o->max_tokens)
             break;
         stats->finish = VW_FINISH_CONTEXT;
-        if (g->sequence->length >= g->engine->context)
+        if (g->length >= g->engine->context)
             break;
-        st = o->uncached ? advance_uncached(g, id, err) : advance(g, &id, 1, err);
+        int64_t left = o->max_tokens < 0 ? MAX_DRAFT : o->max_tokens - stats->n_tokens - 1;
+        st = o->uncached ? advance_uncached(g, id, err) : next_token(g, id, left, err);
         if (st == VW_E_INTERRUPTED) { /* what came is good */
             st = VW_OK;
             is_over = true;
             stats->finish = VW_FINISH_INTERRUPTED;
         }
     }
+    if (!st && g->sequence->length > g->length) /* guesses that nobody asked for any more */
+        st = vw_sequence_truncate(g->sequence, g->length, err);
     if (!st)
         st = show(g, -1, &stats->finish, &is_over, err);
+    stats->n_drafted = g->draft.n_proposed;
+    stats->n_accepted = g->draft.n_accepted;
     return st;
 }
 
@@ -155,7 +223,8 @@ static vw_status prepare(generation *g, vw_error *err)
 vw_status vw_generate(vw_engine *e, vw_sequence *sequence, const vw_generate_options *o,
                       int32_t *tokens, size_t room, vw_generate_stats *stats, vw_error *err)
 {
-    generation g = {.engine = e, .sequence = sequence, .o = o};
+    generation g = {.engine = e, .sequence = sequence, .o = o, .draft = {e, sequence, 0, 0, 0},
+                    .length = sequence->length};
     vw_generate_stats s = {.size = sizeof s, .n_prompt = (int64_t)o->n_prompt,
                            .n_cached = sequence->length};
     double start = now(), prompted = start;

@@ -18,7 +18,7 @@ static int32_t pages_for(const vw_engine *e, int64_t tokens)
 
 vw_status vw_kv_group_layers(vw_engine *e, vw_error *err)
 {
-    size_t n = (size_t)e->info->n_layers;
+    size_t n = (size_t)vw_cached_layers(e);
     e->kv_layers = vw_core_alloc(e->core, n * sizeof *e->kv_layers);
     if (!e->kv_layers)
         return vw_fail(err, VW_E_NOMEM, "no memory for the cache of %zu layers", n);
@@ -45,7 +45,7 @@ static vw_status size_pool(vw_engine *e, int32_t *n_pages, vw_error *err)
 {
     uint64_t page = 0, limit = e->kv_bytes_limit;
     int64_t need = pages_for(e, e->context);
-    for (int32_t l = 0; l < e->info->n_layers; l++) {
+    for (int32_t l = 0; l < vw_cached_layers(e); l++) {
         if (!e->kv_layers[l].plan)
             return vw_fail(err, VW_E_INVALID, "layer %d has a cache that its forward never uses", l);
         page += e->kv_layers[l].plan->page_bytes;
@@ -74,7 +74,7 @@ vw_status vw_kv_open(vw_engine *e, vw_error *err)
 {
     int32_t n_pages = 0;
     vw_status st = size_pool(e, &n_pages, err);
-    for (int32_t l = 0; l < e->info->n_layers && !st; l++) {
+    for (int32_t l = 0; l < vw_cached_layers(e) && !st; l++) {
         kv_layer *layer = &e->kv_layers[l];
         st = e->dev->alloc(e->device->self, layer->plan->page_bytes * (size_t)n_pages,
                            &layer->pages, err);
@@ -112,7 +112,7 @@ void vw_kv_close(vw_engine *e)
         e->spare = s->next_spare;
         free_sequence(s);
     }
-    for (int32_t l = 0; e->kv_layers && l < e->info->n_layers; l++)
+    for (int32_t l = 0; e->kv_layers && l < vw_cached_layers(e); l++)
         e->dev->free(e->device->self, &e->kv_layers[l].pages);
     for (int g = 0; g < e->n_groups; g++) {
         vw_core_release(e->core, e->groups[g].free_pages);
@@ -141,7 +141,7 @@ static void page_drop(kv_group *k, int32_t *page)
 static vw_status page_copy(vw_engine *e, int g, int32_t *page, vw_error *err)
 {
     int32_t from = *page, to = page_take(&e->groups[g]);
-    for (int32_t l = 0; l < e->info->n_layers; l++) {
+    for (int32_t l = 0; l < vw_cached_layers(e); l++) {
         const kv_layer *layer = &e->kv_layers[l];
         size_t bytes = layer->plan->page_bytes;
         char *pages = layer->pages.data;
@@ -255,6 +255,7 @@ vw_status vw_sequence_fork(vw_sequence *trunk, vw_sequence **out, vw_error *err)
     if (st)
         return st;
     s->length = trunk->length;
+    s->n_drafted = trunk->n_drafted;
     memcpy(s->tokens, trunk->tokens, (size_t)trunk->length * sizeof *s->tokens);
     for (int g = 0; g < e->n_groups; g++)
         for (int32_t i = 0; i < e->groups[g].table_width; i++) {
@@ -291,6 +292,8 @@ vw_status vw_sequence_truncate(vw_sequence *s, int64_t n, vw_error *err)
         for (int32_t i = pages_for(e, n); i < e->groups[g].table_width; i++)
             page_drop(&e->groups[g], &s->table[g][i]);
     s->length = n;
+    if (s->n_drafted >= n) /* the last one's place depends on the token after it */
+        s->n_drafted = n > 0 ? n - 1 : 0;
     return VW_OK;
 }
 
@@ -307,7 +310,7 @@ void vw_sequence_free(vw_sequence *s)
     for (int g = 0; g < e->n_groups; g++)
         for (int32_t i = 0; i < e->groups[g].table_width; i++)
             page_drop(&e->groups[g], &s->table[g][i]);
-    s->length = 0;
+    s->length = s->n_drafted = 0;
     s->next_spare = e->spare;
     e->spare = s;
 }

@@ -142,6 +142,8 @@ libcore_la_SOURCES += \
 # The engine: models, sequences, text.
 libcore_la_SOURCES += \
 	%D%/adapter.c \
+	%D%/draft.c \
+	%D%/draft.h \
 	%D%/engine.c \
 	%D%/engine.h \
 	%D%/experts.c \

@@ -54,9 +54,9 @@ static float penalised(const vw_sampling *w, float logit, int32_t count)
     return (float)(logit - w->presence_penalty - w->frequency_penalty * count);
 }
 
-static void penalise(sampler *s, const vw_sequence *sequence, float *row)
+static void penalise(sampler *s, const vw_sequence *sequence, int64_t n, float *row)
 {
-    int64_t first = 0, n = sequence->length;
+    int64_t first = 0;
     if (s->with.repeat_last_n > 0 && s->with.repeat_last_n < n)
         first = n - s->with.repeat_last_n;
     for (int64_t i = first; i < n; i++)
@@ -82,23 +82,23 @@ static double uniform(uint64_t seed, uint64_t position)
     return (double)(z >> 11) * 0x1p-53;
 }
 
-static vw_status apply_penalties(sampler *s, const vw_sequence *sequence, vw_tensor row,
-                                 vw_error *err)
+static vw_status apply_penalties(sampler *s, const vw_sequence *sequence, int64_t length,
+                                 vw_tensor row, vw_error *err)
 {
     vw_engine *e = s->engine;
     float *values;
     vw_status st = vw_row_to_host(e, row, &values, err);
     if (st)
         return st;
-    penalise(s, sequence, values);
+    penalise(s, sequence, length, values);
     if (values == row.data)
         return VW_OK;
     return e->dev->upload(e->device->self, e->stream, row.data, values, vw_tensor_bytes(&row), err);
 }
 
 /* Results lie at the start of the sampling space: token, then its log-probability. */
-vw_status vw_sampler_draw(sampler *s, const vw_sequence *sequence, vw_tensor row, int32_t *token,
-                          float *logprob, vw_error *err)
+vw_status vw_sampler_draw(sampler *s, const vw_sequence *sequence, int64_t length, vw_tensor row,
+                          int32_t *token, float *logprob, vw_error *err)
 {
     vw_engine *e = s->engine;
     void *dev = e->device->self;
@@ -106,8 +106,8 @@ vw_status vw_sampler_draw(sampler *s, const vw_sequence *sequence, vw_tensor row
     struct { int32_t token; float logprob; } result;
     vw_sample_desc desc = {(float)s->with.temperature, (int32_t)s->with.top_k,
                            (float)s->with.top_p, (float)s->with.min_p,
-                           uniform(s->seed, (uint64_t)sequence->length)};
-    vw_status st = s->counts ? apply_penalties(s, sequence, row, err) : VW_OK;
+                           uniform(s->seed, (uint64_t)length)};
+    vw_status st = s->counts ? apply_penalties(s, sequence, length, row, err) : VW_OK;
     if (!st)
         st = e->dev->sample(dev, e->stream, row, &desc, (int32_t *)space,
                             (float *)(space + sizeof result.token), space + SAMPLE_RESULT_BYTES,

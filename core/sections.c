@@ -63,6 +63,8 @@ const vw_option vw_engine_options_table[] = {
     INT(vw_config_engine, max_sequences, "16", 1, 1 << 16, "sequences of one forward, at most"),
     BOOL(vw_config_engine, batch_invariant, "no",
          "a sequence's logits have the same bits whatever else is in the batch; slower decoding"),
+    INT(vw_config_engine, draft_tokens, "1", 0, 16,
+        "tokens that a model with a layer for it drafts at a time; 0: none"),
     VW_OPTION_END,
 };
 

@@ -21,6 +21,7 @@ typedef struct vw_config_engine {
     int64_t batch_tokens;  /* tokens of one forward, at most */
     int64_t max_sequences; /* alive at once */
     int32_t batch_invariant;
+    int64_t draft_tokens;  /* proposed at a time by a model that can draft; 0: none */
 } vw_config_engine;
 
 typedef struct vw_config_kv {

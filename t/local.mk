@@ -123,7 +123,10 @@ t_bpe_t_LDADD = $(MOCK_LIBS) libcore.la
 check_PROGRAMS += t/checkpoints.t t/engine.t t/golden-gemma.t
 t_checkpoints_t_SOURCES = t/checkpoints.c t/with_engine.c t/with_engine.h
 t_engine_t_SOURCES = t/engine.c t/with_engine.c t/with_engine.h
-t_golden_gemma_t_SOURCES = t/golden-gemma.c t/with_engine.c t/with_engine.h
+GOLDEN = t/golden.c t/golden.h t/with_engine.c t/with_engine.h
+t_golden_gemma_t_SOURCES = t/golden-gemma.c $(GOLDEN)
+check_PROGRAMS += t/golden-deepseek.t
+t_golden_deepseek_t_SOURCES = t/golden-deepseek.c $(GOLDEN)
 
 check_PROGRAMS += t/gguf.t
 t_gguf_t_SOURCES = t/gguf.c t/with_engine.c t/with_engine.h t/folder.c

@@ -194,7 +194,9 @@ def published(config, weights):
         plain = {k: v for k, v in config.items() if k != "quantization_config"} | {"num_nextn_predict_layers": 0}
         further = f"model.layers.{config['num_hidden_layers']}."
         write_checkpoint(top + "/m", plain, {n: w for n, w in weights.items() if not n.startswith(further)}, 1)
-        return load(top + "/m", torch.float64).double()
+        model = load(top + "/m", torch.float64).double()
+        model.set_experts_implementation("eager")   # the others know no float64
+        return model
 
 
 class double_throughout:

@@ -286,6 +286,7 @@ typedef struct vw_generate_stats {
     int64_t n_prompt, n_cached, n_tokens; /* n_tokens: new ones, EOS not counted */
     double prompt_seconds, decode_seconds;
     double logprob;           /* sum */
+    int64_t n_drafted, n_accepted; /* tokens that the model's drafting layer proposed, and were right */
 } vw_generate_stats;
 
 /* Generate after `sequence`, which then holds the prompt and the new tokens, but for the last of
