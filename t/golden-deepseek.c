@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/forward.h"
 #include "t/golden.h"
 #include "t/tap/tap.h"
 #include "t/with_engine.h"
@@ -92,6 +93,129 @@ static void test_cache_size(void)
     engine_close(&w);
 }
 
+/* ---- drafts ---------------------------------------------------------------------------------- */
+
+static vw_status keep_rows(void *arg, int64_t first, vw_tensor logits, vw_error *err)
+{
+    float *to = (float *)arg + first * logits.shape[1];
+    (void)err;
+    memcpy(to, logits.data, (size_t)(logits.shape[0] * logits.shape[1]) * sizeof *to);
+    return VW_OK;
+}
+
+/* The drafting layer's logits of a whole prompt in one forward. */
+static void test_draft_logits(const char *model, const char *form, const char *state)
+{
+    char settings[256], name[64];
+    with_engine w;
+    golden g;
+    vw_sequence *s;
+    int32_t positions[GOLDEN_MAX_TOKENS], starts[2] = {0, 0}, n_keys[1];
+    snprintf(settings, sizeof settings, "model.deepseek.attention=%s model.deepseek.mtp=on "
+             "model.deepseek.mtp_hidden=%s engine.batch_tokens=128 engine.ctx_size=256", form, state);
+    open_model(&w, model, settings);
+    golden_open(&w, model, "long", &g);
+    if (vw_sequence_new(w.engine, &s, &w.err))
+        bail_out("%s", w.err.text);
+    vw_feed feed = {s, g.tokens, (int64_t)g.n, VW_WANT_NOTHING};
+    size_t n = g.n - 1, values = n * (size_t)w.info.vocab_size;
+    float *got = malloc(values * sizeof *got), *want = malloc(values * sizeof *want);
+    if (!got || !want || vw_engine_feed(w.engine, &feed, 1, NULL, NULL, &w.err))
+        bail_out("%s", w.err.text);
+    for (int32_t i = 0; i < (int32_t)n; i++)
+        positions[i] = i;
+    starts[1] = n_keys[0] = (int32_t)n;
+    batch b = {.n_tokens = (int64_t)n, .n_wanted = (int64_t)n, .n_sequences = 1,
+               .max_keys = (int64_t)n, .max_queries_one = (int64_t)n, .ids = g.tokens + 1,
+               .positions = positions, .query_start = starts, .n_keys = n_keys,
+               .wanted = positions, .tables = {s->table[0]}};
+    if (vw_forward_draft(w.engine, &b, w.engine->hidden.data, keep_rows, got, &w.err))
+        bail_out("%s", w.err.text);
+    snprintf(name, sizeof name, "long.draft_%s", state);
+    memcpy(want, golden_array(&w, &g, name, n), values * sizeof *want);
+    near_array(got, want, values, 2e-4 * g.std, "%s, %s: drafts from %s states", model, form, state);
+    free(got);
+    free(want);
+    vw_sequence_free(s);
+    golden_close(&w, &g);
+    engine_close(&w);
+}
+
+enum { N_TURN = 20 };
+
+/* Two turns on one sequence, of which the second goes on behind the first. */
+static void two_turns(with_engine *w, const golden *g, const vw_sampling *sampling, int32_t *ids,
+                      vw_generate_stats *stats)
+{
+    vw_sequence *s;
+    vw_generate_options o = {.size = sizeof o, .prompt = g->tokens, .n_prompt = g->n,
+                             .max_tokens = N_TURN, .sampling = sampling};
+    if (vw_sequence_new(w->engine, &s, &w->err) ||
+        vw_generate(w->engine, s, &o, ids, N_TURN, stats, &w->err))
+        bail_out("%s", w->err.text);
+    o.prompt = g->tokens + 3;
+    o.n_prompt = 7;
+    o.max_tokens = -1; /* until the context is full */
+    if (vw_generate(w->engine, s, &o, ids + N_TURN, N_TURN, stats, &w->err))
+        bail_out("%s", w->err.text);
+    is_int(stats->finish, VW_FINISH_CONTEXT, "the second turn fills the context");
+    is_int(vw_sequence_length(s), w->info.context, "exactly");
+    vw_sequence_free(s);
+}
+
+/* Tokens are the same whatever is drafted; batch_invariant makes logits of one row and of several the
+ * same bits, so that no tie can be broken otherwise. */
+static void test_drafting(const char *model, const char *form, double least, double most)
+{
+    static const int counts[] = {0, 1, 3, 16};
+    static const vw_sampling ways[] = {
+        {.temperature = 0, .top_p = 1, .repeat_penalty = 1, .ignore_eos = 1},
+        {.temperature = 1, .top_p = 0.95, .repeat_penalty = 1.2, .repeat_last_n = 16,
+         .presence_penalty = 0.3, .seed = 7, .ignore_eos = 1},
+    };
+    int32_t plain[2][2 * N_TURN], ids[2 * N_TURN];
+    for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
+        char settings[320];
+        with_engine w;
+        golden g;
+        snprintf(settings, sizeof settings, "model.deepseek.attention=%s model.deepseek.mtp=%s "
+                 "engine.draft_tokens=%d engine.batch_invariant=yes engine.batch_tokens=9 "
+                 "engine.ctx_size=60 kv.page_tokens=5", form, counts[c] ? "on" : "off", counts[c]);
+        open_model(&w, model, settings);
+        golden_open(&w, model, "short", &g);
+        for (int way = 0; way < 2; way++) {
+            vw_generate_stats stats;
+            two_turns(&w, &g, &ways[way], c ? ids : plain[way], &stats);
+            if (!c) {
+                is_int(stats.n_drafted, 0, "nothing is drafted");
+                continue;
+            }
+            double share = stats.n_drafted ? (double)stats.n_accepted / (double)stats.n_drafted : -1;
+            is_mem(ids, plain[way], sizeof ids, "%s, %s: the same %s tokens with %d drafts at a time",
+                   model, form, way ? "drawn" : "greedy", counts[c]);
+            if (counts[c] == 1 && !way)
+                ok(share >= least && share <= most, "%.0f %% of %lld drafts are right", 100 * share,
+                   (long long)stats.n_drafted);
+        }
+        vw_engine_get_info(w.engine, &w.info);
+        is_int(w.info.kv_pages_free, w.info.kv_pages, "no page is lost");
+        golden_close(&w, &g);
+        engine_close(&w);
+    }
+}
+
+static void test_drafts(void)
+{
+    static const char *const states[] = {"normed", "raw"};
+    for (int f = 0; f < 2; f++)
+        for (int s = 0; s < 2; s++) {
+            test_draft_logits("deepseek-mtp", forms[f], states[s]);
+            test_draft_logits("deepseek-mtp-right", forms[f], states[s]);
+        }
+    test_drafting("deepseek-mtp", "naive", 0, 0.5);
+    test_drafting("deepseek-mtp-right", "absorbed", 0.75, 1);
+}
+
 /* quick: one pair of plugins, which is what a check of mutations runs. */
 int main(int argc, char **argv)
 {
@@ -100,6 +224,7 @@ int main(int argc, char **argv)
     for (size_t g = is_quick; g < 2; g++)
         for (size_t a = is_quick; a < 2; a++)
             test_plugins(gemms[g], attentions[a]);
+    test_drafts();
     if (!is_quick)
         test_cache_size();
     return done_testing();

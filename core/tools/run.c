@@ -46,6 +46,12 @@ static vw_status print_answer(const run *r, vw_error *err)
     if (r->o.info.has_tokenizer)
         vw_json_add_bytes(&w, "text", r->a.text ? r->a.text : "", r->a.bytes);
     vw_json_add_string(&w, "finish", answer_finish(&r->a));
+    if (r->a.stats.n_drafted) {
+        vw_json_begin_object(&w, "drafts");
+        vw_json_add_int(&w, "proposed", r->a.stats.n_drafted);
+        vw_json_add_int(&w, "accepted", r->a.stats.n_accepted);
+        vw_json_end_object(&w);
+    }
     vw_json_begin_object(&w, "seconds");
     vw_json_add_double(&w, "load", r->o.load_seconds);
     vw_json_add_double(&w, "prompt", r->a.stats.prompt_seconds);
@@ -68,6 +74,9 @@ static void say_speed(const run *r)
             (long long)s->n_prompt, s->prompt_seconds, rate(s->n_prompt, s->prompt_seconds),
             (long long)s->n_tokens, s->decode_seconds, rate(s->n_tokens, s->decode_seconds),
             answer_finish(&r->a));
+    if (s->n_drafted)
+        fprintf(stderr, "%lld of %lld drafted tokens were right\n", (long long)s->n_accepted,
+                (long long)s->n_drafted);
 }
 
 /* A continuation without text: its ids, when there is no tokenizer. */

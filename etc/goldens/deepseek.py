@@ -152,7 +152,7 @@ def make_weights(c, dtype, rng, right):
         for e in range(c["n_routed_experts"]):
             mlp(f"{p}mlp.experts.{e}.", c["moe_intermediate_size"], gain)
 
-    gain = 0.02 if right else 1.0
+    gain = 0.002 if right else 1.0
     matrix("model.embed_tokens", c["vocab_size"], d, 1.0, kept=True)
     for n in range(c["num_hidden_layers"]):
         layer(n, gain)
@@ -169,7 +169,7 @@ def make_weights(c, dtype, rng, right):
         t[p + "embed_tokens.weight"] = t["model.embed_tokens.weight"]
         t[p + "shared_head.head.weight"] = t["lm_head.weight"]
         if right:   # the next token depends on its embedding alone, which the draft layer passes on
-            x = np.concatenate([np.eye(d), np.zeros((d, d))], 1) + 0.02 * rng.standard_normal((d, 2 * d)) / d ** 0.5
+            x = np.concatenate([np.eye(d), np.zeros((d, d))], 1) + 0.002 * rng.standard_normal((d, 2 * d)) / d ** 0.5
             t[p + "eh_proj.weight"] = (x, plain)
             t[p + "enorm.weight"] = (np.ones(d), plain)
             t[p + "shared_head.norm.weight"] = t["model.norm.weight"]
