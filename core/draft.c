@@ -14,7 +14,7 @@
 vw_status vw_drafts_open(vw_engine *e, vw_error *err)
 {
     size_t bytes = (size_t)e->batch_tokens * (size_t)e->info->width * sizeof(float);
-    if (!e->info->n_drafts)
+    if (!e->info->n_drafts || e->is_plan)
         return VW_OK;
     vw_status st = e->dev->alloc(e->device->self, bytes, &e->hidden, err);
     return st ? st : e->dev->alloc(e->device->self, bytes, &e->draft_hidden, err);

@@ -280,6 +280,7 @@ vw_status vw_engine_begin(vw_core *core, const vw_engine_options *options,
         return vw_fail(err, VW_E_NOMEM, "no memory for an engine");
     memset(e, 0, sizeof *e);
     e->core = core;
+    e->is_plan = options->plan_only;
     vw_status st = begin(e, options, fresh, err);
     if (st) {
         vw_engine_close(e);
@@ -298,7 +299,7 @@ vw_status vw_engine_serve(vw_engine *e, vw_error *err)
         return vw_fail_in(err, st, "%s", e->path);
     if (!st)
         st = vw_kv_open(e, err);
-    return st ? st : open_buffers(e, err);
+    return st || e->is_plan ? st : open_buffers(e, err);
 }
 
 vw_status vw_engine_open(vw_core *core, const vw_engine_options *options, vw_engine **engine,
@@ -376,7 +377,11 @@ void vw_engine_get_info(const vw_engine *e, vw_engine_info *info)
         .tokenizer = e->tokenizer ? e->tokenizer->plugin->name : NULL,
         .weights = e->weights->plugin->name,
         .n_expert_layers = e->info->n_experts, .n_experts = e->widest_experts,
+        .copied_bytes = e->copied_bytes, .scratch_bytes = e->arena_bytes + e->workspace_bytes,
     };
+    for (int32_t l = 0; e->experts && l < e->info->n_experts; l++)
+        for (int32_t i = 0; i < 3 * e->experts[l].n; i++)
+            info->expert_bytes += e->experts[l].params[i]->bytes;
     for (int g = 0; g < e->n_groups; g++) {
         info->kv_pages += e->groups[g].n_pages;
         info->kv_pages_free += e->groups[g].n_free;

@@ -152,7 +152,8 @@ struct vw_engine {
     vw_buffer expert_loads; /* device i64 [info->n_experts][widest_experts]: slots, in inference */
     int32_t widest_experts;
     adapter_list adapters;
-    uint64_t parameters, weight_bytes, token_bytes;
+    uint64_t parameters, weight_bytes, token_bytes, copied_bytes;
+    bool is_plan;           /* nothing is read and no memory taken */
 
     gemm_plan gemm_plans[MAX_GEMM_PLANS];
     int n_gemm_plans;
@@ -172,7 +173,7 @@ struct vw_engine {
     struct vw_sequence *spare; /* freed sequences are kept for reuse, linked by `next_spare` */
 
     vw_buffer arena, workspace, staging, sample_space;
-    size_t workspace_bytes;
+    size_t workspace_bytes, arena_bytes;
     int32_t *staging_host;  /* the same layout, filled here and copied in one go */
     size_t staging_words;
     int64_t *feed_done;     /* [max_sequences] tokens of each feed that are in, in this call */

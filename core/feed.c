@@ -31,6 +31,9 @@ size_t vw_staging_words(const vw_engine *e)
 static vw_status check_feed(const vw_engine *e, const vw_feed *feed, vw_error *err)
 {
     const vw_sequence *s = feed->sequence;
+    if (e->is_plan)
+        return vw_fail(err, VW_E_INVALID, "%s was opened for its memory plan alone (plan_only)",
+                       e->path);
     if (!s || s->engine != e || feed->n_tokens < 0)
         return vw_fail(err, VW_E_INVALID, "a feed needs a sequence of this engine and tokens");
     if (s->length + feed->n_tokens > e->context)

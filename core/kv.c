@@ -74,6 +74,8 @@ vw_status vw_kv_open(vw_engine *e, vw_error *err)
 {
     int32_t n_pages = 0;
     vw_status st = size_pool(e, &n_pages, err);
+    if (e->is_plan)
+        return st;
     for (int32_t l = 0; l < vw_cached_layers(e) && !st; l++) {
         kv_layer *layer = &e->kv_layers[l];
         st = e->dev->alloc(e->device->self, layer->plan->page_bytes * (size_t)n_pages,

@@ -126,6 +126,10 @@ static vw_status load_vector(vw_engine *e, vw_param *p, const vw_weights_tensor 
     if (t->dtype != VW_F32 && t->dtype != VW_BF16 && t->dtype != VW_F16 && t->dtype != VW_F64)
         return vw_fail(err, VW_E_UNSUPPORTED, "%s: tensor \"%s\" is %s; a vector is f32, bf16, f16 "
                        "or f64", t->file, t->name, bits ? vw_dtype_name(t->dtype) : "of a block format");
+    p->bytes = bytes;
+    e->copied_bytes += bytes;
+    if (e->is_plan)
+        return VW_OK;
     float *values = vw_core_alloc(e->core, bytes);
     if (!values)
         return vw_fail(err, VW_E_NOMEM, "no memory for tensor \"%s\"", t->name);
@@ -138,7 +142,6 @@ static vw_status load_vector(vw_engine *e, vw_param *p, const vw_weights_tensor 
         st = e->dev->synchronize(dev, e->stream, err);
     vw_core_release(e->core, values);
     p->vector = p->buffer.data;
-    p->bytes = bytes;
     return st;
 }
 
@@ -278,6 +281,13 @@ static vw_status load_matrix(vw_engine *e, vw_param *p, const vw_weights_tensor 
                               err);
     if (st)
         return vw_fail_in(err, st, "tensor \"%s\"", t->name);
+    if (e->is_plan) { /* shapes and layouts, which plans are made of; the address only stands for data */
+        p->weight.pack = pack_bytes ? t->data : NULL;
+        p->bytes = pack_bytes ? pack_bytes : t->bytes;
+        e->copied_bytes += pack_bytes;
+        return VW_OK;
+    }
+    e->copied_bytes += pack_bytes;
     if (pack_bytes)
         return pack(e, p, t, pack_bytes, o, done, total, err);
     st = to_device(e, t->data, t->bytes, &p->buffer, err);
@@ -340,7 +350,7 @@ static vw_status make_exact(vw_engine *e, vw_param *p, vw_error *err)
 {
     void *dev = e->device->self;
     const vw_param_spec *s = p->spec;
-    vw_buffer exact;
+    vw_buffer exact = {(void *)(uintptr_t)p->weight.stored.data, 0, 0};
     size_t bytes = (size_t)s->rows * (size_t)s->cols * sizeof(float), pack_bytes = 0;
     vw_gemm_weight w = {.stored = {.dtype = VW_F32, .layout = VW_OUT_IN, .rows = s->rows,
                                    .cols = s->cols, .row_stride = s->cols}};
@@ -349,17 +359,20 @@ static vw_status make_exact(vw_engine *e, vw_param *p, vw_error *err)
         st = vw_fail(err, VW_E_UNSUPPORTED, "gemm/%s packs f32 weights, but \"%s\" is used a head at "
                      "a time, in place; [gemm.%s] pack = no", e->gemm->plugin->name, s->name,
                      e->gemm->plugin->name);
-    if (st || (st = e->dev->alloc(dev, bytes, &exact, err)))
+    if (st || (!e->is_plan && (st = e->dev->alloc(dev, bytes, &exact, err))))
         return st;
-    if ((st = vw_param_dequantise(e, p, exact.data, err))) {
+    if (!e->is_plan && (st = vw_param_dequantise(e, p, exact.data, err))) {
         e->dev->free(dev, &exact);
         return st;
     }
-    e->dev->free(dev, &p->buffer);
-    e->dev->free(dev, &p->scales);
+    if (!e->is_plan) {
+        e->dev->free(dev, &p->buffer);
+        e->dev->free(dev, &p->scales);
+        p->buffer = exact;
+    }
     w.stored.data = exact.data;
+    e->copied_bytes += bytes - (p->weight.pack ? p->bytes : 0);
     p->weight = w;
-    p->buffer = exact;
     p->bytes = bytes;
     return make_sides(e, p, err);
 }
@@ -424,7 +437,7 @@ vw_status vw_params_load(vw_engine *e, const vw_engine_options *o, vw_error *err
             st = vw_report(o, "loading", done, total, "bytes", err);
     }
     e->token_bytes = e->weight_bytes;
-    if (!st)
+    if (!st && !e->is_plan)
         vw_core_parallel_for(e->core, (int)n, prefetch_part, e);
     return st;
 }

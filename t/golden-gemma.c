@@ -122,9 +122,14 @@ static void test_processor(void)
     }
 }
 
-/* golden-gemma.t [cuda [MODEL]]: on that device alone, with one model alone. */
+/* golden-gemma.t [cuda [MODEL]]: on that device alone, with one model alone.  golden-gemma.t quick: one
+ * pair of plugins, which is what a check of mutations runs. */
 int main(int argc, char **argv)
 {
+    if (argc == 2 && !strcmp(argv[1], "quick")) {
+        test_all_models("cpu", "cpu", "flash");
+        return done_testing();
+    }
     if (argc < 2) {
         test_window();
         test_processor();

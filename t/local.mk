@@ -131,6 +131,21 @@ t_golden_deepseek_t_SOURCES = t/golden-deepseek.c $(GOLDEN)
 check_PROGRAMS += t/gguf.t
 t_gguf_t_SOURCES = t/gguf.c t/with_engine.c t/with_engine.h t/folder.c
 t_gguf_t_LDADD = libkernels_ref.la $(MOCK_LIBS) libcore.la -lm
+
+# Real names and shapes with holes for data: a part in the suite, all of it here.
+FULLSIZE_MODELS = deepseek-v3
+script_tests += t/fullsize-deepseek.t
+EXTRA_DIST += t/fullsize/check t/fullsize/deepseek-v3.json t/fullsize/deepseek-v3.txt
+.PHONY: check-fullsize
+check-fullsize: all
+	for m in $(FULLSIZE_MODELS); do $(SHELL) t/run $(top_srcdir)/t/fullsize/check $$m || exit 1; done
+
+# Planted errors: every one that t/mutations lists for a family must be noticed by its golden test.
+MUTATED_FAMILIES = deepseek gemma
+EXTRA_DIST += t/mutations/check t/mutations/deepseek.tsv t/mutations/gemma.tsv
+.PHONY: check-mutations
+check-mutations: all $(MUTATED_FAMILIES:%=t/golden-%.t)
+	$(SHELL) t/run $(top_srcdir)/t/mutations/check $(MUTATED_FAMILIES)
 # ---- training ----------------------------------------------------------------------------------
 check_PROGRAMS += t/golden-training.t t/tape.t t/trainee.t t/trainee-adapt.t t/trainee-match.t \
 	t/trainee-model.t

@@ -8,7 +8,7 @@
 
 typedef struct inspect {
     choices c;
-    int is_ini, is_exists;
+    int is_ini, is_exists, is_memory;
     char kind_text[32], name[64]; /* name "": all of the kind */
     vw_kind kind;
     vw_plugin_entry found;        /* the one that was asked for, when there is one */
@@ -163,6 +163,8 @@ static int inspect_main(int argc, char **argv)
          NULL, 0, 0},
         {0, "exists", OPT_FLAG, &in.is_exists, NULL,
          "print nothing; exit status 0 if KIND/NAME is installed, else 1", NULL, 0, 0},
+        {0, "memory", OPT_FLAG, &in.is_memory, NULL,
+         "check the model of -m without reading it, and say what memory it takes", NULL, 0, 0},
         {'m', "model", OPT_TEXT, &in.c.model, "DIR", "ask the probes about this model folder",
          NULL, 0, 0},
         CHOICE_OPTIONS(&in.c), END_OPTIONS};
@@ -174,8 +176,12 @@ static int inspect_main(int argc, char **argv)
         else if ((in.is_ini || in.is_exists) && (!word || !strchr(word, '/')))
             status = wrong_use(&command_inspect, "--%s needs KIND/NAME",
                                in.is_ini ? "ini" : "exists");
+        else if (in.is_memory && word)
+            status = wrong_use(&command_inspect, "--memory looks at a model, not at %s", word);
         else if (in.is_exists)
             status = exists(&in, word);
+        else if (in.is_memory)
+            status = inspect_memory(&in.c, &err) == VW_OK ? STATUS_OK : report(&err);
         else if (open_settings(&in.c, &o, &err) != VW_OK || work(&in, word, &err) != VW_OK)
             status = report(&err);
     }
@@ -191,8 +197,11 @@ const command command_inspect = {
     "Without a name: a line for each component, with what its probe says about this machine.\n"
     "`auto' takes the usable one of the highest rank, among equals the one of the highest score,\n"
     "and never one of rank 0.\n"
-    "With KIND/NAME: everything about one component, its options included.\n",
+    "With KIND/NAME: everything about one component, its options included.\n"
+    "With --memory: every name, shape and scale of a checkpoint is checked against its config.json,\n"
+    "but no weight is read, so that a model far larger than memory is looked at in seconds.\n",
     "  vishwamai inspect gemm\n"
     "  vishwamai inspect gemm/cpu\n"
     "  vishwamai inspect --ini gemm/cpu >> my.ini\n"
-    "  vishwamai inspect --exists gemm/blas && echo there\n", inspect_main};
+    "  vishwamai inspect --exists gemm/blas && echo there\n"
+    "  vishwamai inspect --memory -m /models/DeepSeek-V3\n", inspect_main};

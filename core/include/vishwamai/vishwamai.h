@@ -149,6 +149,8 @@ typedef struct vw_engine_options {
     int32_t no_tokenizer;  /* do not need one */
     vw_progress progress;
     void *progress_arg;
+    int32_t plan_only;     /* check everything and say what memory it takes, but read no weight and
+                              take none: the engine answers get_info and cannot be fed */
 } vw_engine_options;
 
 typedef struct vw_engine_info {
@@ -171,6 +173,9 @@ typedef struct vw_engine_info {
     const char *device, *gemm, *attention, *tokenizer, *weights; /* plugins in use */
     int32_t n_expert_layers;  /* layers with experts */
     int32_t n_experts;        /* of the widest of them */
+    uint64_t copied_bytes;    /* of weight_bytes: packed or converted into memory, not mapped */
+    uint64_t expert_bytes;    /* of weight_bytes: of experts that a router chooses */
+    uint64_t scratch_bytes;   /* activations and workspace */
 } vw_engine_info;
 
 /* Open a model: `options` may be NULL.  Checks names, shapes and vocabulary against the checkpoint;
