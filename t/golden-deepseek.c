@@ -7,6 +7,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/forward.h"
 #include "t/golden.h"
@@ -216,16 +217,109 @@ static void test_drafts(void)
     test_drafting("deepseek-mtp-right", "absorbed", 0.75, 1);
 }
 
+/* ---- what does not fit ----------------------------------------------------------------------- */
+
+/* deepseek-plain with its config.json changed: `from` becomes `to`. */
+static const struct {
+    const char *from, *to, *message;
+} configs[] = {
+    {"\"silu\"", "\"gelu\"", "hidden_act is \"gelu\"; this plugin knows \"silu\""},
+    {"\"sigmoid\"", "\"softmax\"", "scoring_func is \"softmax\"; this plugin knows \"sigmoid\""},
+    {"\"noaux_tc\"", "\"greedy\"", "topk_method is \"greedy\"; DeepSeek-V3 uses \"noaux_tc\""},
+    {"\"attention_bias\": false", "\"attention_bias\": true", "attention_bias is true"},
+    {"\"moe_layer_freq\": 1", "\"moe_layer_freq\": 2", "moe_layer_freq is 2"},
+    {"\"kv_lora_rank\": 26,", "", "\"kv_lora_rank\" is missing"},
+    {"\"kv_lora_rank\": 26", "\"kv_lora_rank\": 27", "has shape [34, 36]; config.json makes it [35, 36]"},
+    {"\"qk_rope_head_dim\": 8", "\"qk_rope_head_dim\": 7", "qk_rope_head_dim 7 is odd"},
+    {"\"num_key_value_heads\": 3", "\"num_key_value_heads\": 1", "has a key for every head"},
+    {"\"n_group\": 2", "\"n_group\": 3", "n_group must divide the experts"},
+    {"\"topk_group\": 1", "\"topk_group\": 3", "and topk_group be no more"},
+    {"\"num_experts_per_tok\": 4", "\"num_experts_per_tok\": 17", "num_experts_per_tok is 17"},
+    {"\"num_experts_per_tok\": 4", "\"num_experts_per_tok\": 9", "1 groups of 8 experts cannot give 9"},
+    {"\"rope_type\": \"default\"", "\"rope_type\": \"dynamic\"", "rope_type is \"dynamic\""},
+    {"\"rope_theta\": 500.0", "\"rope_theta\": 0.5", "rope_theta is 0.5; it must be above 1"},
+    {"\"rope_type\": \"default\"", "\"rope_type\": \"yarn\", \"factor\": -2", "the factor of yarn is -2"},
+    {"\"rope_type\": \"default\"", "\"rope_type\": \"yarn\", \"factor\": 2, \"mscale\": -1",
+     "mscale -1 and mscale_all_dim 0"},
+    {"\"rms_norm_eps\": 1e-06", "\"rms_norm_eps\": 0", "rms_norm_eps is 0"},
+    {"\"use_cache\": true", "\"quantization_config\": {\"quant_method\": \"awq\"}",
+     "quant_method is \"awq\"; this plugin knows \"fp8\""},
+    {"\"use_cache\": true", "\"quantization_config\": {\"quant_method\": \"fp8\", \"weight_block_size\": [128]}",
+     "weight_block_size must be two numbers"},
+    {"\"use_cache\": true", "\"quantization_config\": {\"quant_method\": \"fp8\", \"scale_fmt\": \"ue8m0\"}",
+     NULL},
+};
+
+static void write_changed(const char *to, const char *from, const char *with)
+{
+    static char text[16384];
+    char name[4096];
+    snprintf(name, sizeof name, "%s/config.json", source_file("t/data/goldens/deepseek-plain"));
+    FILE *f = fopen(name, "r");
+    size_t n = f ? fread(text, 1, sizeof text - 1, f) : 0;
+    text[n] = '\0';
+    char *at = strstr(text, from);
+    if (!f || !at)
+        bail_out("%s: there is no %s", name, from);
+    fclose(f);
+    f = fopen(to, "w");
+    if (!f || fprintf(f, "%.*s%s%s", (int)(at - text), text, with, at + strlen(from)) < 0 || fclose(f))
+        bail_out("%s cannot be written", to);
+}
+
+static void test_configs(void)
+{
+    char folder[] = "/tmp/vw-deepseek-XXXXXX", config[64], weights[64], real[8192];
+    if (!mkdtemp(folder))
+        bail_out("no temporary folder");
+    snprintf(config, sizeof config, "%s/config.json", folder);
+    snprintf(weights, sizeof weights, "%s/model.safetensors", folder);
+    if (!realpath(source_file("t/data/goldens/deepseek-plain/model.safetensors"), real) ||
+        symlink(real, weights))
+        bail_out("%s cannot be linked", weights);
+    for (size_t i = 0; i < sizeof configs / sizeof *configs; i++) {
+        with_engine w;
+        write_changed(config, configs[i].from, configs[i].to);
+        bool is_open = engine_open(&w, folder, "model.plugin=deepseek engine.ctx_size=64");
+        if (configs[i].message)
+            ok(!is_open && strstr(w.err.text, configs[i].message), "%s is refused: %s",
+               configs[i].to, w.err.text);
+        else
+            ok(is_open, "%s opens: %s", configs[i].to, is_open ? "ok" : w.err.text);
+        engine_close(&w);
+    }
+    unlink(config);
+    unlink(weights);
+    rmdir(folder);
+}
+
+static void test_refusals(void)
+{
+    with_engine w;
+    char folder[4096];
+    snprintf(folder, sizeof folder, "%s", source_file("t/data/goldens/deepseek-f32"));
+    ok(!engine_open(&w, folder, "model.deepseek.mtp=on"), "drafting without a layer for it is refused");
+    like(w.err.text, "[model.deepseek] mtp is on, but config.json says num_nextn_predict_layers 0",
+         "and the message says so");
+    engine_close(&w);
+    ok(!engine_open(&w, folder, "gemm.plugin=cpu gemm.cpu.pack=yes"), "packed f32 weights are refused");
+    like(w.err.text, "is used a head at a time, in place; [gemm.cpu] pack = no", "with what to do");
+    engine_close(&w);
+}
+
 /* quick: one pair of plugins, which is what a check of mutations runs. */
 int main(int argc, char **argv)
 {
     static const char *const gemms[] = {"ref", "cpu"}, *const attentions[] = {"ref", "flash"};
     bool is_quick = argc > 1 && !strcmp(argv[1], "quick");
+    if (!is_quick) {
+        test_cache_size();
+        test_configs();
+        test_refusals();
+    }
+    test_drafts();
     for (size_t g = is_quick; g < 2; g++)
         for (size_t a = is_quick; a < 2; a++)
             test_plugins(gemms[g], attentions[a]);
-    test_drafts();
-    if (!is_quick)
-        test_cache_size();
     return done_testing();
 }
