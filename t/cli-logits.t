@@ -4,6 +4,7 @@ use strict;
 use warnings;
 use lib ($ENV{top_srcdir} // '.') . '/t/lib';
 use Command;
+use JSON::PP ();
 use Test::More;
 
 my $case = reference()->{greedy}[0];
@@ -64,4 +65,27 @@ fails(2, qr/^vishwamai: one of --tokens IDS and -p TEXT is needed/, 'logits');
 fails(2, qr/^vishwamai: --tokens: at least one token id is needed/, 'logits', '--tokens', '');
 fails(1, qr/^vishwamai: token 5000 is not in the vocabulary/, 'logits', '--tokens', '5000');
 fails(1, qr/^vishwamai: .*context/, 'logits', '--tokens', '2 ' x 300);
+# A checkpoint with latent attention, against the published implementation, token by token.
+sub golden_logits {
+    my ($folder, $name) = @_;
+    open my $f, '<:raw', "$folder/golden.safetensors" or die "$folder: $!";
+    my $raw = do { local $/; <$f> };
+    my $n = unpack 'Q<', $raw;
+    my $t = JSON::PP::decode_json(substr $raw, 8, $n)->{$name};
+    my ($begin, $end) = @{ $t->{data_offsets} };
+    my @values = unpack 'f<*', substr $raw, 8 + $n + $begin, $end - $begin;
+    return [map { [splice @values, 0, $t->{shape}[1]] } 1 .. $t->{shape}[0]];
+}
+
+my $folder = ($ENV{top_srcdir} // '.') . '/t/data/goldens/deepseek-fp8';
+my $golden = do { open my $f, '<', "$folder/golden.json" or die $!; local $/; JSON::PP::decode_json(<$f>) };
+my $prompt = $golden->{prompts}{short};
+for my $form (qw(naive absorbed)) {
+    my $got = json_of('logits', '-m', $folder, '--tokens', "@{ $prompt->{tokens} }", '--decode', '--set',
+                      "model.deepseek.attention=$form", '--set', 'engine.ctx_size=64');
+    $vocabulary = @{ $got->{logits}[0] };
+    my $apart = largest_difference($got->{logits}, golden_logits($folder, 'short.logits'));
+    cmp_ok($apart, '<', 2e-4 * $prompt->{logits_std}, "$form attention on fp8 weights, decoded, as published");
+}
+
 done_testing;

@@ -96,8 +96,16 @@ static void test_latent(const bench *b)
         s.page = 3;
         check(b, s, 2, 50, "latent");
     }
-    shape full = {16, 1, 576, 512, 1, 0, 0, VW_F32, 64, 1};
-    check(b, full, 2, 600, "latent");
+    static const int heads[] = {1, 3, 16, 63, 128};
+    for (size_t h = 0; h < sizeof heads / sizeof *heads; h++) {
+        shape full = {heads[h], 1, 576, 512, 1, 0, 0, VW_F32, 64, 1};
+        check(b, full, 1, 520, "latent decode");
+        full.page = 61;
+        check(b, full, 2, 65, "latent");
+    }
+    shape prefill = {16, 1, 576, 512, 1, 0, 0, VW_F32, 64, 1};
+    check(b, prefill, 2, 600, "latent");
+    check(b, prefill, 70, 70, "latent prefill");
 }
 
 /* ---- what must not matter -------------------------------------------------------------------- */
