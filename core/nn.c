@@ -236,4 +236,5 @@ const vw_nn vw_nn_table = {
     .dropout = vw_block_dropout,
     .linear_drop_add = vw_block_linear_drop_add,
     .moe = vw_block_moe,
+    .mixture = vw_block_mixture,
 };

@@ -37,6 +37,9 @@ typedef struct vw_param_spec {
     int32_t is_optional; /* the file may lack it; the parameter is then NULL */
     int32_t is_exact;    /* multiplied in f32 whatever the precision of training: a router */
     int32_t is_steered;  /* no gradient moves it: a router's balancing bias */
+    /* What other writers of the family call it, NULL-ended, or NULL.  A file is of one writer: of
+     * the first whose names it has most of; `name` is the first one's. */
+    const char *const *others;
 } vw_param_spec;
 
 /* The experts of one layer: parameters first_param + 3 e + {0, 1, 2} are gate, up and down of
@@ -82,6 +85,9 @@ typedef struct vw_model_info {
     /* What stands in front of every parameter's name, as several writers of the family have it,
      * NULL-ended: the first under which the file has params[0] counts.  NULL: nothing does. */
     const char *const *prefixes;
+    /* Keys of the id `pad` are seen by no query, and such a token is no key of the cache; positions
+     * count it all the same.  In inference: training packs documents and never pads. */
+    int32_t hides_pad;
 } vw_model_info;
 
 typedef struct vw_model_ops {

@@ -22,7 +22,7 @@ extern "C" {
 #endif
 
 #define VW_NN_MAJOR 0 /* provisional until latent attention has used it */
-#define VW_NN_MINOR 2
+#define VW_NN_MINOR 3
 
 typedef struct vw_nn vw_nn;
 typedef struct vw_cx {            /* a forward in progress; the core's own fields follow */
@@ -128,6 +128,11 @@ struct vw_nn {
      * or NULL. */
     void (*moe)(vw_cx *cx, const vw_nn_moe *desc, vw_tensor x, vw_param *router, vw_param *bias,
                 vw_tensor y);
+
+    /* The mixture of experts of x by itself, [T, D]: for a model that norms it before it is added.
+     * Since nn 0.3. */
+    vw_tensor (*mixture)(vw_cx *cx, const vw_nn_moe *desc, vw_tensor x, vw_param *router,
+                         vw_param *bias);
 };
 
 /* The blocks as a model writes them.  The comments stand above, at the table's members. */
@@ -191,6 +196,11 @@ static inline void vw_moe(vw_cx *cx, const vw_nn_moe *desc, vw_tensor x, vw_para
                           vw_param *bias, vw_tensor y)
 {
     cx->nn->moe(cx, desc, x, router, bias, y);
+}
+static inline vw_tensor vw_mixture(vw_cx *cx, const vw_nn_moe *desc, vw_tensor x, vw_param *router,
+                                   vw_param *bias)
+{
+    return cx->nn->mixture(cx, desc, x, router, bias);
 }
 
 #ifdef __cplusplus
