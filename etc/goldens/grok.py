@@ -159,15 +159,15 @@ def random_leaves(c, rng, gain):
     def matrix(*shape, by=1.0):
         return (rng.standard_normal(shape) * by / shape[-2] ** 0.5).astype(np.float32)
 
-    def norm():
-        return (1 + 0.2 * rng.standard_normal(d)).astype(np.float32)
+    def norm(by=1.0):   # what a layer adds is kept small: eleven layers must not make chaos of a rounding
+        return (by * (1 + 0.2 * rng.standard_normal(d))).astype(np.float32)
 
     own = [(rng.standard_normal((V, d)) / d ** 0.5).astype(np.float32), norm()]
     layers = [{
         "linear": matrix(E, d, F), "linear_1": matrix(E, F, d, by=gain["down"]), "linear_v": matrix(E, d, F),
         "multi_head_attention.key": matrix(d, kv, by=gain["qk"]), "multi_head_attention.linear": matrix(q, d),
         "multi_head_attention.query": matrix(d, q, by=gain["qk"]), "multi_head_attention.value": matrix(d, kv),
-        "rms_norm": norm(), "rms_norm_1": norm(), "rms_norm_2": norm(), "rms_norm_3": norm(),
+        "rms_norm": norm(), "rms_norm_1": norm(gain["post"]), "rms_norm_2": norm(), "rms_norm_3": norm(gain["post"]),
         "router": matrix(d, E, by=gain["router"])} for _ in range(c["layers"])]
     return own, layers
 
@@ -335,7 +335,8 @@ THIN = dict(layers=11, d=16, heads=4, kv_heads=2, head_dim=6, ffn=16, experts=8,
             embed_mult=4.0, attn_mult=6 ** -0.5, out_mult=0.5773502691896257, cap=30.0, eps=1e-5)
 WIDE = dict(layers=3, d=36, heads=6, kv_heads=2, head_dim=6, ffn=42, experts=6, top_k=3, vocab=101,
             embed_mult=5.5, attn_mult=0.35, out_mult=0.6, cap=11.0, eps=3e-3)
-GAINS = {"thin": {"qk": 3.0, "router": 2.0, "down": 0.2}, "wide": {"qk": 4.0, "router": 3.0, "down": 0.1}}
+GAINS = {"thin": {"qk": 2.6, "router": 2.0, "down": 0.2, "post": 0.35},
+         "wide": {"qk": 4.0, "router": 3.0, "down": 0.1, "post": 1.0}}
 
 
 def thin(out, seed, seen):
