@@ -131,6 +131,7 @@ t_engine_t_SOURCES = t/engine.c t/with_engine.c t/with_engine.h
 t_golden_gemma_t_SOURCES = t/golden-gemma.c t/with_engine.c t/with_engine.h
 check_PROGRAMS += t/golden-grok.t
 t_golden_grok_t_SOURCES = t/golden-grok.c t/with_engine.c t/with_engine.h
+EXTRA_DIST += t/mutations/grok.tsv
 
 check_PROGRAMS += t/gguf.t
 t_gguf_t_SOURCES = t/gguf.c t/with_engine.c t/with_engine.h t/folder.c
