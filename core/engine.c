@@ -183,7 +183,7 @@ static vw_status make_config(vw_engine *e, const vw_new_model *fresh, vw_error *
                                         &e->config, err);
 }
 
-/* config.json of the folder; a model in one file brings its own configuration. */
+/* config.json of the folder; files without one may bring their own configuration. */
 static vw_status read_config(vw_engine *e, vw_error *err)
 {
     const vw_json *json = vw_json_service();
@@ -191,10 +191,13 @@ static vw_status read_config(vw_engine *e, vw_error *err)
     struct stat about;
     if ((size_t)snprintf(path, sizeof path, "%s/config.json", e->path) >= sizeof path)
         return vw_fail(err, VW_E_INVALID, "the path %s is too long", e->path);
-    if (stat(e->path, &about) != 0 || S_ISDIR(about.st_mode))
+    bool is_folder = stat(e->path, &about) != 0 || S_ISDIR(about.st_mode);
+    if (is_folder && access(path, F_OK) == 0)
         return json->open_file(path, &e->config, err);
     vw_status st = e->wts->open(e->weights->self, e->path, &e->reader, err);
     const char *text = st ? NULL : e->wts->config(e->weights->self, e->reader);
+    if ((!st && !text && is_folder) || st == VW_E_NOTFOUND)
+        return json->open_file(path, &e->config, err);
     if (!st && !text)
         return vw_fail(err, VW_E_UNSUPPORTED, "weights/%s finds no configuration in %s; give the "
                        "folder of the model", e->weights->plugin->name, e->path);

@@ -113,6 +113,7 @@ struct vw_sequence {
     vw_engine *engine;
     int64_t length;
     int64_t n_drafted;             /* tokens whose place in the drafting layer's cache is filled */
+    int64_t n_keys;                /* of its tokens that are in the cache: but those nobody sees */
     int32_t *tokens;               /* [context] */
     int32_t *table[MAX_KV_GROUPS]; /* [table_width], -1 where there is no page */
     struct vw_sequence *next_spare;
@@ -146,6 +147,7 @@ struct vw_engine {
     uint64_t kv_bytes_limit;
 
     const char *prefix;     /* of this file's names; see vw_model_info */
+    int writer;             /* of this file: whose names; see vw_param_spec */
     vw_param *params;       /* [info->n_params] */
     vw_param **param_list;  /* what the model gets; NULL where optional and absent */
     vw_experts *experts;    /* [info->n_experts] */

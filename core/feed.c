@@ -17,10 +17,11 @@ typedef struct feeding { /* one call of vw_engine_feed */
     void *arg;
 } feeding;
 
-/* One int32 each: ids, positions, wanted [T]; starts [B + 1]; lengths [B]; tables [B][width]. */
+/* One int32 each: ids, positions, wanted [T]; starts [B + 1]; keys, their ends [B]; tables
+ * [B][width]. */
 size_t vw_staging_words(const vw_engine *e)
 {
-    size_t words = 3 * (size_t)e->batch_tokens + 2 * (size_t)e->max_sequences + 1;
+    size_t words = 3 * (size_t)e->batch_tokens + 3 * (size_t)e->max_sequences + 1;
     for (int g = 0; g < e->n_groups; g++)
         words += (size_t)e->max_sequences * (size_t)e->groups[g].table_width;
     return words;
@@ -73,12 +74,29 @@ static vw_status check_all(const feeding *f, vw_error *err)
 
 typedef struct feed_round { /* what this forward takes; arrays live in the staging buffer */
     batch b;
-    int32_t *ids, *positions, *wanted, *starts, *n_keys;
+    int32_t *ids, *positions, *wanted, *starts, *n_keys, *ends;
 } feed_round;
 
 static int64_t left_of(const vw_feed *feed, const int64_t *done, size_t i)
 {
     return feed->n_tokens - done[i];
+}
+
+static bool is_unseen(const vw_engine *e, int32_t id)
+{
+    return e->info->hides_pad && id == e->info->pad;
+}
+
+/* How many of the next n tokens one forward can take: those that are seen up to one that is not, or
+ * that one by itself, since its query sees the keys before it and leaves none. */
+static int64_t alike(const vw_engine *e, const int32_t *tokens, int64_t n)
+{
+    if (is_unseen(e, tokens[0]))
+        return 1;
+    int64_t i = 1;
+    while (i < n && !is_unseen(e, tokens[i]))
+        i++;
+    return i;
 }
 
 /* Append the next tokens of one feed to the round and to its sequence's list of tokens. */
@@ -90,6 +108,7 @@ static vw_status add_feed(const feeding *f, feed_round *r, size_t i, vw_error *e
     int64_t done = e->feed_done[i], n = left_of(feed, e->feed_done, i);
     if (n > e->batch_tokens - r->b.n_tokens)
         n = e->batch_tokens - r->b.n_tokens;
+    n = alike(e, feed->tokens + done, n);
     vw_status st = vw_kv_reserve(s, n, err);
     if (st)
         return st;
@@ -106,12 +125,14 @@ static vw_status add_feed(const feeding *f, feed_round *r, size_t i, vw_error *e
         }
     }
     r->b.n_tokens += n;
+    r->ends[r->b.n_sequences] = (int32_t)(s->n_keys + n);
     s->length += n;
+    s->n_keys += is_unseen(e, feed->tokens[done]) ? 0 : n;
     e->feed_done[i] += n;
-    r->n_keys[r->b.n_sequences] = (int32_t)s->length;
+    r->n_keys[r->b.n_sequences] = (int32_t)s->n_keys;
     r->starts[++r->b.n_sequences] = (int32_t)r->b.n_tokens;
-    if (s->length > r->b.max_keys)
-        r->b.max_keys = s->length;
+    if (r->ends[r->b.n_sequences - 1] > r->b.max_keys)
+        r->b.max_keys = r->ends[r->b.n_sequences - 1];
     if (n > r->b.max_queries_one)
         r->b.max_queries_one = n;
     return VW_OK;
@@ -123,13 +144,14 @@ static vw_status stage(const feeding *f, feed_round *r, vw_error *err)
     vw_engine *e = f->engine;
     int32_t *host = e->staging_host, *dev = e->staging.data;
     size_t tokens = (size_t)e->batch_tokens, sequences = (size_t)e->max_sequences;
-    size_t at = 3 * tokens + 2 * sequences + 1;
+    size_t at = 3 * tokens + 3 * sequences + 1;
     vw_status st = VW_OK;
     r->ids = host;
     r->positions = host + tokens;
     r->wanted = host + 2 * tokens;
     r->starts = host + 3 * tokens;
     r->n_keys = r->starts + sequences + 1;
+    r->ends = r->n_keys + sequences;
     r->starts[0] = 0;
     for (size_t i = 0; i < f->n_feeds && !st; i++) {
         if (left_of(&f->feeds[i], e->feed_done, i) == 0)
@@ -154,6 +176,7 @@ static vw_status stage(const feeding *f, feed_round *r, vw_error *err)
     r->b.wanted = dev + 2 * tokens;
     r->b.query_start = dev + 3 * tokens;
     r->b.n_keys = dev + 3 * tokens + sequences + 1;
+    r->b.ends = r->b.n_keys + sequences;
     return e->dev->upload(e->device->self, e->stream, dev, host, at * sizeof *host, err);
 }
 

@@ -29,6 +29,8 @@ typedef struct batch { /* of one forward; device arrays are parts of one staging
     int32_t n_sequences;
     int64_t max_keys, max_queries_one;
     const int32_t *ids, *positions, *query_start, *n_keys, *wanted;
+    const int32_t *ends; /* where a sequence's new keys end: n_keys, but for tokens that nobody
+                            sees, which lie behind all keys until others take their place */
     const int32_t *tables[MAX_KV_GROUPS];
 } batch;
 
@@ -153,6 +155,8 @@ vw_tensor vw_block_attention(vw_cx *cx, const vw_nn_attention *desc, vw_tensor q
                              vw_tensor v);
 void vw_block_moe(vw_cx *cx, const vw_nn_moe *desc, vw_tensor x, vw_param *router, vw_param *bias,
                   vw_tensor y);
+vw_tensor vw_block_mixture(vw_cx *cx, const vw_nn_moe *desc, vw_tensor x, vw_param *router,
+                           vw_param *bias);
 void vw_block_head(vw_cx *cx, vw_tensor x, vw_param *table, float multiplier, float cap);
 
 /* nn_heads.c */

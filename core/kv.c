@@ -161,12 +161,18 @@ static vw_status page_copy(vw_engine *e, int g, int32_t *page, vw_error *err)
     return VW_OK;
 }
 
-/* The page that the next token falls in, if it is begun and shared. */
+/* The page that the next key falls in, or -1.  It may be there before any key is: a token that
+ * nobody sees passed through it. */
+static int32_t next_page(const struct vw_sequence *s, int g)
+{
+    int64_t i = s->n_keys / s->engine->page_tokens;
+    return i < s->engine->groups[g].table_width ? s->table[g][i] : -1;
+}
+
 static bool needs_copy(const struct vw_sequence *s, int g)
 {
-    const vw_engine *e = s->engine;
-    int32_t page = s->length % e->page_tokens ? s->table[g][s->length / e->page_tokens] : -1;
-    return page >= 0 && e->groups[g].references[page] > 1;
+    int32_t page = next_page(s, g);
+    return page >= 0 && s->engine->groups[g].references[page] > 1;
 }
 
 int32_t vw_kv_pages_needed(const struct vw_sequence *s, int64_t n)
@@ -174,7 +180,9 @@ int32_t vw_kv_pages_needed(const struct vw_sequence *s, int64_t n)
     const vw_engine *e = s->engine;
     int32_t most = 0;
     for (int g = 0; g < e->n_groups && n > 0; g++) {
-        int32_t need = pages_for(e, s->length + n) - pages_for(e, s->length) + needs_copy(s, g);
+        bool has_empty = s->n_keys % e->page_tokens == 0 && next_page(s, g) >= 0;
+        int32_t need = pages_for(e, s->n_keys + n) - pages_for(e, s->n_keys) + needs_copy(s, g) -
+                       has_empty;
         if (need > most)
             most = need;
     }
@@ -192,11 +200,11 @@ vw_status vw_kv_reserve(struct vw_sequence *s, int64_t n, vw_error *err)
                            e->page_tokens, e->groups[g].n_free, e->groups[g].n_pages);
     for (int g = 0; g < e->n_groups && n > 0; g++) {
         if (needs_copy(s, g)) {
-            vw_status st = page_copy(e, g, &s->table[g][s->length / e->page_tokens], err);
+            vw_status st = page_copy(e, g, &s->table[g][s->n_keys / e->page_tokens], err);
             if (st)
                 return st;
         }
-        for (int32_t i = pages_for(e, s->length); i < pages_for(e, s->length + n); i++)
+        for (int32_t i = pages_for(e, s->n_keys); i < pages_for(e, s->n_keys + n); i++)
             if (s->table[g][i] < 0)
                 s->table[g][i] = page_take(&e->groups[g]);
     }
@@ -207,7 +215,7 @@ void vw_kv_slide(struct vw_sequence *s)
 {
     vw_engine *e = s->engine;
     for (int g = 0; g < e->n_groups; g++) {
-        int64_t first_visible = s->length - e->groups[g].window + 1;
+        int64_t first_visible = s->n_keys - e->groups[g].window + 1;
         if (!e->groups[g].window || first_visible <= 0)
             continue;
         for (int64_t i = first_visible / e->page_tokens - 1; i >= 0 && s->table[g][i] >= 0; i--)
@@ -258,6 +266,7 @@ vw_status vw_sequence_fork(vw_sequence *trunk, vw_sequence **out, vw_error *err)
         return st;
     s->length = trunk->length;
     s->n_drafted = trunk->n_drafted;
+    s->n_keys = trunk->n_keys;
     memcpy(s->tokens, trunk->tokens, (size_t)trunk->length * sizeof *s->tokens);
     for (int g = 0; g < e->n_groups; g++)
         for (int32_t i = 0; i < e->groups[g].table_width; i++) {
@@ -269,8 +278,18 @@ vw_status vw_sequence_fork(vw_sequence *trunk, vw_sequence **out, vw_error *err)
     return VW_OK;
 }
 
+/* Keys of the first n tokens: all, but for padding where the model hides it. */
+static int64_t keys_of(const vw_sequence *s, int64_t n)
+{
+    const vw_model_info *info = s->engine->info;
+    int64_t keys = n;
+    for (int64_t i = 0; info->hides_pad && i < n; i++)
+        keys -= s->tokens[i] == info->pad;
+    return keys;
+}
+
 /* A page that slid out of a window cannot come back, so a windowed sequence cannot be cut there. */
-static bool has_lost(const vw_sequence *s, int64_t n)
+static bool has_lost(const vw_sequence *s, int64_t n) /* n keys */
 {
     const vw_engine *e = s->engine;
     for (int g = 0; g < e->n_groups; g++) {
@@ -287,15 +306,17 @@ vw_status vw_sequence_truncate(vw_sequence *s, int64_t n, vw_error *err)
     if (n < 0 || n > s->length)
         return vw_fail(err, VW_E_INVALID, "a sequence of %lld tokens cannot be cut to %lld",
                        (long long)s->length, (long long)n);
-    if (has_lost(s, n))
+    int64_t keys = keys_of(s, n);
+    if (has_lost(s, keys))
         return vw_fail(err, VW_E_UNSUPPORTED, "the tokens before position %lld have left the sliding "
                        "window; feed the sequence again from its start", (long long)n);
     for (int g = 0; g < e->n_groups; g++)
-        for (int32_t i = pages_for(e, n); i < e->groups[g].table_width; i++)
+        for (int32_t i = pages_for(e, keys); i < e->groups[g].table_width; i++)
             page_drop(&e->groups[g], &s->table[g][i]);
     s->length = n;
     if (s->n_drafted >= n) /* the last one's place depends on the token after it */
         s->n_drafted = n > 0 ? n - 1 : 0;
+    s->n_keys = keys;
     return VW_OK;
 }
 
@@ -312,7 +333,7 @@ void vw_sequence_free(vw_sequence *s)
     for (int g = 0; g < e->n_groups; g++)
         for (int32_t i = 0; i < e->groups[g].table_width; i++)
             page_drop(&e->groups[g], &s->table[g][i]);
-    s->length = s->n_drafted = 0;
+    s->length = s->n_keys = s->n_drafted = 0;
     s->next_spare = e->spare;
     e->spare = s;
 }

@@ -238,4 +238,5 @@ const vw_nn vw_nn_table = {
     .moe = vw_block_moe,
     .join = vw_block_join,
     .per_head = vw_block_per_head,
+    .mixture = vw_block_mixture,
 };

@@ -36,9 +36,11 @@ static void attend_cached(forward *f, const vw_attention_plan *p, int32_t layer_
         .max_keys = b->max_keys,
         .max_queries_one = b->max_queries_one,
     };
+    vw_attention_batch added = ab;
+    added.n_keys = b->ends;
     void *self = e->attention->self;
-    vw_status st =
-        e->att->append(self, p, e->stream, &ab, k, v, layer->pages.data, e->workspace.data, f->err);
+    vw_status st = e->att->append(self, p, e->stream, &added, k, v, layer->pages.data,
+                                  e->workspace.data, f->err);
     if (!st)
         st = e->att->run(self, p, e->stream, &ab, q, layer->pages.data, out, NULL,
                          e->workspace.data, f->err);

@@ -149,7 +149,7 @@ static void set_up(forward *f, moe_work *m, const vw_param *bias)
     m->tokens = m->x.shape[0];
     m->slots = m->tokens * k;
     m->width = m->x.shape[1];
-    m->inner = m->experts->gate[0]->stored.rows;
+    m->inner = m->experts->params[0]->spec->rows;
     m->route = (vw_route_desc){.size = sizeof m->route,
                                .top_k = k,
                                .is_sigmoid = d->is_sigmoid,
@@ -373,7 +373,7 @@ static bool moe_fits(forward *f, const moe_work *m, const vw_param *router, cons
     if (!vw_fits(f, &m->x, router))
         return false;
     if (router->spec->rows == m->experts->n && (!bias || bias->spec->cols == m->experts->n) &&
-        m->experts->gate[0]->stored.cols == m->x.shape[1])
+        m->experts->params[0]->spec->cols == m->x.shape[1])
         return true;
     vw_forward_fail(f, VW_E_INVALID,
                     "%s is [%lld, %lld]; there are %d experts for rows of %lld values",
@@ -382,31 +382,59 @@ static bool moe_fits(forward *f, const moe_work *m, const vw_param *router, cons
     return false;
 }
 
+/* m->y = (or +=) the mixture. */
+static void mix(vw_cx *cx, moe_work *m, vw_param *router, vw_param *bias, bool is_added)
+{
+    forward *f = vw_forward_of(cx);
+    vw_engine *e = f->engine;
+    vw_block_linear(cx, m->x, 1, &router, &m->logits);
+    set_up(f, m, bias);
+    route(f, m);
+    run_experts(f, m);
+    if (vw_runs(f))
+        vw_check(f, e->dev->moe_combine(e->device->self, e->stream, m->rows, m->place,
+                                        m->desc->top_k, m->weights, m->y, is_added, f->err));
+    record(f, m, router, bias);
+}
+
+static moe_work work_of(const forward *f, const vw_nn_moe *desc, vw_tensor x)
+{
+    return (moe_work){.desc = desc, .experts = &f->engine->experts[desc->experts], .x = x};
+}
+
 void vw_block_moe(vw_cx *cx, const vw_nn_moe *desc, vw_tensor x, vw_param *router, vw_param *bias,
                   vw_tensor y)
 {
     forward *f = vw_forward_of(cx);
-    vw_engine *e = f->engine;
     if (f->status)
         return;
-    moe_work m = {.desc = desc, .experts = &e->experts[desc->experts], .x = x, .y = y};
+    moe_work m = work_of(f, desc, x);
     if (!moe_fits(f, &m, router, bias))
         return;
     size_t mark = f->arena_used;
     bool is_dropped = vw_dropout_rate(f, desc->dropout) > 0;
-    if (is_dropped)
-        m.y = vw_take(f, x.shape[0], x.shape[1]);
-    vw_block_linear(cx, x, 1, &router, &m.logits);
-    set_up(f, &m, bias);
-    route(f, &m);
-    run_experts(f, &m);
-    if (vw_runs(f))
-        vw_check(f, e->dev->moe_combine(e->device->self, e->stream, m.rows, m.place, desc->top_k,
-                                        m.weights, m.y, !is_dropped, f->err));
-    record(f, &m, router, bias);
+    m.y = is_dropped ? vw_take(f, x.shape[0], x.shape[1]) : y;
+    mix(cx, &m, router, bias, !is_dropped);
     if (is_dropped) {
         vw_block_dropout(cx, m.y, desc->dropout);
         vw_block_add(cx, m.y, y);
     }
     f->arena_used = mark;
+}
+
+vw_tensor vw_block_mixture(vw_cx *cx, const vw_nn_moe *desc, vw_tensor x, vw_param *router,
+                           vw_param *bias)
+{
+    forward *f = vw_forward_of(cx);
+    if (f->status)
+        return vw_nothing;
+    moe_work m = work_of(f, desc, x);
+    if (!moe_fits(f, &m, router, bias))
+        return vw_nothing;
+    m.y = vw_take(f, x.shape[0], x.shape[1]);
+    size_t mark = f->arena_used;
+    mix(cx, &m, router, bias, false);
+    f->arena_used = mark;
+    vw_block_dropout(cx, m.y, desc->dropout);
+    return f->status ? vw_nothing : m.y;
 }

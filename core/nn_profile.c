@@ -127,16 +127,31 @@ static vw_tensor attention(vw_cx *cx, const vw_nn_attention *desc, vw_tensor q, 
     return y;
 }
 
+static void leave_moe(const block *b, const vw_nn_moe *desc, vw_tensor x, const vw_param *router,
+                      uint64_t bytes)
+{
+    const vw_experts *experts = &b->f->engine->experts[desc->experts];
+    bytes += bytes_of(x) + bytes_in(router);
+    for (int32_t i = 0; i < 3 * experts->n; i++)
+        bytes += bytes_in(experts->params[i]);
+    leave(b, "moe backward", bytes);
+}
+
 static void moe(vw_cx *cx, const vw_nn_moe *desc, vw_tensor x, vw_param *router, vw_param *bias,
                 vw_tensor y)
 {
     block b = enter(cx, "moe");
-    const vw_experts *experts = &b.f->engine->experts[desc->experts];
-    uint64_t bytes = bytes_of(x) + bytes_in(router) + 2 * bytes_of(y);
     vw_block_moe(cx, desc, x, router, bias, y);
-    for (int32_t i = 0; i < 3 * experts->n; i++)
-        bytes += bytes_in(experts->params[i]);
-    leave(&b, "moe backward", bytes);
+    leave_moe(&b, desc, x, router, 2 * bytes_of(y));
+}
+
+static vw_tensor mixture(vw_cx *cx, const vw_nn_moe *desc, vw_tensor x, vw_param *router,
+                         vw_param *bias)
+{
+    block b = enter(cx, "moe");
+    vw_tensor y = vw_block_mixture(cx, desc, x, router, bias);
+    leave_moe(&b, desc, x, router, bytes_of(y));
+    return y;
 }
 
 static vw_tensor join(vw_cx *cx, int32_t heads, int32_t n_parts, const vw_nn_part *parts)
@@ -177,6 +192,7 @@ const vw_nn *vw_nn_profiled(vw_nn *table)
     table->moe = moe;
     table->join = join;
     table->per_head = per_head;
+    table->mixture = mixture;
     table->head = head;
     return table;
 }

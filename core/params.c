@@ -33,25 +33,57 @@ static void shape_text(const vw_weights_tensor *t, char *text, size_t room)
 static vw_status check_shape(const vw_param_spec *spec, const vw_weights_tensor *t, vw_error *err)
 {
     char have[160];
-    bool fits = spec->rows ? t->n_dims == 2 && t->shape[0] == spec->rows && t->shape[1] == spec->cols
+    bool is_turned = t->layout == VW_IN_OUT;
+    int64_t rows = is_turned ? spec->cols : spec->rows, cols = is_turned ? spec->rows : spec->cols;
+    bool fits = spec->rows ? t->n_dims == 2 && t->shape[0] == rows && t->shape[1] == cols
                            : t->n_dims == 1 && t->shape[0] == spec->cols;
     if (fits)
         return VW_OK;
     shape_text(t, have, sizeof have);
     if (spec->rows)
         return vw_fail(err, VW_E_FORMAT, "%s: tensor \"%s\" has shape %s; config.json makes it "
-                       "[%lld, %lld]", t->file, t->name, have, (long long)spec->rows,
-                       (long long)spec->cols);
+                       "[%lld, %lld]", t->file, t->name, have, (long long)rows, (long long)cols);
     return vw_fail(err, VW_E_FORMAT, "%s: tensor \"%s\" has shape %s; config.json makes it [%lld]",
                    t->file, t->name, have, (long long)spec->cols);
+}
+
+/* What a writer of the family calls it; the first one's name where there are not so many. */
+static const char *name_by(const vw_param_spec *spec, int writer)
+{
+    for (int w = 1; spec->others && spec->others[w - 1]; w++)
+        if (w == writer)
+            return spec->others[w - 1];
+    return spec->name;
 }
 
 const char *vw_param_name(const vw_engine *e, const vw_param_spec *spec, char *name, size_t room)
 {
     const char *const *usual = e->info->prefixes;
     const char *prefix = e->prefix ? e->prefix : usual && *usual ? *usual : "";
-    snprintf(name, room, "%s%s", prefix, spec->name);
+    snprintf(name, room, "%s%s", prefix, name_by(spec, e->writer));
     return name;
+}
+
+static bool has_tensor(const vw_engine *e, const char *name)
+{
+    vw_weights_tensor t;
+    return !e->wts->find(e->weights->self, e->reader, name, &t, NULL);
+}
+
+/* Of whose names the file has most. */
+static void choose_writer(vw_engine *e)
+{
+    size_t most = 0;
+    const vw_param_spec *all = e->info->params;
+    for (int w = 0; w == 0 || name_by(&all[0], w) != all[0].name; w++) {
+        size_t n = 0;
+        for (size_t i = 0; all[0].others && i < e->info->n_params; i++)
+            n += has_tensor(e, name_by(&all[i], w));
+        if (n > most) {
+            most = n;
+            e->writer = w;
+        }
+    }
 }
 
 static void choose_prefix(vw_engine *e)
@@ -102,7 +134,7 @@ static vw_status refuse_surplus(vw_engine *e, vw_error *err)
     if (!names)
         return vw_fail(err, VW_E_NOMEM, "no memory for %zu names", n);
     for (size_t i = 0; i < n; i++)
-        names[i] = e->info->params[i].name;
+        names[i] = name_by(&e->info->params[i], e->writer);
     qsort(names, n, sizeof *names, by_name);
     for (size_t i = 0; i < count && !st; i++) {
         vw_weights_tensor t;
@@ -164,7 +196,8 @@ static vw_status find_scales(vw_engine *e, const vw_weights_tensor *t, vw_matrix
     char name[600], have[160];
     int64_t block[2];
     vw_weights_tensor s;
-    if (t->dtype != VW_E4M3 && t->dtype != VW_E5M2)
+    m->scales = t->scales;
+    if (m->scales.rows || (t->dtype != VW_E4M3 && t->dtype != VW_E5M2))
         return VW_OK;
     snprintf(name, sizeof name, "%s%s", t->name, scale_suffix);
     vw_status st = e->wts->find(e->weights->self, e->reader, name, &s, err);
@@ -229,17 +262,17 @@ static vw_status pack(vw_engine *e, vw_param *p, const vw_weights_tensor *t, siz
 {
     bool is_visible = e->device_info.flags & VW_DEVICE_HOST_VISIBLE;
     vw_matrix stored = p->weight.stored;
-    size_t row_bytes = stored.format ? (size_t)(stored.cols / stored.format->elements) *
-                                           (size_t)stored.format->bytes
-                                     : (size_t)stored.cols * vw_dtype_bits(stored.dtype) / 8;
+    bool is_turned = stored.layout == VW_IN_OUT; /* an output is a column: nothing is let go early */
+    int64_t outputs = is_turned ? stored.cols : stored.rows;
+    size_t output_bytes = t->bytes / (size_t)outputs;
     void *dev = e->device->self, *host = NULL;
     vw_status st = e->dev->alloc(dev, bytes, &p->buffer, err);
     if (!st && !is_visible && !(host = vw_core_alloc(e->core, bytes)))
         st = vw_fail(err, VW_E_NOMEM, "no memory to pack tensor \"%s\"", t->name);
     slab s = {.engine = e, .stored = &stored, .format = p->weight.format,
               .pack = is_visible ? p->buffer.data : host};
-    for (; !st && s.first < stored.rows; s.first += s.n) {
-        s.n = stored.rows - s.first;
+    for (; !st && s.first < outputs; s.first += s.n) {
+        s.n = outputs - s.first;
         if (s.n > PACK_ROWS * SLAB_PARTS)
             s.n = PACK_ROWS * SLAB_PARTS;
         vw_core_parallel_for(e->core, (int)((s.n + PACK_ROWS - 1) / PACK_ROWS), pack_part, &s);
@@ -249,12 +282,15 @@ static vw_status pack(vw_engine *e, vw_param *p, const vw_weights_tensor *t, siz
             st = vw_fail_in(err, s.status, "packing tensor \"%s\"", t->name);
             break;
         }
-        e->wts->release(e->weights->self, e->reader,
-                        (const char *)t->data + (size_t)s.first * row_bytes,
-                        (size_t)s.n * row_bytes);
-        st = vw_report(o, "packing", done + (uint64_t)(s.first + s.n) * row_bytes, total, "bytes",
-                       err);
+        if (!is_turned)
+            e->wts->release(e->weights->self, e->reader,
+                            (const char *)t->data + (size_t)s.first * output_bytes,
+                            (size_t)s.n * output_bytes);
+        st = vw_report(o, "packing", done + (uint64_t)(s.first + s.n) * output_bytes, total,
+                       "bytes", err);
     }
+    if (is_turned)
+        e->wts->release(e->weights->self, e->reader, t->data, t->bytes);
     if (!st && host) {
         st = e->dev->upload(dev, e->stream, p->buffer.data, host, bytes, err);
         if (!st)
@@ -272,8 +308,8 @@ static vw_status load_matrix(vw_engine *e, vw_param *p, const vw_weights_tensor 
 {
     size_t pack_bytes;
     vw_matrix *m = &p->weight.stored;
-    *m = (vw_matrix){.data = t->data, .dtype = t->dtype, .layout = VW_OUT_IN, .rows = p->spec->rows,
-                     .cols = p->spec->cols, .row_stride = p->spec->cols, .format = t->format};
+    *m = (vw_matrix){.data = t->data, .dtype = t->dtype, .layout = t->layout, .rows = t->shape[0],
+                     .cols = t->shape[1], .row_stride = t->shape[1], .format = t->format};
     p->weight.format = p->spec->n_heads ? VW_GEMM_STORED : e->format;
     vw_status st = find_scales(e, t, m, err);
     if (!st)
@@ -295,7 +331,7 @@ static vw_status load_matrix(vw_engine *e, vw_param *p, const vw_weights_tensor 
     p->bytes = t->bytes;
     if (!st && m->scales.data) {
         size_t n = (size_t)((m->rows + m->scales.rows - 1) / m->scales.rows * m->scales.row_stride);
-        st = to_device(e, m->scales.data, n * sizeof(float), &p->scales, err);
+        st = to_device(e, m->scales.data, n * vw_dtype_bits(m->scales.dtype) / 8, &p->scales, err);
         m->scales.data = p->scales.data;
     }
     return st;
@@ -408,6 +444,7 @@ vw_status vw_params_load(vw_engine *e, const vw_engine_options *o, vw_error *err
     bool is_absent;
     vw_weights_tensor t;
     choose_prefix(e);
+    choose_writer(e);
     vw_status st = refuse_surplus(e, err);
     e->params = vw_core_alloc(e->core, n * sizeof *e->params);
     e->param_list = vw_core_alloc(e->core, n * sizeof *e->param_list);

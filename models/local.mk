@@ -13,6 +13,12 @@ model_gemma_la_LIBADD = $(PLUGIN_LIBS)
 model_gemma_la_LDFLAGS = -module $(PLUGIN_LDFLAGS)
 model_gemma_la_CFLAGS = $(PLUGIN_CFLAGS)
 
+plugins_LTLIBRARIES += model_grok.la
+model_grok_la_SOURCES = %D%/grok/config.c %D%/grok/grok.c %D%/grok/grok.h %D%/grok/params.c
+model_grok_la_LIBADD = $(PLUGIN_LIBS)
+model_grok_la_LDFLAGS = -module $(PLUGIN_LDFLAGS)
+model_grok_la_CFLAGS = $(PLUGIN_CFLAGS)
+
 plugins_LTLIBRARIES += model_vishwamai.la
 model_vishwamai_la_SOURCES = %D%/vishwamai/config.c %D%/vishwamai/params.c \
 	%D%/vishwamai/vishwamai.c %D%/vishwamai/vishwamai.h

@@ -30,6 +30,8 @@ static const case_form forms[] = {
     {"e4m3, one scale", VW_E4M3, VW_OUT_IN, -1, -1, VW_F32, VW_GEMM_STORED},
     {"e4m3, one scale a row", VW_E4M3, VW_OUT_IN, 1, -1, VW_F32, VW_GEMM_STORED},
     {"f16, one scale a row", VW_F16, VW_OUT_IN, 1, -1, VW_F32, VW_GEMM_STORED},
+    {"int8 [in, out], a bf16 scale an output", VW_I8, VW_IN_OUT, -1, 1, VW_BF16, VW_GEMM_STORED},
+    {"int8 [in, out], such scales for 24 inputs", VW_I8, VW_IN_OUT, 24, 1, VW_BF16, VW_GEMM_STORED},
 };
 enum { N_FORMS = sizeof forms / sizeof *forms, GUARD = 5 };
 

@@ -106,6 +106,11 @@ t_kind_weights_t_LDADD = $(MOCK_LIBS) libcore.la -lpthread
 check_PROGRAMS += t/safetensors.t
 t_safetensors_t_SOURCES = t/safetensors.c t/folder.c
 t_safetensors_t_LDADD = $(MOCK_LIBS) libcore.la
+check_PROGRAMS += t/fullsize-grok.t
+t_fullsize_grok_t_SOURCES = t/fullsize-grok.c t/folder.c
+t_fullsize_grok_t_LDADD = $(MOCK_LIBS) libcore.la
+check_PROGRAMS += t/pickle.t
+t_pickle_t_SOURCES = t/pickle.c plugins/weights/pickle.c t/with_engine.c t/folder.c
 check_PROGRAMS += t/kind-tokenizer.t
 t_kind_tokenizer_t_SOURCES = t/kind-tokenizer.c t/folder.c
 t_kind_tokenizer_t_LDADD = $(MOCK_LIBS) libcore.la -lpthread
@@ -127,6 +132,9 @@ GOLDEN = t/golden.c t/golden.h t/with_engine.c t/with_engine.h
 t_golden_gemma_t_SOURCES = t/golden-gemma.c $(GOLDEN)
 check_PROGRAMS += t/golden-deepseek.t
 t_golden_deepseek_t_SOURCES = t/golden-deepseek.c $(GOLDEN)
+check_PROGRAMS += t/golden-grok.t
+t_golden_grok_t_SOURCES = t/golden-grok.c t/with_engine.c t/with_engine.h
+EXTRA_DIST += t/mutations/grok.tsv
 
 check_PROGRAMS += t/gguf.t
 t_gguf_t_SOURCES = t/gguf.c t/with_engine.c t/with_engine.h t/folder.c
@@ -286,6 +294,12 @@ fuzzers += t/fuzz/gguf
 t_fuzz_gguf_SOURCES = $(FUZZ_GGUF)
 t_fuzz_gguf_LDADD = $(MOCK_LIBS) libcore.la libkernels_ref.la
 t_fuzz_gguf_LDFLAGS = $(FUZZ_LDFLAGS)
+
+check_PROGRAMS += t/fuzz-pickle.t
+t_fuzz_pickle_t_SOURCES = t/fuzz/pickle.c plugins/weights/pickle.c t/fuzz/replay.c
+fuzzers += t/fuzz/pickle
+t_fuzz_pickle_SOURCES = t/fuzz/pickle.c plugins/weights/pickle.c
+t_fuzz_pickle_LDFLAGS = $(FUZZ_LDFLAGS)
 
 # ---- documentation -----------------------------------------------------------------------------
 script_tests += t/man.t t/readme.t

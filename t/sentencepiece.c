@@ -266,6 +266,17 @@ static void test_configs(void)
        "generation_config.json adds its ends, each once, and config.json none then");
     ok(!info.adds_bos && info.adds_eos, "tokenizer_config.json says what is added");
     mock_close(&mock, &it);
+    folder_text("config.json", "{\"eos_token_id\":9,\"model_type\":\"grok\"}");
+    folder_text("tokenizer_config.json", "{}");
+    load_well(&it);
+    ops->info(it.component.self, &info, &err);
+    ok(!info.adds_bos && info.bos >= 0, "Grok-1 begins a text with nothing");
+    mock_close(&mock, &it);
+    folder_text("tokenizer_config.json", "{\"add_bos_token\":true}");
+    load_well(&it);
+    ops->info(it.component.self, &info, &err);
+    ok(info.adds_bos, "unless its configuration says so");
+    mock_close(&mock, &it);
     unlink(folder_path("generation_config.json"));
     load_well(&it);
     ops->info(it.component.self, &info, &err);

@@ -62,18 +62,21 @@ VW_INLINE void expand_rows(vw_dtype dtype, const vw_gemm_source *w, int64_t n, i
         expand_plain(w, n, n + VW_GEMM_PANEL, first + whole, k - whole, out + whole * VW_GEMM_PANEL);
 }
 
-/* Stored [in, out], unscaled: outputs already lie side by side. */
+/* Stored [in, out]: outputs already lie side by side.  No scale changes along K. */
 VW_INLINE void expand_columns(vw_dtype dtype, const vw_gemm_source *w, int64_t n, int64_t first,
                               int64_t k, float *out)
 {
     size_t bytes = bytes_of(dtype);
+    float scale[VW_GEMM_PANEL];
+    for (int i = 0; i < VW_GEMM_PANEL; i++)
+        scale[i] = load_unit(dtype) * vw_ref_scale(w, first, n + i);
     for (int64_t j = 0; j < k; j++) {
         const char *data = (const char *)w->data +
                            (size_t)((first + j) * w->row_stride + n) * bytes;
         VW_UNROLL
         for (int v = 0; v < VECTORS; v++)
             v_store(out + j * VW_GEMM_PANEL + v * VL,
-                    v_mul(load(dtype, data + (size_t)(v * VL) * bytes), v_set1(load_unit(dtype))));
+                    v_mul(load(dtype, data + (size_t)(v * VL) * bytes), v_load(scale + v * VL)));
     }
 }
 
@@ -105,15 +108,14 @@ static void expand_source(const vw_gemm_source *w, int64_t n, int64_t first, int
     if (n + VW_GEMM_PANEL > w->n) {
         memset(out, 0, (size_t)(k * VW_GEMM_PANEL) * sizeof *out);
         expand_plain(w, n, w->n, first, k, out);
-    } else if (w->is_in_out && w->scales) {
-        expand_plain(w, n, n + VW_GEMM_PANEL, first, k, out);
     } else if (!w->scales) {
         expand_as(w, n, first, k, out, !w->is_in_out);
     } else {
+        int64_t group = w->is_in_out ? w->scale_rows : w->scale_cols;
         for (int64_t j = 0, len; j < k; j += len) {
-            len = w->scale_cols - (first + j) % w->scale_cols;
+            len = group - (first + j) % group;
             len = len < k - j ? len : k - j;
-            expand_as(w, n, first + j, len, out + j * VW_GEMM_PANEL, 1);
+            expand_as(w, n, first + j, len, out + j * VW_GEMM_PANEL, !w->is_in_out);
         }
     }
 }

@@ -17,10 +17,11 @@ size_t vw_gemm_pack_bytes(vw_gemm_layout layout, int64_t n, int64_t k, int64_t s
 
 int vw_gemm_keeps_s8(const vw_gemm_source *w, int64_t *scale_k)
 {
-    if (w->dtype != VW_I8 || w->is_in_out)
+    if (w->dtype != VW_I8)
         return 0;
-    *scale_k = w->scales ? w->scale_cols : w->k;
-    return *scale_k >= w->k || (*scale_k % 4 == 0 && *scale_k <= VW_GEMM_S8_GROUP);
+    *scale_k = !w->scales ? w->k : w->is_in_out ? w->scale_rows : w->scale_cols;
+    return *scale_k >= w->k || *scale_k % VW_GEMM_S8_GROUP == 0 ||
+           (*scale_k % 4 == 0 && *scale_k <= VW_GEMM_S8_GROUP);
 }
 
 /* Sixteen bits a value, `pair` of them along K side by side. */
@@ -42,9 +43,10 @@ static void pack_halves(const vw_gemm_source *w, int pair, int64_t n, uint16_t *
 static void copy_scales(const vw_gemm_source *w, const vw_gemm_s8 *s, int64_t n, float *scales)
 {
     for (int64_t g = 0; g < s->groups; g++)
-        for (int64_t i = 0; i < VW_GEMM_PANEL; i++)
-            scales[g * VW_GEMM_PANEL + i] =
-                n + i < w->n ? vw_ref_scale(w, n + i, g * s->group) : 0.0f;
+        for (int64_t i = 0; i < VW_GEMM_PANEL; i++) {
+            int64_t k = g * s->group, row = w->is_in_out ? k : n + i, col = w->is_in_out ? n + i : k;
+            scales[g * VW_GEMM_PANEL + i] = n + i < w->n ? vw_ref_scale(w, row, col) : 0.0f;
+        }
 }
 
 static void pack_s8(const vw_gemm_kernels *kernels, const vw_gemm_source *w, int64_t scale_k,

@@ -65,8 +65,16 @@ static void fill_info(sp_plugin *sp)
     sp->info.pad = sp_model_find(m, m->pad, 1u << SP_CONTROL);
 }
 
+/* Grok-1's program puts no BOS in front of a text, and neither its files nor a configuration say so;
+ * no other vocabulary has these marks. */
+static int is_grok(const sp_plugin *sp, const checkpoint *c)
+{
+    return !strcmp(c->family, "grok") || !strcmp(c->family, "grok-1") ||
+           (sp_find_special(sp, "<|separator|>") >= 0 && sp_find_special(sp, "<|control1|>") >= 0);
+}
+
 /* What the files beside it say.  Families that publish a tokenizer.model begin a text with BOS
- * unless they say otherwise. */
+ * unless they say otherwise, but for Grok-1. */
 static vw_status read_beside(sp_plugin *sp, const char *folder, vw_error *err)
 {
     checkpoint c = {.host = sp->host, .json = sp->json, .folder = folder, .find = sp_find_special,
@@ -74,7 +82,7 @@ static vw_status read_beside(sp_plugin *sp, const char *folder, vw_error *err)
     vw_status status = checkpoint_read(&c, &sp->info, err);
     if (status)
         return status;
-    sp->info.adds_bos = c.adds_bos != 0 && sp->info.bos >= 0;
+    sp->info.adds_bos = (c.adds_bos < 0 ? !is_grok(sp, &c) : c.adds_bos) && sp->info.bos >= 0;
     sp->info.adds_eos = c.adds_eos > 0 && sp->info.eos >= 0;
     sp->chat = chat_rule_of(&c, sp->no_chat, sizeof sp->no_chat);
     checkpoint_free(&c);

@@ -1,5 +1,5 @@
 # plugins/weights/: components of the kind `weights'.  Makefile.am says how to add one.
-noinst_HEADERS += %D%/safetensors.h plugins/gguf/file.h
+noinst_HEADERS += %D%/grok1.h %D%/pickle.h %D%/safetensors.h plugins/gguf/file.h
 
 plugins_LTLIBRARIES += weights_safetensors.la
 weights_safetensors_la_SOURCES = \
@@ -18,3 +18,9 @@ weights_gguf_la_SOURCES = %D%/gguf.c $(GGUF_SOURCES)
 weights_gguf_la_CFLAGS = $(PLUGIN_CFLAGS)
 weights_gguf_la_LIBADD = libkernels_ref.la $(PLUGIN_LIBS)
 weights_gguf_la_LDFLAGS = -module $(PLUGIN_LDFLAGS)
+
+plugins_LTLIBRARIES += weights_grok1.la
+weights_grok1_la_SOURCES = %D%/grok1.c %D%/grok1_tree.c %D%/pickle.c
+weights_grok1_la_CFLAGS = $(PLUGIN_CFLAGS)
+weights_grok1_la_LIBADD = $(PLUGIN_LIBS)
+weights_grok1_la_LDFLAGS = -module $(PLUGIN_LDFLAGS)

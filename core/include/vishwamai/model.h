@@ -40,6 +40,9 @@ typedef struct vw_param_spec {
     /* For per_head: n_heads heads, of which each has rows / n_heads rows, the first head_split of
      * them before the others.  Kept in f32, exactly as the file's values are.  0: an ordinary one. */
     int32_t n_heads, head_split;
+    /* What other writers of the family call it, NULL-ended, or NULL.  A file is of one writer: of
+     * the first whose names it has most of; `name` is the first one's. */
+    const char *const *others;
 } vw_param_spec;
 
 /* The experts of one layer: parameters first_param + 3 e + {0, 1, 2} are gate, up and down of
@@ -87,6 +90,9 @@ typedef struct vw_model_info {
     const char *const *prefixes;
     /* Layers that draft() runs, behind the others: `caches` has n_layers + n_drafts.  0 or 1. */
     int32_t n_drafts;
+    /* Keys of the id `pad` are seen by no query, and such a token is no key of the cache; positions
+     * count it all the same.  In inference: training packs documents and never pads. */
+    int32_t hides_pad;
 } vw_model_info;
 
 typedef struct vw_model_ops {

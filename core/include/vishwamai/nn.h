@@ -148,6 +148,10 @@ struct vw_nn {
      * which is how latent attention meets its projection from the latent outside attention instead
      * of inside (DeepSeek-V2, arXiv 2405.04434, section 2.1.2).  Inference alone.  Since 0.3. */
     vw_tensor (*per_head)(vw_cx *cx, vw_tensor x, vw_param *w, vw_head_side side);
+    /* The mixture of experts of x by itself, [T, D]: for a model that norms it before it is added.
+     * Since nn 0.3. */
+    vw_tensor (*mixture)(vw_cx *cx, const vw_nn_moe *desc, vw_tensor x, vw_param *router,
+                         vw_param *bias);
 };
 
 /* The blocks as a model writes them.  The comments stand above, at the table's members. */
@@ -219,6 +223,11 @@ static inline vw_tensor vw_join(vw_cx *cx, int32_t heads, int32_t n_parts, const
 static inline vw_tensor vw_per_head(vw_cx *cx, vw_tensor x, vw_param *w, vw_head_side side)
 {
     return cx->nn->per_head(cx, x, w, side);
+}
+static inline vw_tensor vw_mixture(vw_cx *cx, const vw_nn_moe *desc, vw_tensor x, vw_param *router,
+                                   vw_param *bias)
+{
+    return cx->nn->mixture(cx, desc, x, router, bias);
 }
 
 #ifdef __cplusplus

@@ -29,6 +29,10 @@ typedef struct vw_weights_tensor {
     int64_t shape[8];             /* outermost first */
     const void *data;             /* mapped, read-only, alignment as the file has it */
     size_t bytes;
+    /* Of a matrix: VW_IN_OUT when its rows are inputs, and scales that the reader found beside it
+     * (mapped too; zeros where there are none, or where they are a tensor of their own). */
+    vw_layout layout;
+    vw_scales scales;
 } vw_weights_tensor;
 
 typedef struct vw_weights_ops {
