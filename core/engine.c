@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/expert_cache.h"
 #include "core/json.h"
 #include "core/places.h"
 #include "core/sections.h"
@@ -52,6 +53,11 @@ static vw_status read_settings(vw_engine *e, const char *label, vw_config_model 
     e->kv_bytes_limit = kv.pool_bytes;
     e->format = (vw_gemm_format)model->weights;
     e->adapter = model->adapter;
+    e->expert_memory = model->expert_memory;
+    e->expert_pin = model->expert_pin;
+    e->expert_reads = (int32_t)model->expert_reads;
+    e->expert_direct = model->expert_direct;
+    e->expert_pread = model->expert_io != 0;
     return VW_OK;
 }
 
@@ -306,6 +312,7 @@ vw_status vw_engine_open(vw_core *core, const vw_engine_options *options, vw_eng
     if (st)
         return st;
     if ((st = vw_params_load(e, o, err)) || (st = vw_experts_open(e, err)) ||
+        (e->expert_memory && (st = vw_expert_cache_open(e, err))) ||
         (*e->adapter && (st = vw_adapters_load(e, e->adapter, err))) ||
         (st = vw_engine_serve(e, err))) {
         vw_engine_close(e);
@@ -336,6 +343,7 @@ void vw_engine_close(vw_engine *e)
     if (e->info)
         vw_kv_close(e);
     vw_plans_free(e);
+    vw_expert_cache_close(e);
     vw_experts_close(e);
     if (e->dev)
         vw_adapters_close(e);

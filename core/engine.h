@@ -148,6 +148,12 @@ struct vw_engine {
     vw_experts *experts;    /* [info->n_experts] */
     vw_buffer expert_loads; /* device i64 [info->n_experts][widest_experts]: slots, in inference */
     int32_t widest_experts;
+    uint64_t expert_memory; /* 0: experts are in memory like everything else */
+    double expert_pin;
+    int32_t expert_reads;
+    bool expert_direct, expert_pread;
+    struct vw_expert_cache *cache; /* of streamed experts, or NULL */
+    bool is_plan;           /* only what it would take is wanted: nothing is loaded */
     adapter_list adapters;
     uint64_t parameters, weight_bytes, token_bytes;
 

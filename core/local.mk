@@ -145,6 +145,14 @@ libcore_la_SOURCES += \
 	%D%/engine.c \
 	%D%/engine.h \
 	%D%/experts.c \
+	%D%/disk.c \
+	%D%/disk.h \
+	%D%/disk_ring.c \
+	%D%/disk_ring.h \
+	%D%/expert_cache.c \
+	%D%/expert_cache.h \
+	%D%/expert_layout.c \
+	%D%/expert_layout.h \
 	%D%/feed.c \
 	%D%/forward.c \
 	%D%/forward.h \

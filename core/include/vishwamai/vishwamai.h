@@ -185,6 +185,22 @@ void vw_engine_get_info(const vw_engine *engine, vw_engine_info *info);
 vw_status vw_engine_expert_loads(vw_engine *engine, int32_t i, uint64_t *loads, int32_t room,
                                  int32_t *n, vw_error *err);
 
+/* Experts that are read from the file when they are needed ([model] expert_memory). */
+typedef struct vw_expert_stats {
+    size_t size;
+    int32_t n_experts, n_slots; /* of all layers; that fit in memory; 0: nothing is streamed */
+    uint64_t slot_bytes;        /* of one in memory */
+    uint64_t expert_bytes;      /* of all in the file */
+    uint64_t n_ranges;          /* of the file, of all; n_experts where each lies in one piece */
+    uint64_t hits, misses;      /* uses of an expert that was in memory, and that was not */
+    uint64_t evictions, bytes_read;
+    double read_seconds;        /* while the disk had something to do */
+    double wait_seconds;        /* while nothing could be computed for want of it */
+    const char *method;         /* "io_uring" or "pread" */
+    int32_t is_direct;          /* past the page cache */
+} vw_expert_stats;
+void vw_engine_expert_stats(const vw_engine *engine, vw_expert_stats *stats);
+
 /* Text to ids.  Writes up to `room` ids and the full count to *n.  with_bos: 1 yes, 0 no, -1 as the
  * tokenizer's configuration says.  VW_E_NOTFOUND when the model has no tokenizer. */
 vw_status vw_engine_encode(vw_engine *engine, const char *text, size_t bytes, int with_bos,
