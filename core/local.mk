@@ -5,8 +5,9 @@
 
 noinst_LTLIBRARIES += libcore.la
 
-libcore_la_CFLAGS = $(AM_CFLAGS) -fvisibility=default $(INIH_CFLAGS) $(JANSSON_CFLAGS)
-libcore_la_LIBADD = $(INI_LIBS) $(JANSSON_LIBS)
+libcore_la_CFLAGS = $(AM_CFLAGS) -fvisibility=default $(INIH_CFLAGS) $(JANSSON_CFLAGS) \
+	$(LIBURING_CFLAGS)
+libcore_la_LIBADD = $(INI_LIBS) $(JANSSON_LIBS) $(LIBURING_LIBS)
 libcore_la_SOURCES =
 
 lib_LTLIBRARIES += libvishwamai.la
