@@ -125,6 +125,9 @@ t_checkpoints_t_SOURCES = t/checkpoints.c t/with_engine.c t/with_engine.h
 t_engine_t_SOURCES = t/engine.c t/with_engine.c t/with_engine.h
 t_golden_gemma_t_SOURCES = t/golden-gemma.c t/with_engine.c t/with_engine.h
 
+check_PROGRAMS += t/disk.t t/expert-cache.t
+t_disk_t_SOURCES = t/disk.c t/folder.c
+t_expert_cache_t_SOURCES = t/expert-cache.c t/with_engine.c t/with_engine.h t/folder.c
 check_PROGRAMS += t/gguf.t
 t_gguf_t_SOURCES = t/gguf.c t/with_engine.c t/with_engine.h t/folder.c
 t_gguf_t_LDADD = libkernels_ref.la $(MOCK_LIBS) libcore.la -lm
