@@ -61,6 +61,23 @@ static vw_status read_settings(vw_engine *e, const char *label, vw_config_model 
     return VW_OK;
 }
 
+/* A name that nobody gave a section would silently be the bundled model. */
+static vw_status check_label(const vw_engine *e, const char *label, vw_error *err)
+{
+    const vw_settings *settings = vw_core_settings(e->core);
+    char one[64], all[400] = "";
+    if (!label || !*label)
+        return VW_OK;
+    for (size_t i = 0; vw_settings_label(settings, VW_KIND_MODEL, i, one, sizeof one); i++) {
+        size_t n = strlen(all);
+        if (!strcmp(one, label))
+            return VW_OK;
+        snprintf(all + n, sizeof all - n, "%s%s", n ? ", " : "", one);
+    }
+    return vw_fail(err, VW_E_NOTFOUND, "there is no [model:%s] in the settings; the models with names "
+                   "are: %s", label, *all ? all : "none");
+}
+
 static vw_status find_folder(vw_engine *e, const char *given, vw_error *err)
 {
     char path[VW_PLACE_BYTES];
@@ -258,7 +275,8 @@ static vw_status begin(vw_engine *e, const vw_engine_options *o, const vw_new_mo
     vw_config_model m;
     int64_t ctx_size;
     vw_status st;
-    if ((st = read_settings(e, o->label, &m, &ctx_size, err)) ||
+    if ((st = check_label(e, o->label, err)) ||
+        (st = read_settings(e, o->label, &m, &ctx_size, err)) ||
         ((!fresh || o->path) && (st = find_folder(e, o->path ? o->path : m.path, err))) ||
         (st = open_components(e, &m, o->label, fresh != NULL, o->no_tokenizer, err)) ||
         (st = read_checkpoint(e, fresh, ctx_size, err)))

@@ -98,6 +98,7 @@ typedef struct kv_group {
     int32_t *free_pages;   /* a stack */
     int32_t *references;   /* [n_pages] sequences that hold the page */
     int32_t table_width;   /* pages of a full context */
+    uint64_t page_bytes;   /* of one page of every layer */
 } kv_group;
 
 typedef struct kv_layer {
@@ -168,6 +169,7 @@ struct vw_engine {
     kv_group groups[MAX_KV_GROUPS];
     int n_groups;
     uint64_t kv_pool_bytes, kv_token_bytes;
+    uint64_t kv_counted;    /* of the core's budget, held by this engine */
     struct vw_sequence *spare; /* freed sequences are kept for reuse, linked by `next_spare` */
 
     vw_buffer arena, workspace, staging, sample_space;
@@ -222,8 +224,10 @@ extern const vw_nn vw_nn_table;
 vw_status vw_kv_group_layers(vw_engine *e, vw_error *err);
 vw_status vw_kv_open(vw_engine *e, vw_error *err);
 void vw_kv_close(vw_engine *e);
-/* Pages that `n` more tokens would take from the pool; and take them: VW_E_FULL takes none. */
+/* Pages that `n` more tokens would take from the pool; are so many there, in the pool and in what all
+ * models of the process may hold?  And take them: VW_E_FULL takes none. */
 int32_t vw_kv_pages_needed(const struct vw_sequence *s, int64_t n);
+vw_status vw_kv_check(const vw_engine *e, int64_t pages, vw_error *err);
 vw_status vw_kv_reserve(struct vw_sequence *s, int64_t n, vw_error *err);
 /* After a forward: give back pages that no later token of a windowed layer can see. */
 void vw_kv_slide(struct vw_sequence *s);

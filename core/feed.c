@@ -57,13 +57,7 @@ static vw_status check_all(const feeding *f, vw_error *err)
                 return vw_fail(err, VW_E_INVALID, "feeds %zu and %zu are the same sequence", j, i);
         pages += vw_kv_pages_needed(f->feeds[i].sequence, f->feeds[i].n_tokens);
     }
-    for (int g = 0; g < e->n_groups; g++)
-        if (!e->groups[g].window && pages > e->groups[g].n_free)
-            return vw_fail(err, VW_E_FULL, "the KV cache is full: %lld pages of %d tokens are needed "
-                           "and %d of %d are free; free sequences or raise [kv] pool_bytes",
-                           (long long)pages, e->page_tokens, e->groups[g].n_free,
-                           e->groups[g].n_pages);
-    return VW_OK;
+    return vw_kv_check(e, pages, err);
 }
 
 /* ---- one round ------------------------------------------------------------------------------- */

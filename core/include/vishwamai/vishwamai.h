@@ -64,6 +64,11 @@ vw_status vw_settings_set(vw_settings *settings, const char *section, const char
 const char *vw_settings_get(const vw_settings *settings, const char *section, const char *key);
 const char *vw_settings_origin(const vw_settings *settings, const char *section, const char *key);
 
+/* The i-th label, in the order of the settings, of those that have a section [kind:label]; NULL after
+ * the last: the models of a process by name.  Borrowed until the next call writes `room`. */
+const char *vw_settings_label(const vw_settings *settings, vw_kind kind, size_t i, char *label,
+                              size_t room);
+
 /* Fill `config` from the table's defaults and the section's settings, checked.  Every wrong value
  * is reported, all in one error.  Strings in `config` are borrowed from `settings`. */
 vw_status vw_settings_bind(const vw_settings *settings, const char *section,
@@ -144,7 +149,7 @@ typedef int (*vw_progress)(void *arg, const char *what, uint64_t done, uint64_t 
 
 typedef struct vw_engine_options {
     size_t size;
-    const char *label;     /* "[model:label]", or NULL */
+    const char *label;     /* "[model:label]", which must be among the settings; NULL: [model] */
     const char *path;      /* model folder; NULL: the settings' [model] path, or the bundled model */
     int32_t no_tokenizer;  /* do not need one */
     vw_progress progress;
