@@ -252,6 +252,10 @@ static vw_status open_buffers(vw_engine *e, vw_error *err)
     size_t tokens = (size_t)e->batch_tokens, sequences = (size_t)e->max_sequences;
     size_t row_bytes = (size_t)e->info->vocab_size * sizeof(float);
     e->staging_words = vw_staging_words(e);
+    e->memory.scratch += 2 * e->staging_words * sizeof *e->staging_host + row_bytes +
+                         2 * sequences * sizeof *e->feed_done + 2 * tokens * sizeof *e->row_feed;
+    if (e->is_plan)
+        return VW_OK;
     e->staging_host = vw_core_alloc(e->core, e->staging_words * sizeof *e->staging_host);
     e->feed_done = vw_core_alloc(e->core, sequences * sizeof *e->feed_done);
     e->round_feed = vw_core_alloc(e->core, sequences * sizeof *e->round_feed);
@@ -301,6 +305,7 @@ vw_status vw_engine_begin(vw_core *core, const vw_engine_options *options,
         return vw_fail(err, VW_E_NOMEM, "no memory for an engine");
     memset(e, 0, sizeof *e);
     e->core = core;
+    e->is_plan = options->only_plan;
     vw_status st = begin(e, options, fresh, err);
     if (st) {
         vw_engine_close(e);
@@ -377,6 +382,14 @@ void vw_engine_close(vw_engine *e)
     vw_core_release(core, e->config_text);
     vw_core_release(core, e->path);
     vw_core_release(core, e);
+}
+
+void vw_engine_get_plan(const vw_engine *e, vw_memory_plan *plan)
+{
+    *plan = e->memory;
+    plan->size = sizeof *plan;
+    plan->kv_context = e->kv_token_bytes * (uint64_t)e->context;
+    plan->total = plan->in_place + plan->packed + plan->expert_cache + plan->kv_pool + plan->scratch;
 }
 
 void vw_engine_get_info(const vw_engine *e, vw_engine_info *info)

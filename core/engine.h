@@ -155,6 +155,7 @@ struct vw_engine {
     bool expert_direct, expert_pread;
     struct vw_expert_cache *cache; /* of streamed experts, or NULL */
     bool is_plan;           /* only what it would take is wanted: nothing is loaded */
+    vw_memory_plan memory;
     adapter_list adapters;
     uint64_t parameters, weight_bytes, token_bytes;
 

@@ -356,6 +356,7 @@ static vw_status open_slots(vw_expert_cache *c, vw_error *err)
     c->stats.n_experts = c->n_experts;
     c->stats.n_slots = c->n_slots;
     c->stats.slot_bytes = c->slot_bytes;
+    e->memory.expert_cache = (uint64_t)c->n_slots * c->slot_bytes;
     if (e->is_plan)
         return VW_OK;
     size_t slots = (size_t)c->n_slots;

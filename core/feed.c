@@ -196,6 +196,9 @@ vw_status vw_feed_device(vw_engine *e, const vw_feed *feeds, size_t n_feeds, dev
                          void *arg, vw_error *err)
 {
     feeding f = {e, feeds, n_feeds, on_row, arg};
+    if (e->is_plan)
+        return vw_fail(err, VW_E_INVALID, "the model was opened for its memory plan alone; open it "
+                       "without only_plan");
     if (n_feeds > (size_t)e->max_sequences)
         return vw_fail(err, VW_E_INVALID, "%zu feeds in one call; [engine] max_sequences is %d",
                        n_feeds, e->max_sequences);

@@ -88,6 +88,9 @@ vw_status vw_kv_open(vw_engine *e, vw_error *err)
 {
     int32_t n_pages = 0;
     vw_status st = size_pool(e, &n_pages, err);
+    e->memory.kv_pool = e->kv_pool_bytes;
+    if (st || e->is_plan)
+        return st;
     if (!st && e->kv_bytes_limit && !is_shared_budget(e)) {
         if (!vw_core_kv_take(e->core, e->kv_pool_bytes, e->kv_bytes_limit))
             return vw_fail(err, VW_E_FULL, "the models of this process hold %llu of [kv] pool_bytes = "

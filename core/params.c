@@ -126,6 +126,10 @@ static vw_status load_vector(vw_engine *e, vw_param *p, const vw_weights_tensor 
     if (t->dtype != VW_F32 && t->dtype != VW_BF16 && t->dtype != VW_F16 && t->dtype != VW_F64)
         return vw_fail(err, VW_E_UNSUPPORTED, "%s: tensor \"%s\" is %s; a vector is f32, bf16, f16 "
                        "or f64", t->file, t->name, bits ? vw_dtype_name(t->dtype) : "of a block format");
+    p->bytes = bytes;
+    e->memory.packed += bytes;
+    if (e->is_plan)
+        return VW_OK;
     float *values = vw_core_alloc(e->core, bytes);
     if (!values)
         return vw_fail(err, VW_E_NOMEM, "no memory for tensor \"%s\"", t->name);
@@ -138,7 +142,6 @@ static vw_status load_vector(vw_engine *e, vw_param *p, const vw_weights_tensor 
         st = e->dev->synchronize(dev, e->stream, err);
     vw_core_release(e->core, values);
     p->vector = p->buffer.data;
-    p->bytes = bytes;
     return st;
 }
 
@@ -296,8 +299,17 @@ static vw_status load_matrix(vw_engine *e, vw_param *p, const vw_weights_tensor 
     if (st)
         return vw_fail_in(err, st, "tensor \"%s\"", t->name);
     p->bytes = t->bytes;
-    if (is_streamed(e, p)) /* it stays in the file; the cache of experts takes it from there */
+    if (is_streamed(e, p)) { /* it stays in the file; the cache of experts takes it from there */
+        e->memory.streamed += t->bytes;
         return pack_bytes ? refuse_pack(e, t, err) : VW_OK;
+    }
+    e->memory.in_place += pack_bytes ? 0 : t->bytes;
+    e->memory.packed += pack_bytes;
+    if (e->is_plan) {
+        p->bytes = pack_bytes ? pack_bytes : t->bytes;
+        p->weight.pack = pack_bytes ? t->data : NULL; /* that there is one is all that matters */
+        return VW_OK;
+    }
     if (pack_bytes)
         return pack(e, p, t, pack_bytes, o, done, total, err);
     st = to_device(e, t->data, t->bytes, &p->buffer, err);
@@ -368,7 +380,7 @@ vw_status vw_params_load(vw_engine *e, const vw_engine_options *o, vw_error *err
             st = vw_report(o, "loading", done, total, "bytes", err);
     }
     e->token_bytes = e->weight_bytes;
-    if (!st)
+    if (!st && !e->is_plan)
         vw_core_parallel_for(e->core, (int)n, prefetch_part, e);
     return st;
 }

@@ -39,6 +39,7 @@ vishwamai_SOURCES = \
 	%D%/input.h \
 	%D%/inspect.c \
 	%D%/inspect.h \
+	%D%/inspect_memory.c \
 	%D%/inspect_one.c \
 	%D%/interrupt.c \
 	%D%/interrupt.h \

@@ -83,6 +83,7 @@ vw_status open_model(const choices *c, opened *o, vw_error *err)
     vw_engine_options options = {.size = sizeof options};
     options.no_tokenizer = c->needs_no_tokenizer;
     options.label = c->name;
+    options.only_plan = c->needs_no_weights;
     options.progress = progress_show;
     interrupt_watch(NULL);
     vw_status status = open_core(c, o, err);

@@ -20,6 +20,7 @@ typedef struct choices {
     const char *name;        /* -M */
     int is_verbose;          /* --verbose */
     int needs_no_tokenizer;  /* set by the subcommand */
+    int needs_no_weights;    /* likewise: its memory plan alone is wanted */
 } choices;
 
 /* Entries for the option tables of subcommands: every one takes the first three. */

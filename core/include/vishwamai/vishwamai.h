@@ -154,6 +154,7 @@ typedef struct vw_engine_options {
     int32_t no_tokenizer;  /* do not need one */
     vw_progress progress;
     void *progress_arg;
+    int32_t only_plan;     /* check everything, load nothing: for vw_engine_get_plan() */
 } vw_engine_options;
 
 typedef struct vw_engine_info {
@@ -184,6 +185,20 @@ vw_status vw_engine_open(vw_core *core, const vw_engine_options *options, vw_eng
                          vw_error *err);
 void vw_engine_close(vw_engine *engine);
 void vw_engine_get_info(const vw_engine *engine, vw_engine_info *info);
+
+/* What a model takes, in bytes. */
+typedef struct vw_memory_plan {
+    size_t size;
+    uint64_t in_place;     /* weights that run where the file is mapped: the system may drop them */
+    uint64_t packed;       /* weights that are copied, in the gemm's own form; and norms */
+    uint64_t streamed;     /* experts that stay in the file */
+    uint64_t expert_cache; /* memory for those that are in use */
+    uint64_t kv_pool;      /* at most; taken as tokens come */
+    uint64_t kv_context;   /* of it, a sequence of full length */
+    uint64_t scratch;      /* activations and buffers of a batch */
+    uint64_t total;        /* all but what is streamed */
+} vw_memory_plan;
+void vw_engine_get_plan(const vw_engine *engine, vw_memory_plan *plan);
 
 /* Slots (tokens x experts a token) that each expert of the i-th layer with experts took since the
  * engine was opened: *n of them, of which loads[0 .. room) are written. */
