@@ -3,8 +3,8 @@
 
     stream-moe.py VISHWAMAI MODEL [--memory 1G] [--tokens 24] [--rounds 3]
 
-In turns: the file read from end to end with O_DIRECT (the better of one reader of 16 MiB and eight of
-1 MiB), then a generation with [model] expert_memory, by io_uring and by threads.  At the end the same
+In turns: the file read from end to end with O_DIRECT (the best of one reader of 16 MiB, eight of 1 MiB
+and four of 4 MiB, a third of it each), then a generation with [model] expert_memory, by io_uring and by threads.  At the end the same
 generation with everything in memory.  Prints a table in Markdown.
 """
 import argparse
@@ -49,9 +49,10 @@ def sequential(piece, readers, first, last):
     return (last - first) / (time.monotonic() - begun)
 
 
-def disk():  # a half of the file each
-    half = size // 2 >> 24 << 24
-    return max(sequential(16 << 20, 1, 0, half), sequential(1 << 20, 8, half, 2 * half))
+def disk():  # a third of the file each
+    third = size // 3 >> 24 << 24
+    return max(sequential(16 << 20, 1, 0, third), sequential(1 << 20, 8, third, 2 * third),
+               sequential(4 << 20, 4, 2 * third, 3 * third))
 
 
 def generate(*settings):
