@@ -314,8 +314,8 @@ const command command_chat = {
     "Reads questions from standard input, a line each; a backslash at the end of a line continues\n"
     "it.  /clear forgets the conversation, /model NAME goes on with the [model:NAME] of the settings\n"
     "(/model alone lists them, /model - is the first), /exit or the end of the input ends it, Ctrl-C\n"
-    "ends an answer.  A model with a chat template gets it; another one gets a transcript of lines\n"
-    "that begin with \"User:\" and \"Assistant:\".  With --json, a line for each answer:\n"
+    "ends an answer.  A model with a chat template gets it; another one gets a transcript, with\n"
+    "\"User:\" and \"Assistant:\" before the lines.  With --json, each answer is a line:\n"
     "{\"role\":\"assistant\",\"text\":...,\"tokens\":[...],\"finish\":...,\"prompt_tokens\":N,\n"
     "\"cached_tokens\":N,\"seconds\":{...}}.\n",
     "  vishwamai chat -m /models/gemma-2b-it --system \"Answer briefly.\"\n", chat_main};
