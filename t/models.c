@@ -184,9 +184,32 @@ static void test_names(void)
     core_close();
 }
 
+/* Opened for what it would take, a model cannot be run. */
+static void test_plan(void)
+{
+    core_or_die("kv.pool_bytes=0");
+    vw_engine_options o = {.size = sizeof o, .label = "one", .no_tokenizer = 1, .only_plan = 1};
+    vw_engine *e;
+    vw_memory_plan plan, real;
+    if (vw_engine_open(core, &o, &e, &err))
+        bail_out("%s", err.text);
+    vw_engine_get_plan(e, &plan);
+    vw_sequence *s = sequence_or_die(e);
+    is_int(grow(s, e, 1), VW_E_INVALID, "a model that was opened for its plan");
+    like(err.text, "opened for its memory plan alone", "says so");
+    vw_sequence_free(s);
+    vw_engine_close(e);
+    e = engine_or_die("one");
+    vw_engine_get_plan(e, &real);
+    is_mem(&plan, &real, sizeof plan, "what it would take is what it takes");
+    vw_engine_close(e);
+    core_close();
+}
+
 int main(void)
 {
     test_names();
+    test_plan();
     test_together("kv.pool_bytes=0");
     test_together("kv.pool_bytes=64M");
     test_budget();
