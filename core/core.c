@@ -102,6 +102,26 @@ void vw_core_release(vw_core *core, void *memory)
     vw_memory_free(&core->memory, memory);
 }
 
+bool vw_core_kv_take(vw_core *core, uint64_t bytes, uint64_t limit)
+{
+    uint64_t before = atomic_fetch_add(&core->kv_bytes, bytes);
+
+    if (before + bytes <= limit)
+        return true;
+    atomic_fetch_sub(&core->kv_bytes, bytes);
+    return false;
+}
+
+void vw_core_kv_give(vw_core *core, uint64_t bytes)
+{
+    atomic_fetch_sub(&core->kv_bytes, bytes);
+}
+
+uint64_t vw_core_kv_bytes(const vw_core *core)
+{
+    return atomic_load(&core->kv_bytes);
+}
+
 vw_status vw_core_register_service(vw_core *core, const char *name, uint32_t major,
                                    const void *table, vw_error *err)
 {

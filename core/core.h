@@ -2,6 +2,7 @@
 #ifndef VW_CORE_CORE_H
 #define VW_CORE_CORE_H
 
+#include <stdbool.h>
 #include <vishwamai/vishwamai.h>
 
 #include "core/places.h"
@@ -28,6 +29,12 @@ vw_status vw_core_instance_open(vw_core *core, vw_kind kind, const char *label,
                                 const vw_probe *about, const vw_component **component,
                                 vw_error *err);
 void vw_core_instance_close(vw_core *core, const vw_component *component);
+
+/* What caches of all engines of this core hold together.  Take `bytes` more if that stays within
+ * `limit`; give them back. */
+bool vw_core_kv_take(vw_core *core, uint64_t bytes, uint64_t limit);
+void vw_core_kv_give(vw_core *core, uint64_t bytes);
+uint64_t vw_core_kv_bytes(const vw_core *core);
 
 /* A counter of host->count(); 0 when nobody counted. */
 uint64_t vw_core_counter(const vw_core *core, const char *counter);

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/expert_cache.h"
 #include "core/json.h"
 #include "core/places.h"
 #include "core/sections.h"
@@ -53,7 +54,29 @@ static vw_status read_settings(vw_engine *e, const char *label, vw_config_model 
     e->kv_bytes_limit = kv.pool_bytes;
     e->format = (vw_gemm_format)model->weights;
     e->adapter = model->adapter;
+    e->expert_memory = model->expert_memory;
+    e->expert_pin = model->expert_pin;
+    e->expert_reads = (int32_t)model->expert_reads;
+    e->expert_direct = model->expert_direct;
+    e->expert_pread = model->expert_io != 0;
     return VW_OK;
+}
+
+/* A name that nobody gave a section would silently be the bundled model. */
+static vw_status check_label(const vw_engine *e, const char *label, vw_error *err)
+{
+    const vw_settings *settings = vw_core_settings(e->core);
+    char one[64], all[400] = "";
+    if (!label || !*label)
+        return VW_OK;
+    for (size_t i = 0; vw_settings_label(settings, VW_KIND_MODEL, i, one, sizeof one); i++) {
+        size_t n = strlen(all);
+        if (!strcmp(one, label))
+            return VW_OK;
+        snprintf(all + n, sizeof all - n, "%s%s", n ? ", " : "", one);
+    }
+    return vw_fail(err, VW_E_NOTFOUND, "there is no [model:%s] in the settings; the models with names "
+                   "are: %s", label, *all ? all : "none");
 }
 
 static vw_status find_folder(vw_engine *e, const char *given, vw_error *err)
@@ -235,6 +258,10 @@ static vw_status open_buffers(vw_engine *e, vw_error *err)
     size_t tokens = (size_t)e->batch_tokens, sequences = (size_t)e->max_sequences;
     size_t row_bytes = (size_t)e->info->vocab_size * sizeof(float);
     e->staging_words = vw_staging_words(e);
+    e->memory.scratch += 2 * e->staging_words * sizeof *e->staging_host + row_bytes +
+                         2 * sequences * sizeof *e->feed_done + 2 * tokens * sizeof *e->row_feed;
+    if (e->is_plan)
+        return VW_OK;
     e->staging_host = vw_core_alloc(e->core, e->staging_words * sizeof *e->staging_host);
     e->feed_done = vw_core_alloc(e->core, sequences * sizeof *e->feed_done);
     e->round_feed = vw_core_alloc(e->core, sequences * sizeof *e->round_feed);
@@ -258,7 +285,8 @@ static vw_status begin(vw_engine *e, const vw_engine_options *o, const vw_new_mo
     vw_config_model m;
     int64_t ctx_size;
     vw_status st;
-    if ((st = read_settings(e, o->label, &m, &ctx_size, err)) ||
+    if ((st = check_label(e, o->label, err)) ||
+        (st = read_settings(e, o->label, &m, &ctx_size, err)) ||
         ((!fresh || o->path) && (st = find_folder(e, o->path ? o->path : m.path, err))) ||
         (st = open_components(e, &m, o->label, fresh != NULL, o->no_tokenizer, err)) ||
         (st = read_checkpoint(e, fresh, ctx_size, err)))
@@ -283,7 +311,7 @@ vw_status vw_engine_begin(vw_core *core, const vw_engine_options *options,
         return vw_fail(err, VW_E_NOMEM, "no memory for an engine");
     memset(e, 0, sizeof *e);
     e->core = core;
-    e->is_plan = options->plan_only;
+    e->is_plan = options->only_plan;
     vw_status st = begin(e, options, fresh, err);
     if (st) {
         vw_engine_close(e);
@@ -315,6 +343,7 @@ vw_status vw_engine_open(vw_core *core, const vw_engine_options *options, vw_eng
     if (st)
         return st;
     if ((st = vw_params_load(e, o, err)) || (st = vw_experts_open(e, err)) ||
+        (e->expert_memory && (st = vw_expert_cache_open(e, err))) ||
         (*e->adapter && (st = vw_adapters_load(e, e->adapter, err))) ||
         (st = vw_engine_serve(e, err))) {
         vw_engine_close(e);
@@ -347,6 +376,7 @@ void vw_engine_close(vw_engine *e)
     if (e->info)
         vw_kv_close(e);
     vw_plans_free(e);
+    vw_expert_cache_close(e);
     vw_experts_close(e);
     if (e->dev)
         vw_adapters_close(e);
@@ -362,6 +392,14 @@ void vw_engine_close(vw_engine *e)
     vw_core_release(core, e->config_text);
     vw_core_release(core, e->path);
     vw_core_release(core, e);
+}
+
+void vw_engine_get_plan(const vw_engine *e, vw_memory_plan *plan)
+{
+    *plan = e->memory;
+    plan->size = sizeof *plan;
+    plan->kv_context = e->kv_token_bytes * (uint64_t)e->context;
+    plan->total = plan->in_place + plan->packed + plan->expert_cache + plan->kv_pool + plan->scratch;
 }
 
 void vw_engine_get_info(const vw_engine *e, vw_engine_info *info)
@@ -380,11 +418,7 @@ void vw_engine_get_info(const vw_engine *e, vw_engine_info *info)
         .tokenizer = e->tokenizer ? e->tokenizer->plugin->name : NULL,
         .weights = e->weights->plugin->name,
         .n_expert_layers = e->info->n_experts, .n_experts = e->widest_experts,
-        .copied_bytes = e->copied_bytes, .scratch_bytes = e->arena_bytes + e->workspace_bytes,
     };
-    for (int32_t l = 0; e->experts && l < e->info->n_experts; l++)
-        for (int32_t i = 0; i < 3 * e->experts[l].n; i++)
-            info->expert_bytes += e->experts[l].params[i]->bytes;
     for (int g = 0; g < e->n_groups; g++) {
         info->kv_pages += e->groups[g].n_pages;
         info->kv_pages_free += e->groups[g].n_free;

@@ -100,6 +100,7 @@ typedef struct kv_group {
     int32_t *free_pages;   /* a stack */
     int32_t *references;   /* [n_pages] sequences that hold the page */
     int32_t table_width;   /* pages of a full context */
+    uint64_t page_bytes;   /* of one page of every layer */
 } kv_group;
 
 typedef struct kv_layer {
@@ -153,9 +154,15 @@ struct vw_engine {
     vw_experts *experts;    /* [info->n_experts] */
     vw_buffer expert_loads; /* device i64 [info->n_experts][widest_experts]: slots, in inference */
     int32_t widest_experts;
+    uint64_t expert_memory; /* 0: experts are in memory like everything else */
+    double expert_pin;
+    int32_t expert_reads;
+    bool expert_direct, expert_pread;
+    struct vw_expert_cache *cache; /* of streamed experts, or NULL */
+    bool is_plan;           /* only what it would take is wanted: nothing is loaded */
+    vw_memory_plan memory;
     adapter_list adapters;
-    uint64_t parameters, weight_bytes, token_bytes, copied_bytes;
-    bool is_plan;           /* nothing is read and no memory taken */
+    uint64_t parameters, weight_bytes, token_bytes;
 
     gemm_plan gemm_plans[MAX_GEMM_PLANS];
     int n_gemm_plans;
@@ -172,10 +179,11 @@ struct vw_engine {
     kv_group groups[MAX_KV_GROUPS];
     int n_groups;
     uint64_t kv_pool_bytes, kv_token_bytes;
+    uint64_t kv_counted;    /* of the core's budget, held by this engine */
     struct vw_sequence *spare; /* freed sequences are kept for reuse, linked by `next_spare` */
 
     vw_buffer arena, workspace, staging, sample_space;
-    size_t workspace_bytes, arena_bytes;
+    size_t workspace_bytes;
     int32_t *staging_host;  /* the same layout, filled here and copied in one go */
     size_t staging_words;
     int64_t *feed_done;     /* [max_sequences] tokens of each feed that are in, in this call */
@@ -234,8 +242,10 @@ static inline int32_t vw_cached_layers(const vw_engine *e)
 vw_status vw_kv_group_layers(vw_engine *e, vw_error *err);
 vw_status vw_kv_open(vw_engine *e, vw_error *err);
 void vw_kv_close(vw_engine *e);
-/* Pages that `n` more tokens would take from the pool; and take them: VW_E_FULL takes none. */
+/* Pages that `n` more tokens would take from the pool; are so many there, in the pool and in what all
+ * models of the process may hold?  And take them: VW_E_FULL takes none. */
 int32_t vw_kv_pages_needed(const struct vw_sequence *s, int64_t n);
+vw_status vw_kv_check(const vw_engine *e, int64_t pages, vw_error *err);
 vw_status vw_kv_reserve(struct vw_sequence *s, int64_t n, vw_error *err);
 /* After a forward: give back pages that no later token of a windowed layer can see. */
 void vw_kv_slide(struct vw_sequence *s);

@@ -5,6 +5,7 @@
  * the counts of what each expert got in inference, which the device keeps as it lines tokens up.
  */
 #include "core/engine.h"
+#include "core/expert_cache.h"
 
 #include <string.h>
 
@@ -71,6 +72,13 @@ vw_status vw_engine_expert_loads(vw_engine *e, int32_t layer, uint64_t *loads, i
         loads[i] = (uint64_t)host[i];
     vw_core_release(e->core, host);
     return st;
+}
+
+void vw_engine_expert_stats(const vw_engine *e, vw_expert_stats *stats)
+{
+    *stats = (vw_expert_stats){.size = sizeof *stats};
+    if (e->cache)
+        vw_expert_cache_get_stats(e->cache, stats);
 }
 
 /* ---- handles --------------------------------------------------------------------------------- */

@@ -32,9 +32,6 @@ size_t vw_staging_words(const vw_engine *e)
 static vw_status check_feed(const vw_engine *e, const vw_feed *feed, vw_error *err)
 {
     const vw_sequence *s = feed->sequence;
-    if (e->is_plan)
-        return vw_fail(err, VW_E_INVALID, "%s was opened for its memory plan alone (plan_only)",
-                       e->path);
     if (!s || s->engine != e || feed->n_tokens < 0)
         return vw_fail(err, VW_E_INVALID, "a feed needs a sequence of this engine and tokens");
     if (s->length + feed->n_tokens > e->context)
@@ -61,13 +58,7 @@ static vw_status check_all(const feeding *f, vw_error *err)
                 return vw_fail(err, VW_E_INVALID, "feeds %zu and %zu are the same sequence", j, i);
         pages += vw_kv_pages_needed(f->feeds[i].sequence, f->feeds[i].n_tokens);
     }
-    for (int g = 0; g < e->n_groups; g++)
-        if (!e->groups[g].window && pages > e->groups[g].n_free)
-            return vw_fail(err, VW_E_FULL, "the KV cache is full: %lld pages of %d tokens are needed "
-                           "and %d of %d are free; free sequences or raise [kv] pool_bytes",
-                           (long long)pages, e->page_tokens, e->groups[g].n_free,
-                           e->groups[g].n_pages);
-    return VW_OK;
+    return vw_kv_check(e, pages, err);
 }
 
 /* ---- one round ------------------------------------------------------------------------------- */
@@ -228,6 +219,9 @@ vw_status vw_feed_device(vw_engine *e, const vw_feed *feeds, size_t n_feeds, dev
                          void *arg, vw_error *err)
 {
     feeding f = {e, feeds, n_feeds, on_row, arg};
+    if (e->is_plan)
+        return vw_fail(err, VW_E_INVALID, "the model was opened for its memory plan alone; open it "
+                       "without only_plan");
     if (n_feeds > (size_t)e->max_sequences)
         return vw_fail(err, VW_E_INVALID, "%zu feeds in one call; [engine] max_sequences is %d",
                        n_feeds, e->max_sequences);

@@ -53,10 +53,10 @@ vw_status vw_forward_measure(vw_engine *e, vw_error *err)
         f.arena_used = 0;
         st = run_draft(&f);
     }
-    e->arena_bytes = f.arena_peak + ARENA_SLACK;
+    e->memory.scratch = f.arena_peak + e->workspace_bytes + 2 * ARENA_SLACK;
     if (st || e->is_plan)
         return st;
-    st = e->dev->alloc(dev, e->arena_bytes, &e->arena, err);
+    st = e->dev->alloc(dev, f.arena_peak + ARENA_SLACK, &e->arena, err);
     return st ? st : vw_workspace_open(e, err);
 }
 

@@ -53,6 +53,7 @@ struct vw_core {
     pthread_mutex_t counters_lock; /* for adding one */
     vw_counter counters[VW_MAX_COUNTERS];
     _Atomic int n_counters;
+    _Atomic uint64_t kv_bytes; /* pages in use, of all engines; see kv.c */
 };
 
 /* Fill an instance's host table. */

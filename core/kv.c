@@ -4,14 +4,27 @@
  * is the p-th page of every layer of the group.  A fork copies tables and counts references; whoever
  * writes to a page that others hold too gets a copy of it first.  Freed sequences are kept and used
  * again, so that a steady state allocates nothing.
+ *
+ * Several models of a process share [kv] pool_bytes: each has page numbers for all of it, but pages
+ * in use are counted together, and a page that is let go is given back to the system when there is
+ * another model that may want the memory.  Where the device's memory is no page of the host's, a
+ * pool is counted whole when it is made.
  */
 #include "core/engine.h"
 
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 static int32_t pages_for(const vw_engine *e, int64_t tokens)
 {
     return (int32_t)((tokens + e->page_tokens - 1) / e->page_tokens);
+}
+
+/* Are pages counted as they are taken? */
+static bool is_shared_budget(const vw_engine *e)
+{
+    return e->kv_bytes_limit && (e->device_info.flags & VW_DEVICE_HOST_VISIBLE);
 }
 
 /* ---- the pool -------------------------------------------------------------------------------- */
@@ -49,6 +62,7 @@ static vw_status size_pool(vw_engine *e, int32_t *n_pages, vw_error *err)
         if (!e->kv_layers[l].plan)
             return vw_fail(err, VW_E_INVALID, "layer %d has a cache that its forward never uses", l);
         page += e->kv_layers[l].plan->page_bytes;
+        e->groups[e->kv_layers[l].group].page_bytes += e->kv_layers[l].plan->page_bytes;
     }
     e->kv_token_bytes = page / (uint64_t)e->page_tokens;
     int64_t want = need * e->max_sequences;
@@ -74,8 +88,18 @@ vw_status vw_kv_open(vw_engine *e, vw_error *err)
 {
     int32_t n_pages = 0;
     vw_status st = size_pool(e, &n_pages, err);
-    if (e->is_plan)
+    e->memory.kv_pool = e->kv_pool_bytes;
+    if (st || e->is_plan)
         return st;
+    if (!st && e->kv_bytes_limit && !is_shared_budget(e)) {
+        if (!vw_core_kv_take(e->core, e->kv_pool_bytes, e->kv_bytes_limit))
+            return vw_fail(err, VW_E_FULL, "the models of this process hold %llu of [kv] pool_bytes = "
+                           "%llu already, and this one wants %llu; lower [engine] max_sequences or "
+                           "raise it", (unsigned long long)vw_core_kv_bytes(e->core),
+                           (unsigned long long)e->kv_bytes_limit,
+                           (unsigned long long)e->kv_pool_bytes);
+        e->kv_counted = e->kv_pool_bytes;
+    }
     for (int32_t l = 0; l < vw_cached_layers(e) && !st; l++) {
         kv_layer *layer = &e->kv_layers[l];
         st = e->dev->alloc(e->device->self, layer->plan->page_bytes * (size_t)n_pages,
@@ -114,6 +138,9 @@ void vw_kv_close(vw_engine *e)
         e->spare = s->next_spare;
         free_sequence(s);
     }
+    if (e->kv_counted) /* sequences that were not freed, or a pool that was counted whole */
+        vw_core_kv_give(e->core, e->kv_counted);
+    e->kv_counted = 0;
     for (int32_t l = 0; e->kv_layers && l < vw_cached_layers(e); l++)
         e->dev->free(e->device->self, &e->kv_layers[l].pages);
     for (int g = 0; g < e->n_groups; g++) {
@@ -132,11 +159,73 @@ static int32_t page_take(kv_group *k)
     return page;
 }
 
-static void page_drop(kv_group *k, int32_t *page)
+/* Let the system have what lies wholly in a free page; it comes back as zeros when it is touched. */
+static void forget_page(vw_engine *e, int g, int32_t page)
 {
-    if (*page >= 0 && --k->references[*page] == 0)
+    uintptr_t unit = (uintptr_t)sysconf(_SC_PAGESIZE);
+    for (int32_t l = 0; l < e->info->n_layers; l++) {
+        const kv_layer *layer = &e->kv_layers[l];
+        uintptr_t at = (uintptr_t)layer->pages.data + layer->plan->page_bytes * (size_t)page;
+        uintptr_t first = (at + unit - 1) / unit * unit;
+        uintptr_t end = (at + layer->plan->page_bytes) / unit * unit;
+        if (layer->group == g && first < end)
+            madvise((void *)first, end - first, MADV_DONTNEED);
+    }
+}
+
+static void page_drop(vw_engine *e, int g, int32_t *page)
+{
+    kv_group *k = &e->groups[g];
+    if (*page >= 0 && --k->references[*page] == 0) {
         k->free_pages[k->n_free++] = *page;
+        if (is_shared_budget(e) && vw_core_kv_bytes(e->core) > e->kv_counted)
+            forget_page(e, g, *page);
+    }
     *page = -1;
+}
+
+/* Give back to the budget what was let go. */
+static void settle(vw_engine *e)
+{
+    uint64_t held = 0;
+    if (!is_shared_budget(e))
+        return;
+    for (int g = 0; g < e->n_groups; g++)
+        held += e->groups[g].page_bytes * (uint64_t)(e->groups[g].n_pages - e->groups[g].n_free);
+    vw_core_kv_give(e->core, e->kv_counted - held);
+    e->kv_counted = held;
+}
+
+static uint64_t page_of_all(const vw_engine *e)
+{
+    uint64_t bytes = 0;
+    for (int g = 0; g < e->n_groups; g++)
+        bytes += e->groups[g].page_bytes;
+    return bytes;
+}
+
+static vw_status fail_full(const vw_engine *e, int64_t pages, vw_error *err)
+{
+    return vw_fail(err, VW_E_FULL, "the KV cache is full: %lld pages of %d tokens are needed (%llu "
+                   "bytes), and the models of this process hold %llu of [kv] pool_bytes = %llu; free "
+                   "sequences of any of them or raise it", (long long)pages, e->page_tokens,
+                   (unsigned long long)((uint64_t)pages * page_of_all(e)),
+                   (unsigned long long)vw_core_kv_bytes(e->core),
+                   (unsigned long long)e->kv_bytes_limit);
+}
+
+vw_status vw_kv_check(const vw_engine *e, int64_t pages, vw_error *err)
+{
+    for (int g = 0; g < e->n_groups; g++)
+        if (!e->groups[g].window && pages > e->groups[g].n_free)
+            return vw_fail(err, VW_E_FULL, "the KV cache is full: %lld pages of %d tokens are needed "
+                           "and %d of %d are free; free sequences or raise [kv] pool_bytes",
+                           (long long)pages, e->page_tokens, e->groups[g].n_free,
+                           e->groups[g].n_pages);
+    if (is_shared_budget(e) && vw_core_kv_bytes(e->core) > e->kv_counted &&
+        vw_core_kv_bytes(e->core) + (uint64_t)pages * page_of_all(e) > e->kv_bytes_limit)
+        return fail_full(e, pages, err);
+    return VW_OK;
 }
 
 /* A private copy of a page that others hold too. */
@@ -152,11 +241,11 @@ static vw_status page_copy(vw_engine *e, int g, int32_t *page, vw_error *err)
         vw_status st = e->dev->copy(e->device->self, e->stream, pages + bytes * (size_t)to,
                                     pages + bytes * (size_t)from, bytes, err);
         if (st) {
-            page_drop(&e->groups[g], &to);
+            page_drop(e, g, &to);
             return st;
         }
     }
-    page_drop(&e->groups[g], page);
+    page_drop(e, g, page);
     *page = to;
     return VW_OK;
 }
@@ -189,6 +278,18 @@ int32_t vw_kv_pages_needed(const struct vw_sequence *s, int64_t n)
     return most;
 }
 
+/* For the most that they may turn out to be; settle() gives back the rest. */
+static bool take_budget(vw_engine *e, int32_t pages)
+{
+    uint64_t bytes = (uint64_t)pages * page_of_all(e);
+    if (!bytes || !is_shared_budget(e))
+        return true;
+    if (!vw_core_kv_take(e->core, bytes, e->kv_bytes_limit))
+        return false;
+    e->kv_counted += bytes;
+    return true;
+}
+
 vw_status vw_kv_reserve(struct vw_sequence *s, int64_t n, vw_error *err)
 {
     vw_engine *e = s->engine;
@@ -198,17 +299,18 @@ vw_status vw_kv_reserve(struct vw_sequence *s, int64_t n, vw_error *err)
             return vw_fail(err, VW_E_FULL, "the KV cache is full: %d pages of %d tokens are needed "
                            "and %d of %d are free; free sequences or raise [kv] pool_bytes", need,
                            e->page_tokens, e->groups[g].n_free, e->groups[g].n_pages);
-    for (int g = 0; g < e->n_groups && n > 0; g++) {
-        if (needs_copy(s, g)) {
-            vw_status st = page_copy(e, g, &s->table[g][s->n_keys / e->page_tokens], err);
-            if (st)
-                return st;
-        }
-        for (int32_t i = pages_for(e, s->n_keys); i < pages_for(e, s->n_keys + n); i++)
+    if (!take_budget(e, need))
+        return fail_full(e, need, err);
+    vw_status st = VW_OK;
+    for (int g = 0; g < e->n_groups && n > 0 && !st; g++) {
+        if (needs_copy(s, g))
+            st = page_copy(e, g, &s->table[g][s->n_keys / e->page_tokens], err);
+        for (int32_t i = pages_for(e, s->n_keys); i < pages_for(e, s->n_keys + n) && !st; i++)
             if (s->table[g][i] < 0)
                 s->table[g][i] = page_take(&e->groups[g]);
     }
-    return VW_OK;
+    settle(e);
+    return st;
 }
 
 void vw_kv_slide(struct vw_sequence *s)
@@ -219,8 +321,9 @@ void vw_kv_slide(struct vw_sequence *s)
         if (!e->groups[g].window || first_visible <= 0)
             continue;
         for (int64_t i = first_visible / e->page_tokens - 1; i >= 0 && s->table[g][i] >= 0; i--)
-            page_drop(&e->groups[g], &s->table[g][i]);
+            page_drop(e, g, &s->table[g][i]);
     }
+    settle(e);
 }
 
 /* ---- sequences ------------------------------------------------------------------------------- */
@@ -312,7 +415,8 @@ vw_status vw_sequence_truncate(vw_sequence *s, int64_t n, vw_error *err)
                        "window; feed the sequence again from its start", (long long)n);
     for (int g = 0; g < e->n_groups; g++)
         for (int32_t i = pages_for(e, keys); i < e->groups[g].table_width; i++)
-            page_drop(&e->groups[g], &s->table[g][i]);
+            page_drop(e, g, &s->table[g][i]);
+    settle(e);
     s->length = n;
     if (s->n_drafted >= n) /* the last one's place depends on the token after it */
         s->n_drafted = n > 0 ? n - 1 : 0;
@@ -332,7 +436,8 @@ void vw_sequence_free(vw_sequence *s)
     vw_engine *e = s->engine;
     for (int g = 0; g < e->n_groups; g++)
         for (int32_t i = 0; i < e->groups[g].table_width; i++)
-            page_drop(&e->groups[g], &s->table[g][i]);
+            page_drop(e, g, &s->table[g][i]);
+    settle(e);
     s->length = s->n_keys = s->n_drafted = 0;
     s->next_spare = e->spare;
     e->spare = s;

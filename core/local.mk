@@ -5,8 +5,9 @@
 
 noinst_LTLIBRARIES += libcore.la
 
-libcore_la_CFLAGS = $(AM_CFLAGS) -fvisibility=default $(INIH_CFLAGS) $(JANSSON_CFLAGS)
-libcore_la_LIBADD = $(INI_LIBS) $(JANSSON_LIBS)
+libcore_la_CFLAGS = $(AM_CFLAGS) -fvisibility=default $(INIH_CFLAGS) $(JANSSON_CFLAGS) \
+	$(LIBURING_CFLAGS)
+libcore_la_LIBADD = $(INI_LIBS) $(JANSSON_LIBS) $(LIBURING_LIBS)
 libcore_la_SOURCES =
 
 lib_LTLIBRARIES += libvishwamai.la
@@ -147,6 +148,14 @@ libcore_la_SOURCES += \
 	%D%/engine.c \
 	%D%/engine.h \
 	%D%/experts.c \
+	%D%/disk.c \
+	%D%/disk.h \
+	%D%/disk_ring.c \
+	%D%/disk_ring.h \
+	%D%/expert_cache.c \
+	%D%/expert_cache.h \
+	%D%/expert_layout.c \
+	%D%/expert_layout.h \
 	%D%/feed.c \
 	%D%/forward.c \
 	%D%/forward.h \

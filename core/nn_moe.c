@@ -7,6 +7,7 @@
  * Letters: T tokens, D their width, E experts, K of them a token, S = T K slots, F width of an
  * expert.
  */
+#include "core/expert_cache.h"
 #include "core/tape.h"
 
 #include <math.h>
@@ -15,6 +16,7 @@ typedef struct moe_work {
     const vw_nn_moe *desc;
     const vw_experts *experts;
     int64_t tokens, slots, width, inner; /* T, S, D, F */
+    int32_t first, last;                 /* of the experts that are multiplied with */
     vw_route_desc route;
     vw_tensor x, y, logits, ids, weights, gate, up, rows; /* up: training alone */
     int32_t *offsets, *token, *place;
@@ -38,7 +40,7 @@ static const gemm_plan *plan_group(forward *f, const moe_work *m, vw_gemm_op op,
 
 static vw_groups groups_of(const moe_work *m)
 {
-    return (vw_groups){VW_GROUP_OFFSETS, m->experts->n, m->offsets};
+    return (vw_groups){VW_GROUP_OFFSETS, m->last - m->first, m->offsets + m->first};
 }
 
 /* For a gemm without grouped products, where the host can read the offsets. */
@@ -48,7 +50,7 @@ static vw_status run_one_by_one(forward *f, const moe_work *m, const gemm_plan *
     vw_engine *e = f->engine;
     int n = p->plan.problem.n_weights;
     vw_status st = e->dev->synchronize(e->device->self, e->stream, f->err);
-    for (int32_t g = 0; g < m->experts->n && !st; g++) {
+    for (int32_t g = m->first; g < m->last && !st; g++) {
         int64_t first = m->offsets[g], rows = m->offsets[g + 1] - first;
         vw_tensor part[VW_GEMM_MAX_WEIGHTS];
         for (int i = 0; i < n; i++)
@@ -82,8 +84,9 @@ static void multiply_groups(forward *f, const moe_work *m, int matrix, vw_gemm_o
     f->arena_used = mark;
     if (!vw_runs(f))
         return;
-    vw_status st = e->mm->run_grouped(e->gemm->self, &p->plan, e->stream, x, w, &groups, y,
-                                      e->workspace.data, f->err);
+    vw_status st = e->mm->run_grouped(e->gemm->self, &p->plan, e->stream, x,
+                                      w + (ptrdiff_t)m->first * n, &groups, y, e->workspace.data,
+                                      f->err);
     if (st == VW_E_UNSUPPORTED && (e->device_info.flags & VW_DEVICE_HOST_VISIBLE))
         st = run_one_by_one(f, m, p, x, w, y);
     vw_check(f, st);
@@ -150,6 +153,7 @@ static void set_up(forward *f, moe_work *m, const vw_param *bias)
     m->slots = m->tokens * k;
     m->width = m->x.shape[1];
     m->inner = m->experts->params[0]->spec->rows;
+    m->last = m->experts->n;
     m->route = (vw_route_desc){.size = sizeof m->route,
                                .top_k = k,
                                .is_sigmoid = d->is_sigmoid,
@@ -226,6 +230,40 @@ static void activate(forward *f, const moe_work *m, vw_tensor to)
                                  to, f->err));
 }
 
+/* Streamed experts, as they come: all that are missing are on their way while the first are
+ * multiplied with. */
+static void run_streamed(forward *f, moe_work *m, vw_tensor in)
+{
+    vw_engine *e = f->engine;
+    const vw_experts *x = m->experts;
+    vw_tensor half[2] = {m->gate, m->up};
+    int32_t n = m->last;
+    vw_check(f, e->dev->synchronize(e->device->self, e->stream, f->err));
+    if (f->status)
+        return;
+    vw_expert_cache_want(e->cache, m->desc->experts, m->offsets);
+    gather(f, m, in);
+    while (vw_runs(f)) {
+        vw_check(f, vw_expert_cache_next(e->cache, &m->first, &m->last, f->err));
+        if (f->status || m->first == m->last)
+            break;
+        int64_t row = m->offsets[m->first], rows = m->offsets[m->last] - row;
+        vw_tensor gate = vw_tensor_rows(m->gate, row, rows);
+        multiply_groups(f, m, GATE, VW_GEMM_FORWARD, 2, x->gate_up, VW_GEMM_STORE, in, half);
+        if (vw_runs(f))
+            vw_check(f, e->dev->gate(e->device->self, e->stream, m->desc->activation, gate,
+                                     vw_tensor_rows(m->up, row, rows), gate, f->err));
+        multiply_groups(f, m, DOWN, VW_GEMM_FORWARD, 1, x->down, VW_GEMM_STORE, m->gate, &m->rows);
+        if (vw_runs(f)) /* their memory may be read into now */
+            vw_check(f, e->dev->synchronize(e->device->self, e->stream, f->err));
+        vw_expert_cache_release(e->cache, m->first, m->last);
+    }
+    if (f->status)
+        vw_expert_cache_abandon(e->cache);
+    m->first = 0;
+    m->last = n;
+}
+
 /* In training the two halves are kept apart, whether recorded or not: the bits are then the
  * same. */
 static void run_experts(forward *f, moe_work *m)
@@ -237,6 +275,11 @@ static void run_experts(forward *f, moe_work *m)
     size_t mark = f->arena_used;
     vw_tensor in = vw_scratch(f, m->slots, m->width), middle = m->gate;
     vw_tensor half[2] = {m->gate, m->up};
+    if (f->engine->cache && vw_runs(f)) {
+        run_streamed(f, m, in);
+        f->arena_used = mark;
+        return;
+    }
     gather(f, m, in);
     multiply_groups(f, m, GATE, VW_GEMM_FORWARD, 2, x->gate_up, VW_GEMM_STORE, in, half);
     if (f->tape)
@@ -254,6 +297,7 @@ static moe_work recall(forward *f, const tape_entry *t)
     const vw_param *bias = t->w[1];
     moe_work m = {.desc = desc,
                   .experts = &f->engine->experts[desc->experts],
+                  .last = f->engine->experts[desc->experts].n,
                   .x = t->x,
                   .y = t->y[0],
                   .rows = t->y[1],

@@ -159,7 +159,7 @@ static vw_status load_vector(vw_engine *e, vw_param *p, const vw_weights_tensor 
         return vw_fail(err, VW_E_UNSUPPORTED, "%s: tensor \"%s\" is %s; a vector is f32, bf16, f16 "
                        "or f64", t->file, t->name, bits ? vw_dtype_name(t->dtype) : "of a block format");
     p->bytes = bytes;
-    e->copied_bytes += bytes;
+    e->memory.packed += bytes;
     if (e->is_plan)
         return VW_OK;
     float *values = vw_core_alloc(e->core, bytes);
@@ -302,6 +302,26 @@ static vw_status pack(vw_engine *e, vw_param *p, const vw_weights_tensor *t, siz
     return st;
 }
 
+/* Is it an expert's, and do experts come from the file as they are needed? */
+static bool is_streamed(const vw_engine *e, const vw_param *p)
+{
+    size_t i = (size_t)(p - e->params);
+    for (int32_t l = 0; e->expert_memory && l < e->info->n_experts; l++) {
+        const vw_experts_spec *s = &e->info->experts[l];
+        if (i >= s->first_param && i - s->first_param < 3 * (size_t)s->n_experts)
+            return true;
+    }
+    return false;
+}
+
+static vw_status refuse_pack(const vw_engine *e, const vw_weights_tensor *t, vw_error *err)
+{
+    return vw_fail(err, VW_E_CONFIG, "tensor \"%s\": [model] expert_memory runs experts as they lie "
+                   "in the file, and gemm/%s would pack them in another form; set [model] weights = "
+                   "stored (and [gemm.%s] pack = no), or convert the file", t->name,
+                   e->gemm->plugin->name, e->gemm->plugin->name);
+}
+
 static vw_status load_matrix(vw_engine *e, vw_param *p, const vw_weights_tensor *t,
                              const vw_engine_options *o, uint64_t done, uint64_t total,
                              vw_error *err)
@@ -317,18 +337,22 @@ static vw_status load_matrix(vw_engine *e, vw_param *p, const vw_weights_tensor 
                               err);
     if (st)
         return vw_fail_in(err, st, "tensor \"%s\"", t->name);
-    if (e->is_plan) { /* shapes and layouts, which plans are made of; the address only stands for data */
-        p->weight.pack = pack_bytes ? t->data : NULL;
+    p->bytes = t->bytes;
+    if (is_streamed(e, p)) { /* it stays in the file; the cache of experts takes it from there */
+        e->memory.streamed += t->bytes;
+        return pack_bytes ? refuse_pack(e, t, err) : VW_OK;
+    }
+    e->memory.in_place += pack_bytes ? 0 : t->bytes;
+    e->memory.packed += pack_bytes;
+    if (e->is_plan) {
         p->bytes = pack_bytes ? pack_bytes : t->bytes;
-        e->copied_bytes += pack_bytes;
+        p->weight.pack = pack_bytes ? t->data : NULL; /* that there is one is all that matters */
         return VW_OK;
     }
-    e->copied_bytes += pack_bytes;
     if (pack_bytes)
         return pack(e, p, t, pack_bytes, o, done, total, err);
     st = to_device(e, t->data, t->bytes, &p->buffer, err);
     m->data = p->buffer.data;
-    p->bytes = t->bytes;
     if (!st && m->scales.data) {
         size_t n = (size_t)((m->rows + m->scales.rows - 1) / m->scales.rows * m->scales.row_stride);
         st = to_device(e, m->scales.data, n * vw_dtype_bits(m->scales.dtype) / 8, &p->scales, err);
@@ -407,7 +431,11 @@ static vw_status make_exact(vw_engine *e, vw_param *p, vw_error *err)
         p->buffer = exact;
     }
     w.stored.data = exact.data;
-    e->copied_bytes += bytes - (p->weight.pack ? p->bytes : 0);
+    if (p->weight.pack)
+        e->memory.packed -= p->bytes;
+    else
+        e->memory.in_place -= p->bytes;
+    e->memory.packed += bytes;
     p->weight = w;
     p->bytes = bytes;
     return make_sides(e, p, err);
@@ -433,7 +461,7 @@ static void prefetch_part(void *arg, int part, int n_parts)
     vw_engine *e = arg;
     const vw_param *p = &e->params[part];
     (void)n_parts;
-    if (p->spec && p->spec->rows && !p->weight.pack)
+    if (p->spec && p->spec->rows && !p->weight.pack && !is_streamed(e, p))
         e->wts->prefetch(e->weights->self, e->reader, p->weight.stored.data, p->bytes);
 }
 

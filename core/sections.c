@@ -11,6 +11,8 @@ static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL}
 static const char *const kv_dtype_names[] = {"f32", "f16", "bf16", "int8", NULL};
 static const char *const weight_formats[] = {"stored", "int8", "int8_block32", NULL};
 
+static const char *const expert_ios[] = {"auto", "pread", NULL};
+
 static const char *const schedules[] = {"cosine", "linear", "constant", NULL};
 static const char *const fp8_scalings[] = {"current", "delayed", NULL};
 static const char *const precisions[] = {"f32", "bf16", "f16", "fp8", NULL};
@@ -218,6 +220,15 @@ const vw_option vw_model_options[] = {
            "stored: exactly the file's values; else re-quantised while loading"),
     {"adapter", VW_OPTION_PATH, "", 0, 0, NULL, offsetof(vw_config_model, adapter), 0,
      "folder of a low-rank adapter (PEFT's files) to run the model with; empty: none"},
+    {"expert_memory", VW_OPTION_SIZE, "0", 0, 0, NULL, offsetof(vw_config_model, expert_memory), 0,
+     "memory for experts, which are then read from the file when they are needed; 0: all are loaded"},
+    REAL(vw_config_model, expert_pin, "0.5", 0, 0.9,
+         "share of it that keeps the experts that were needed most often, not the latest"),
+    BOOL(vw_config_model, expert_direct, "yes",
+         "read experts past the page cache, where the file system can"),
+    INT(vw_config_model, expert_reads, "8", 1, 256, "reads of experts under way at a time"),
+    CHOICE(vw_config_model, expert_io, "auto", expert_ios,
+           "auto: io_uring where it was built in and the system has it; pread: threads"),
     LABEL(vw_config_model, gemm),
     LABEL(vw_config_model, attention),
     LABEL(vw_config_model, tokenizer),

@@ -92,6 +92,10 @@ typedef struct vw_config_model {
     const char *path;  /* "": the bundled model */
     int32_t weights;   /* vw_gemm_format */
     const char *adapter; /* folder of a low-rank adapter; "": none */
+    uint64_t expert_memory; /* 0: all experts are loaded */
+    double expert_pin;
+    int64_t expert_reads;
+    int32_t expert_direct, expert_io;
     const char *gemm, *attention, *tokenizer; /* labels of the instances it uses; "": the first */
 } vw_config_model;
 

@@ -226,3 +226,39 @@ vw_log_level vw_settings_log_level(const vw_settings *settings)
     vw_settings_bind(settings, "log", vw_log_options, &config, NULL);
     return (vw_log_level)config.level;
 }
+
+/* ---- labels ---------------------------------------------------------------------------------- */
+
+static const char *section_at(const vw_settings *settings, size_t i)
+{
+    return i < settings->n_sections ? settings->sections[i].section
+                                    : settings->list[i - settings->n_sections].section;
+}
+
+static bool is_labelled(const vw_section_name *name, vw_kind kind)
+{
+    return !name->core && name->kind == kind && *name->label;
+}
+
+static bool is_new(const vw_settings *settings, size_t i, const vw_section_name *name)
+{
+    for (size_t j = 0; j < i; j++) {
+        const vw_section_name other = vw_section_parse(section_at(settings, j));
+        if (is_labelled(&other, name->kind) && !strcmp(other.label, name->label))
+            return false;
+    }
+    return true;
+}
+
+const char *vw_settings_label(const vw_settings *settings, vw_kind kind, size_t i, char *label,
+                              size_t room)
+{
+    for (size_t j = 0; j < settings->n_sections + settings->n; j++) {
+        const vw_section_name name = vw_section_parse(section_at(settings, j));
+        if (!is_labelled(&name, kind) || !is_new(settings, j, &name) || i-- > 0)
+            continue;
+        snprintf(label, room, "%s", name.label);
+        return label;
+    }
+    return NULL;
+}

@@ -290,6 +290,8 @@ STUB(WEIGHTS, weights, create, const char *path, const vw_weights_tensor *tensor
 STUB(WEIGHTS, weights, write, vw_weights_writer *writer, const void *data, size_t bytes)
 STUB(WEIGHTS, weights, finish, vw_weights_writer *writer)
 IDLE(weights, abort, vw_weights_writer *writer)
+STUB(WEIGHTS, weights, locate, vw_weights_reader *reader, const void *data, size_t bytes,
+     const char **file, uint64_t *offset)
 const vw_weights_ops vw_weights_stubs = {
     sizeof vw_weights_stubs,
     HAVE(weights, close),
@@ -301,9 +303,10 @@ const vw_weights_ops vw_weights_stubs = {
     HAVE(weights, finish),
     HAVE(weights, abort),
     HAVE(weights, config),
+    HAVE(weights, locate),
 };
 OPERATIONS(weights, "open", "close", "count", "tensor", "find", "metadata", "prefetch", "release",
-           "create", "write", "finish", "abort", "config");
+           "create", "write", "finish", "abort", "config", "locate");
 
 /* ---- balance --------------------------------------------------------------------------------- */
 

@@ -61,6 +61,10 @@ static vw_status open_model(vw_trainee *t, vw_error *err)
     vw_status st = vw_engine_begin(t->core, &engine, t->is_fresh ? &fresh : NULL, &t->engine, err);
     if (st)
         return st;
+    if (t->engine->expert_memory)
+        return vw_fail(err, VW_E_CONFIG, "[model%s%s] expert_memory: training keeps every expert in "
+                       "memory; leave it out", o->label && *o->label ? ":" : "",
+                       o->label ? o->label : "");
     t->engine->format = VW_GEMM_STORED; /* training knows the stored values alone */
     t->engine->max_sequences = 1;       /* of the text that is sampled along the way */
     t->logit_rows = o->logit_rows > 0 && o->logit_rows < o->max_tokens

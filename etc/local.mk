@@ -36,8 +36,10 @@ EXTRA_DIST += %D%/models/recipe/corpus.py
 
 # INI presets, found by `include = presets/NAME.ini'.
 dist_presets_DATA += \
+	%D%/presets/deepseek-v3-one-machine.ini \
 	%D%/presets/gpt2-124m.ini \
 	%D%/presets/greedy.ini \
+	%D%/presets/grok-1-one-machine.ini \
 	%D%/presets/int8.ini \
 	%D%/presets/lively.ini \
 	%D%/presets/nanogpt-shakespeare.ini \

@@ -27,6 +27,12 @@ for my $dtype (@dtypes) {
         cmp_ok($race->{ratio_to_best_rival} // 0, '>', 0, 'a ratio to the best rival');
     }
 }
+# Experts: a grouped product of so many weights, by everybody who has one.
+my $grouped = json_of('bench', 'gemm/cpu', '--experts', 5, '--shape', '3,96,160', @quickly);
+my ($cpu) = grep { ($_->{experts} // 0) == 5 && defined $_->{error} } map { ref $_ eq 'ARRAY' ? @$_ : () }
+    values %$grouped;
+ok($cpu && $cpu->{error} < 1e-4, 'gemm --experts: a grouped product, and the right one');
+
 my ($status, $out, $err) = run('bench', 'gemm', '--shape', '1,128,128', @quickly);
 is($status, 0, 'gemm, for people');
 like($out, qr/^f32 +1 x 128 x 128 .*GOP\/s .*^ceilings \(\d+ threads, \S+\): read /ms, 'a table and ceilings');

@@ -49,6 +49,31 @@ my ($last) = turns('Who are you?');
 is_deeply($last->{tokens}, $first->{tokens}, 'a last line without a newline counts');
 is(scalar(turns("\n\n")), 0, 'empty lines ask nothing');
 
+# Two models in one conversation: each answers as if it had been alone with what was said.
+{
+    my @two = map { ('--set', $_) } "model:mini.path=$ENV{VW_MODEL}",
+        "model:other.path=$ENV{VW_MODEL}", 'model:other.weights=int8';
+    my ($status, $out, $err) = run_with(
+        "Who are you?\n/model other\nAnd he?\n/model mini\nAnd she?\n/model nobody\n/model\nEnd?\n",
+        @greedily, '--json', '-M', 'mini', @two);
+    is($status, 0, 'a conversation with two models');
+    my @turn = map { JSON::PP->new->utf8->decode($_) } split /\n/, $out;
+    is(scalar @turn, 4, 'answers every question');
+    is_deeply($turn[0]{tokens}, $first->{tokens}, 'the first is who it was');
+    like($err, qr/\(.*; models: mini, \(other\)\)/, '/model says who goes on');
+    like($err, qr/there is no \[model:nobody\] in the settings; the models with names are: mini, other/,
+         'a model that nobody named');
+    (my $a = $turn[0]{text}) =~ s/^ //;
+    (my $b = $turn[1]{text}) =~ s/^ //;
+    my $transcript = "User: Who are you?\nAssistant: $a\nUser: And he?\nAssistant:";
+    my $alone = json_of('run', '-p', $transcript, '--temp', 0, '-n', 12, '-r', "\nUser:", '-M',
+                        'other', @two);
+    is_deeply($turn[1]{tokens}, $alone->{tokens}, 'the second answers as alone');
+    is_deeply($turn[2]{tokens}, continued("$transcript $b\nUser: And she?\nAssistant:")->{tokens},
+              'the first goes on with what the second said');
+    cmp_ok($turn[2]{cached_tokens}, '>', $turn[0]{prompt_tokens}, 'from what it had computed');
+}
+
 # Without --json: the answers, a line end after each, no prompt sign.
 my ($status, $out, $err) = run_with("Who are you?\n", @greedily);
 is("$status$out$err", "0$first->{text}\n", 'the answer alone');

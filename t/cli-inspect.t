@@ -44,6 +44,25 @@ is("@{[ (run('inspect', '--exists', 'gemm/nothing'))[0, 1] ]}", '1 ', '--exists:
 my $about = json_of('inspect', 'model/gemma', '-m', $model);
 is($about->{usable}, 'yes', '-m: the probe sees the folder');
 is(json_of('inspect', 'model/gemma', '-m', $scratch)->{usable}, 'no', 'and says no to another');
+
+# The memory plan, from the sizes in config.json: 5 layers of 8 experts of 3 matrices 192 x 128 in
+# bf16; keys and values of 2 heads of 32 in f32 for 256 tokens.
+my $base = ($ENV{top_srcdir} // '.') . '/etc/models/tiny-vishwamai';
+my $plan = json_of('inspect', '-m', $base, '--set', 'model.expert_memory=1M')->{memory};
+is($plan->{streamed}, 5 * 8 * 3 * 192 * 128 * 2, 'memory: experts stay in the file');
+is($plan->{kv_context}, 5 * 2 * 2 * 32 * 4 * 256, 'memory: the cache of a whole context');
+cmp_ok($plan->{expert_cache}, '<=', 1 << 20, 'memory: expert_memory bounds what is in use');
+is($plan->{expert_cache}, $plan->{experts_in_memory} * $plan->{expert_bytes}, 'in whole experts');
+is("$plan->{experts} $plan->{expert_reads}", '40 40', 'each of them one read');
+is($plan->{total}, $plan->{in_place} + $plan->{packed} + $plan->{expert_cache} + $plan->{kv_pool}
+   + $plan->{scratch}, 'memory: the total');
+like((run('inspect', '-m', $base))[1], qr/memory of \Q$base\E: VishwamAI base, .* MiB  all but what stays/s,
+     'the same for people');
+is(json_of('inspect', '-m', $base)->{memory}{streamed}, 0, 'nothing is streamed unless it is asked for');
+my @none = run('inspect', '-m', $model, '--set', 'model.expert_memory=1M');
+is($none[0], 2, 'experts of a model that has none: status');
+like($none[2], qr/^vishwamai: .*this model has no experts/, 'the sentence');
+
 fails(2, qr/^vishwamai: there is no kind 'gem'; the kinds are device, gemm, /, 'inspect', 'gem');
 fails(1, qr/^vishwamai: gemm\/nothing is not installed/, 'inspect', 'gemm/nothing');
 fails(2, qr/^vishwamai: --ini needs KIND\/NAME/, 'inspect', '--ini', 'gemm');

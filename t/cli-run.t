@@ -129,4 +129,23 @@ for my $name (qw(ref blas onednn)) {
         is(parts('--set', "gemm.plugin=$name"), $expected, "--set gemm.plugin=$name: $expected");
     }
 }
+# Experts from the file: the same tokens, and what was read.
+{
+    my @words = ('run', '-m', ($ENV{top_srcdir} // '.') . '/etc/models/tiny-vishwamai', '--tokens', '2 7 9',
+                 '-n', 8, '--temp', 0);
+    my $whole = json_of(@words);
+    my $streamed = json_of(@words, '--set', 'model.expert_memory=400K');
+    is_deeply($streamed->{tokens}, $whole->{tokens}, 'streamed experts: the same tokens');
+    ok(!exists $whole->{experts}, 'nothing is said of experts that are in memory');
+    my $e = $streamed->{experts};
+    is($e->{count}, 40, 'their number');
+    is($e->{in_memory}, 2, 'those that fit');
+    cmp_ok($e->{evictions}, '>', 8, 'evictions');
+    cmp_ok($e->{bytes_read}, '>=', $e->{misses} * 3 * 192 * 128 * 2, 'bytes');
+    cmp_ok($e->{bytes_per_second}, '>', 0, 'and how fast');
+    like((run(@words, '-v', '--set', 'model.expert_memory=400K'))[2],
+         qr/experts: 2 of 40 fit in memory; \d+ hits, \d+ misses, \d+ evictions; [\d.]+ MiB read/,
+         'the same for people');
+}
+
 done_testing;

@@ -191,6 +191,8 @@ for my $signal ('TERM', 'INT') {
 }
 
 # ---- contradictions -------------------------------------------------------------------------------
+fails(2, qr/expert_memory: training keeps every expert in memory; leave it out/, 'train', '-m',
+      "$top/etc/models/tiny-vishwamai", '-f', $0, '-o', "$scratch/streamed", '--set', 'model.expert_memory=1M');
 fails(2, qr/^VishwamAI|vishwamai: train.out is needed: the folder of the run/, 'train', '-c', $ini);
 ($status, $out, $err) = run('train', '-c', $ini, '-o', $whole, '--set', 'train.seed=9');
 is($status, 2, 'another seed for the same run');

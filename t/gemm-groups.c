@@ -17,6 +17,8 @@ typedef struct experts {
     void *self;
     const char *name;
     bool is_row_array_read; /* so that what is wrong in it is an error; else it is left out */
+    vw_gemm_format format;
+    int32_t is_batch_invariant;
     gemm_case c[MAX_GROUPS];
     vw_gemm_weight weight[MAX_GROUPS];
     const vw_gemm_weight *list[MAX_GROUPS];
@@ -35,19 +37,24 @@ static bool experts_make(experts *e, int64_t rows)
         case_make(&e->c[g], &form, 1, N, K);
         for (int i = 0; i < N * K; i++)
             ((uint16_t *)e->c[g].data)[i] = vw_f32_to_bf16(case_number() * (float)(g + 1));
-        e->weight[g] = (vw_gemm_weight){.stored = e->c[g].stored};
-        e->ops->pack_size(e->self, &e->c[g].stored, VW_GEMM_STORED, &bytes, &e->weight[g].layout,
-                          &err);
+        e->weight[g] = (vw_gemm_weight){.stored = e->c[g].stored, .format = e->format};
+        if (e->ops->pack_size(e->self, &e->c[g].stored, e->format, &bytes, &e->weight[g].layout,
+                              &err))
+            return false; /* a format that this one does not have */
         if (bytes) {
             e->pack[g] = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
-            e->ops->pack(e->self, &e->c[g].stored, VW_GEMM_STORED, 0, N, e->pack[g], &err);
+            e->ops->pack(e->self, &e->c[g].stored, e->format, 0, N, e->pack[g], &err);
         }
         e->weight[g].pack = e->pack[g];
         e->list[g] = &e->weight[g];
     }
     vw_gemm_problem p = {.size = sizeof p, .max_m = rows, .n_weights = 1,
-                         .weights = {e->list[0]}, .x_dtype = VW_F32, .y_dtype = VW_F32};
-    if (e->ops->plan(e->self, &p, &e->plan, &err) != VW_OK) {
+                         .weights = {e->list[0]}, .x_dtype = VW_F32, .y_dtype = VW_F32,
+                         .is_batch_invariant = e->is_batch_invariant};
+    vw_status st = e->ops->plan(e->self, &p, &e->plan, &err);
+    if (st == VW_E_UNSUPPORTED && e->is_batch_invariant)
+        return false;
+    if (st != VW_OK) {
         ok(0, "%s: a plan for groups: %s", e->name, err.text);
         return false;
     }
@@ -156,23 +163,35 @@ static void check_masked(experts *e, int64_t max_m, const int32_t *counts, int n
        e->name);
 }
 
-void check_groups(const vw_gemm_ops *ops, void *self, const char *name, bool is_row_array_read)
+static void check_form(const experts *with)
 {
     static const int32_t small[] = {8, 0, 3, 1}, middle[] = {20, 19, 0, 1},
-                         wide[] = {100, 33, 0, 7}, none[] = {0, 0, 0, 0},
+                         wide[] = {100, 33, 0, 7}, none[] = {0, 0, 0, 0}, one[] = {1, 1, 0, 1},
                          /* a distribution that once made another library wait for ever */
         skewed[] = {401, 143, 0, 0, 0, 0, 0, 57, 50, 0, 3, 1, 123, 0, 0, 22};
-    for (int i = 0; i < 6; i++) {
-        experts e = {.ops = ops, .self = self, .name = name,
-                     .is_row_array_read = is_row_array_read};
+    for (int i = 0; i < 7; i++) {
+        experts e = *with;
         switch (i) {
         case 0: check_contiguous(&e); break;
         case 1: check_masked(&e, 8, small, 4); break;
         case 2: check_masked(&e, 20, middle, 4); break;
         case 3: check_masked(&e, 100, wide, 4); break;
         case 4: check_masked(&e, 20, none, 4); break;
+        case 5: check_masked(&e, 1, one, 4); break;
         default: check_masked(&e, 410, skewed, 16);
         }
         experts_free(&e);
     }
+}
+
+void check_groups(const vw_gemm_ops *ops, void *self, const char *name, bool is_row_array_read)
+{
+    experts e = {.ops = ops, .self = self, .name = name, .is_row_array_read = is_row_array_read};
+    check_form(&e);
+    e.is_batch_invariant = 1; /* one path for any number of rows */
+    check_form(&e);
+    e.format = VW_GEMM_INT8; /* packed: rows are laid out first */
+    check_form(&e);
+    e.is_batch_invariant = 0;
+    check_form(&e);
 }

@@ -173,6 +173,35 @@ static void test_hints(subject *s)
     s->ops->close(s->self, r);
 }
 
+/* Bytes are found again in their file at the offset that is told. */
+static void test_locate(subject *s)
+{
+    vw_weights_reader *r;
+    vw_error err;
+    size_t n_found = 0, bytes;
+    if (s->ops->open(s->self, folder_path("round.weights"), &r, &err))
+        bail_out("%s", err.text);
+    for (size_t i = 0; i < N_TENSORS; i++) {
+        vw_weights_tensor t;
+        const char *file = NULL;
+        uint64_t offset = 0;
+        s->ops->find(s->self, r, declared[i].name, &t, &err);
+        if (s->ops->locate(s->self, r, t.data, t.bytes, &file, &offset, &err))
+            continue;
+        char *content = folder_slurp(file, &bytes);
+        n_found += !strcmp(file, t.file) && offset + t.bytes <= bytes &&
+                   !memcmp(content + offset, t.data, t.bytes);
+        free(content);
+    }
+    is_int(n_found, N_TENSORS, "%s: says where in its file a tensor lies", s->name);
+    const char *file;
+    uint64_t offset;
+    is_int(s->ops->locate(s->self, r, s, 1, &file, &offset, &err), VW_E_INVALID,
+           "%s: of no other memory", s->name);
+    like(err.text, "these bytes are", "the sentence");
+    s->ops->close(s->self, r);
+}
+
 static void test_names(subject *s)
 {
     vw_error err = {VW_OK, ""};
@@ -324,6 +353,8 @@ static void test_plugin(const vw_plugin *plugin, void *arg)
         test_threads(&s);
         if (s.ops->prefetch && s.ops->release)
             test_hints(&s);
+        if (s.ops->locate)
+            test_locate(&s);
     }
     mock_close(&s.mock, &s.it);
 }

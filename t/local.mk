@@ -136,6 +136,11 @@ check_PROGRAMS += t/golden-grok.t
 t_golden_grok_t_SOURCES = t/golden-grok.c t/with_engine.c t/with_engine.h
 EXTRA_DIST += t/mutations/grok.tsv
 
+check_PROGRAMS += t/disk.t t/expert-cache.t
+t_disk_t_SOURCES = t/disk.c t/folder.c
+t_expert_cache_t_SOURCES = t/expert-cache.c t/with_engine.c t/with_engine.h t/folder.c
+check_PROGRAMS += t/models.t
+t_models_t_SOURCES = t/models.c t/with_engine.c t/with_engine.h t/folder.c
 check_PROGRAMS += t/gguf.t
 t_gguf_t_SOURCES = t/gguf.c t/with_engine.c t/with_engine.h t/folder.c
 t_gguf_t_LDADD = libkernels_ref.la $(MOCK_LIBS) libcore.la -lm

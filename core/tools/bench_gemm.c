@@ -14,6 +14,7 @@ typedef struct gemm_bench {
     bench_choices b;
     word_list shapes, dtypes;
     const char *format_name;
+    int64_t n_experts;
     int with_pack;
     vw_gemm_format format;
     bench_device device;
@@ -26,19 +27,22 @@ static const command bench_gemm;
 
 /* ---- one race -------------------------------------------------------------------------------- */
 
-static race_work work_of(const gemm_weights *w, int64_t m)
+/* m rows for each expert's weights. */
+static race_work work_of(const gemm_bench *g, const gemm_weights *w, int64_t m)
 {
-    return (race_work){.ops = 2.0 * (double)m * (double)w->n * (double)w->k,
-                       .bytes = w->stored_bytes,
+    double n = (double)g->n_experts;
+    return (race_work){.ops = 2.0 * n * (double)m * (double)w->n * (double)w->k,
+                       .bytes = n * w->stored_bytes,
                        .is_int8 = w->dtype == VW_I8 || w->format != VW_GEMM_STORED};
 }
 
 static void print_race(const gemm_bench *g, const gemm_weights *w, int64_t m)
 {
-    race_work work = work_of(w, m);
+    race_work work = work_of(g, w, m);
     char name[64];
-    snprintf(name, sizeof name, "%-5s %5lld x %lld x %lld", vw_dtype_name(w->dtype), (long long)m,
-             (long long)w->n, (long long)w->k);
+    int at = g->n_experts > 1 ? snprintf(name, sizeof name, "%lld of ", (long long)g->n_experts) : 0;
+    snprintf(name + at, sizeof name - (size_t)at, "%-5s %5lld x %lld x %lld",
+             vw_dtype_name(w->dtype), (long long)m, (long long)w->n, (long long)w->k);
     for (int i = 0; i < g->r.n; i++) {
         double seconds = g->r.entries[i].seconds;
         race_print_entry(&g->r, i, name);
@@ -57,7 +61,7 @@ static void print_race(const gemm_bench *g, const gemm_weights *w, int64_t m)
 static void add_race(gemm_bench *g, const gemm_weights *w, int64_t m)
 {
     vw_json_writer *j = &g->b.json;
-    race_work work = work_of(w, m);
+    race_work work = work_of(g, w, m);
     for (int i = 0; i < g->r.n; i++) {
         double seconds = g->r.entries[i].seconds;
         vw_json_begin_object(j, NULL);
@@ -65,6 +69,7 @@ static void add_race(gemm_bench *g, const gemm_weights *w, int64_t m)
         vw_json_add_int(j, "m", m);
         vw_json_add_int(j, "n", w->n);
         vw_json_add_int(j, "k", w->k);
+        vw_json_add_int(j, "experts", g->n_experts);
         race_add_entry(j, &g->r, i);
         if (seconds > 0) {
             vw_json_add_double(j, "gop_s", work.ops / seconds * 1e-9);
@@ -80,14 +85,14 @@ static void add_race(gemm_bench *g, const gemm_weights *w, int64_t m)
 static vw_status plan_all(gemm_bench *g, const gemm_weights *w, int64_t m, const float *x,
                           double *estimates, vw_error *err)
 {
-    double ops = 2.0 * (double)m * (double)w->n * (double)w->k;
+    double ops = work_of(g, w, m).ops;
     for (int i = 0; i < g->r.n; i++) {
         contestant *c = &g->r.entries[i];
         if (!g->entries[i].weights)
             continue;
         c->note[0] = '\0';
         estimates[i] = g->rate[i] > 0 ? ops / g->rate[i] : 0;
-        vw_status status = gemm_entry_plan(&g->entries[i], m, x, err);
+        vw_status status = gemm_entry_plan(&g->entries[i], m * g->n_experts, x, err);
         if (status == VW_OK && estimates[i] <= g->b.max_seconds)
             status = gemm_entry_error(&g->entries[i], w, x, &c->error, err);
         if (status == VW_E_UNSUPPORTED)
@@ -101,7 +106,7 @@ static vw_status plan_all(gemm_bench *g, const gemm_weights *w, int64_t m, const
 static vw_status race_one(gemm_bench *g, const gemm_weights *w, int64_t m, vw_error *err)
 {
     double estimates[BENCH_MAX_PLUGINS] = {0};
-    size_t n = (size_t)(m * w->k);
+    size_t n = (size_t)(m * g->n_experts * w->k);
     float *x = malloc(n * sizeof *x);
     bench_random random = {7};
     if (!x)
@@ -114,7 +119,7 @@ static vw_status race_one(gemm_bench *g, const gemm_weights *w, int64_t m, vw_er
     for (int i = 0; i < g->r.n; i++) {
         contestant *c = &g->r.entries[i];
         if (status == VW_OK && c->seconds > 0)
-            g->rate[i] = 2.0 * (double)m * (double)w->n * (double)w->k / c->seconds;
+            g->rate[i] = work_of(g, w, m).ops / c->seconds;
         gemm_entry_unplan(&g->entries[i]);
     }
     free(x);
@@ -135,7 +140,7 @@ static vw_status bind_all(gemm_bench *g, const gemm_weights *w, vw_error *err)
         contestant *c = &g->r.entries[i];
         gemm_entry *e = &g->entries[i];
         *e = (gemm_entry){.device = &g->device, .ops = c->component->ops,
-                          .self = c->component->self};
+                          .self = c->component->self, .n_experts = (int32_t)g->n_experts};
         c->run = gemm_entry_run;
         c->wait = gemm_entry_wait;
         c->state = e;
@@ -256,6 +261,7 @@ int bench_gemm_main(int argc, char **argv)
     g->b.repeats = 7;
     g->b.max_seconds = 2;
     g->format_name = "stored";
+    g->n_experts = 1;
     const opt work_options[] = {
         {0, "shape", OPT_LIST, &g->shapes, "M,N,K",
          "rows, outputs, inputs; repeatable (default: M = 1 8 32 128 512, N = K = 2048 and 4096)",
@@ -264,6 +270,9 @@ int bench_gemm_main(int argc, char **argv)
          "of the weights: f32, bf16, f16, int8, e4m3; repeatable (default f32)", NULL, 0, 0},
         {0, "format", OPT_TEXT, &g->format_name, "NAME",
          "run them stored, or re-quantised as int8 or int8_block32", NULL, 0, 0},
+        {0, "experts", OPT_INT, &g->n_experts, "N",
+         "M rows for each of N weights, as one grouped product (default 1)", NULL, 1,
+         BENCH_MAX_EXPERTS},
         {0, "pack", OPT_FLAG, &g->with_pack, NULL, "tell how long packing a weight takes", NULL, 0,
          0},
         BENCH_OPTIONS(&g->b), END_OPTIONS};

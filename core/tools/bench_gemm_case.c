@@ -218,7 +218,13 @@ vw_status gemm_entry_plan(gemm_entry *e, int64_t m, const float *x, vw_error *er
     if (status != VW_OK)
         return status;
     e->has_plan = 1;
-    status = bench_alloc(e->device, (size_t)(m * e->k) * 4, x, &e->x, err);
+    int32_t offsets[BENCH_MAX_EXPERTS + 1];
+    for (int32_t i = 0; i <= e->n_experts; i++)
+        offsets[i] = (int32_t)(i * m / e->n_experts);
+    status = bench_alloc(e->device, ((size_t)e->n_experts + 1) * sizeof *offsets, offsets,
+                         &e->offsets, err);
+    if (status == VW_OK)
+        status = bench_alloc(e->device, (size_t)(m * e->k) * 4, x, &e->x, err);
     if (status == VW_OK)
         status = bench_alloc(e->device, (size_t)(m * e->n) * 4, NULL, &e->y, err);
     if (status == VW_OK)
@@ -226,9 +232,24 @@ vw_status gemm_entry_plan(gemm_entry *e, int64_t m, const float *x, vw_error *er
     return status;
 }
 
+/* The next weights in turn, one an expert. */
+static vw_status run_experts(gemm_entry *e, int64_t i, vw_error *err)
+{
+    const vw_gemm_weight *list[BENCH_MAX_EXPERTS];
+    vw_groups groups = {VW_GROUP_OFFSETS, e->n_experts, e->offsets.data};
+    vw_tensor y = vw_tensor_2d(e->y.data, VW_F32, e->m, e->n);
+    for (int32_t j = 0; j < e->n_experts; j++)
+        list[j] = &e->weights[(i * e->n_experts + j) % e->n_copies];
+    return e->ops->run_grouped(e->self, &e->plan, e->device->stream,
+                               vw_tensor_2d(e->x.data, VW_F32, e->m, e->k), list, &groups, &y,
+                               e->workspace.data, err);
+}
+
 vw_status gemm_entry_run(void *entry, int64_t i, vw_error *err)
 {
     gemm_entry *e = entry;
+    if (e->n_experts > 1)
+        return run_experts(e, i, err);
     const vw_gemm_weight *weight = &e->weights[i % e->n_copies];
     vw_tensor y = vw_tensor_2d(e->y.data, VW_F32, e->m, e->n);
     return e->ops->run(e->self, &e->plan, e->device->stream,
@@ -250,6 +271,7 @@ void gemm_entry_unplan(gemm_entry *e)
     bench_free(e->device, &e->x);
     bench_free(e->device, &e->y);
     bench_free(e->device, &e->workspace);
+    bench_free(e->device, &e->offsets);
 }
 
 void gemm_entry_free(gemm_entry *e)

@@ -10,6 +10,8 @@
 
 #include <vishwamai/gemm.h>
 
+enum { BENCH_MAX_EXPERTS = 64 };
+
 typedef struct gemm_shape {
     int64_t m, n, k;
 } gemm_shape;
@@ -38,8 +40,9 @@ typedef struct gemm_entry {
     double pack_seconds;     /* of one copy; 0: runs in place */
     vw_gemm_plan plan;
     int has_plan;
-    vw_buffer x, y, workspace;
-    int64_t m, n, k;
+    vw_buffer x, y, workspace, offsets;
+    int64_t m, n, k;         /* m: rows of all experts */
+    int32_t n_experts;       /* weights of one call, a grouped product; 1: a plain one */
 } gemm_entry;
 
 vw_status gemm_weights_make(gemm_weights *w, const gemm_shape *shape, vw_dtype dtype,

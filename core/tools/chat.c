@@ -7,6 +7,7 @@
  */
 #include "answer.h"
 #include "interrupt.h"
+#include "models.h"
 #include "transcript.h"
 
 #include <stdlib.h>
@@ -20,9 +21,8 @@ typedef struct chat {
     opened o;
     vw_sampling sampling;
     transcript talk;
-    vw_sequence *sequence;
+    loaded_models models;
     id_list ids;    /* the conversation as encoded for this turn */
-    id_list cached; /* what the sequence holds */
     answer a;
     int is_terminal;
 } chat;
@@ -99,11 +99,17 @@ static vw_status fit(chat *ch, vw_error *err)
     return VW_OK;
 }
 
+static loaded_model *speaker(const chat *ch)
+{
+    return &ch->models.list[ch->models.current];
+}
+
 /* How many tokens of the conversation the sequence holds already; one at least is fed again. */
 static size_t shared_prefix(const chat *ch)
 {
+    const id_list *cached = &speaker(ch)->cached;
     size_t n = 0, most = ch->ids.n ? ch->ids.n - 1 : 0;
-    while (n < most && n < ch->cached.n && ch->ids.ids[n] == ch->cached.ids[n])
+    while (n < most && n < cached->n && ch->ids.ids[n] == cached->ids[n])
         n++;
     return n;
 }
@@ -111,13 +117,14 @@ static size_t shared_prefix(const chat *ch)
 /* Note what the sequence holds after a generation, whatever its end. */
 static vw_status remember(chat *ch, vw_error *err)
 {
-    ch->cached.n = 0;
-    vw_status status = id_list_add(&ch->cached, ch->ids.ids, ch->ids.n, err);
+    id_list *cached = &speaker(ch)->cached;
+    cached->n = 0;
+    vw_status status = id_list_add(cached, ch->ids.ids, ch->ids.n, err);
     if (status == VW_OK)
-        status = id_list_add(&ch->cached, ch->a.tokens.ids, ch->a.tokens.n, err);
-    size_t length = (size_t)vw_sequence_length(ch->sequence);
-    if (ch->cached.n > length)
-        ch->cached.n = length;
+        status = id_list_add(cached, ch->a.tokens.ids, ch->a.tokens.n, err);
+    size_t length = (size_t)vw_sequence_length(speaker(ch)->sequence);
+    if (cached->n > length)
+        cached->n = length;
     return status;
 }
 
@@ -130,7 +137,7 @@ static vw_status print_turn(const chat *ch, vw_error *err)
     add_ids(&w, "tokens", ch->a.tokens.ids, ch->a.tokens.n);
     vw_json_add_string(&w, "finish", answer_finish(&ch->a));
     vw_json_add_uint(&w, "prompt_tokens", ch->ids.n);
-    vw_json_add_uint(&w, "cached_tokens", ch->cached.n);
+    vw_json_add_uint(&w, "cached_tokens", speaker(ch)->cached.n);
     vw_json_begin_object(&w, "seconds");
     vw_json_add_double(&w, "prompt", ch->a.stats.prompt_seconds);
     vw_json_add_double(&w, "decode", ch->a.stats.decode_seconds);
@@ -156,8 +163,8 @@ static vw_status generate(chat *ch, vw_error *err)
     size_t n_shared = shared_prefix(ch);
     manner m = ch->m;
     word_list stop = {NULL, 0};
-    vw_status status = vw_sequence_truncate(ch->sequence, (int64_t)n_shared, err);
-    ch->cached.n = n_shared;
+    vw_status status = vw_sequence_truncate(speaker(ch)->sequence, (int64_t)n_shared, err);
+    speaker(ch)->cached.n = n_shared;
     if (status == VW_OK && ch->talk.is_plain) {
         stop.words = malloc((m.stop.n + 2) * sizeof *stop.words);
         if (!stop.words)
@@ -170,7 +177,7 @@ static vw_status generate(chat *ch, vw_error *err)
     }
     ch->a.tokens.n = ch->a.bytes = 0;
     if (status == VW_OK)
-        status = answer_generate(&ch->o, ch->sequence, ch->ids.ids + n_shared,
+        status = answer_generate(&ch->o, speaker(ch)->sequence, ch->ids.ids + n_shared,
                                  ch->ids.n - n_shared, &m, &ch->sampling, &ch->a, err);
     word_list_free(&stop);
     return status;
@@ -188,8 +195,8 @@ static vw_status answer_question(chat *ch, const char *text, size_t bytes, vw_er
     if (status != VW_OK) {
         /* What the sequence holds is not known any more; the next turn begins with an empty one. */
         vw_error ignored = {VW_OK, ""};
-        vw_sequence_truncate(ch->sequence, 0, &ignored);
-        ch->cached.n = 0;
+        vw_sequence_truncate(speaker(ch)->sequence, 0, &ignored);
+        speaker(ch)->cached.n = 0;
         transcript_drop_last(&ch->talk);
         return status;
     }
@@ -208,7 +215,21 @@ static vw_status answer_question(chat *ch, const char *text, size_t bytes, vw_er
 /* Errors that the next question may not have. */
 static int is_survivable(vw_status status)
 {
-    return status == VW_E_FULL || status == VW_E_INTERRUPTED || status == VW_E_INVALID;
+    return status == VW_E_FULL || status == VW_E_INTERRUPTED || status == VW_E_INVALID ||
+           status == VW_E_NOTFOUND;
+}
+
+/* Go on with another model; the conversation stays, and so does what each has computed of it. */
+static vw_status change_model(chat *ch, const char *name, vw_error *err)
+{
+    char names[400];
+    vw_status status = *name ? models_use(&ch->models, name, &ch->o, err) : VW_OK;
+    if (status != VW_OK)
+        return status;
+    ch->talk.is_plain = 0; /* it may have a template of its own */
+    models_list(&ch->models, ch->o.settings, names, sizeof names);
+    fprintf(stderr, "(%s; models: %s)\n", ch->o.info.description, names);
+    return VW_OK;
 }
 
 static vw_status converse(chat *ch, vw_error *err)
@@ -226,8 +247,11 @@ static vw_status converse(chat *ch, vw_error *err)
         int is_end = strcmp(text, "/exit") == 0;
         if (strcmp(text, "/clear") == 0)
             transcript_clear(&ch->talk);
+        else if (strncmp(text, "/model", 6) == 0 && (!text[6] || text[6] == ' '))
+            status = change_model(ch, text + 6 + strspn(text + 6, " "), err);
         else if (text[0] == '/' && !is_end)
-            fprintf(stderr, "(/clear forgets the conversation, /exit ends it)\n");
+            fprintf(stderr, "(/clear forgets the conversation, /model NAME goes on with another "
+                    "model, /exit ends it)\n");
         else if (bytes && !is_end)
             status = answer_question(ch, text, bytes, err);
         free(text);
@@ -248,7 +272,7 @@ static vw_status work(chat *ch, vw_error *err)
     if (status == VW_OK)
         status = vw_sampling_from_settings(ch->o.settings, &ch->sampling, err);
     if (status == VW_OK)
-        status = vw_sequence_new(ch->o.engine, &ch->sequence, err);
+        status = models_begin(&ch->models, &ch->c, &ch->o, err);
     if (status == VW_OK && ch->system)
         status = transcript_add(&ch->talk, "system", ch->system, strlen(ch->system), err);
     if (status == VW_OK && ch->is_terminal)
@@ -256,7 +280,6 @@ static vw_status work(chat *ch, vw_error *err)
                 "ends an answer.\n", ch->o.info.description);
     if (status == VW_OK)
         status = converse(ch, err);
-    vw_sequence_free(ch->sequence);
     return status;
 }
 
@@ -275,11 +298,12 @@ static int chat_main(int argc, char **argv)
                                 {"general", general}, {NULL, NULL}};
     if (options_parse(&command_chat, groups, argc, argv, NULL, &status) && work(&ch, &err) != VW_OK)
         status = report(&err);
+    interrupt_unwatch();
+    models_free(&ch.models, &ch.o);
     close_opened(&ch.o);
     transcript_free(&ch.talk);
     answer_free(&ch.a);
     id_list_free(&ch.ids);
-    id_list_free(&ch.cached);
     word_list_free(&ch.m.stop);
     assignments_free(&ch.c.set);
     return status;
@@ -288,9 +312,10 @@ static int chat_main(int argc, char **argv)
 const command command_chat = {
     "chat", "[-m DIR] [options]", "talk with a model",
     "Reads questions from standard input, a line each; a backslash at the end of a line continues\n"
-    "it.  /clear forgets the conversation, /exit or the end of the input ends it, Ctrl-C ends an\n"
-    "answer.  A model with a chat template gets it; another one gets a transcript of lines that\n"
-    "begin with \"User:\" and \"Assistant:\".  With --json, a line for each answer:\n"
+    "it.  /clear forgets the conversation, /model NAME goes on with the [model:NAME] of the settings\n"
+    "(/model alone lists them, /model - is the first), /exit or the end of the input ends it, Ctrl-C\n"
+    "ends an answer.  A model with a chat template gets it; another one gets a transcript, with\n"
+    "\"User:\" and \"Assistant:\" before the lines.  With --json, each answer is a line:\n"
     "{\"role\":\"assistant\",\"text\":...,\"tokens\":[...],\"finish\":...,\"prompt_tokens\":N,\n"
     "\"cached_tokens\":N,\"seconds\":{...}}.\n",
     "  vishwamai chat -m /models/gemma-2b-it --system \"Answer briefly.\"\n", chat_main};

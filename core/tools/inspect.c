@@ -8,12 +8,13 @@
 
 typedef struct inspect {
     choices c;
-    int is_ini, is_exists, is_memory;
+    int is_ini, is_exists;
     char kind_text[32], name[64]; /* name "": all of the kind */
     vw_kind kind;
     vw_plugin_entry found;        /* the one that was asked for, when there is one */
     int n_found;
     vw_json_writer json;
+    opened *o;
 } inspect;
 
 /* ---- the tables for people ------------------------------------------------------------------- */
@@ -114,18 +115,28 @@ static vw_status visit_one(inspect *in, const vw_probe *about, vw_error *err)
     return status;
 }
 
+/* Of a model folder, when nothing else was asked for. */
+static int wants_memory(const inspect *in)
+{
+    return in->c.model && in->kind == VW_KIND_NONE;
+}
+
 static vw_status visit_all(inspect *in, const vw_probe *about, vw_error *err)
 {
     if (!in->c.is_json) {
         vw_status status = vw_plugins_visit(in->kind, about, print_row, in, err);
         if (status == VW_OK && !in->n_found)
             puts("no component is installed");
+        if (status == VW_OK && wants_memory(in))
+            status = inspect_memory(&in->c, in->o, &in->json, err);
         return status;
     }
     vw_json_begin_object(&in->json, NULL);
     vw_json_begin_array(&in->json, "components");
     vw_status status = vw_plugins_visit(in->kind, about, add_row, in, err);
     vw_json_end_array(&in->json);
+    if (status == VW_OK && wants_memory(in))
+        status = inspect_memory(&in->c, in->o, &in->json, err);
     vw_json_end_object(&in->json);
     return status;
 }
@@ -158,14 +169,13 @@ static int inspect_main(int argc, char **argv)
     opened o = {NULL, NULL, NULL, {0}, 0};
     int status;
     vw_error err = {VW_OK, ""};
+    in.o = &o;
     const opt options[] = {
         {0, "ini", OPT_FLAG, &in.is_ini, NULL, "print a section for an INI file, with comments",
          NULL, 0, 0},
         {0, "exists", OPT_FLAG, &in.is_exists, NULL,
          "print nothing; exit status 0 if KIND/NAME is installed, else 1", NULL, 0, 0},
-        {0, "memory", OPT_FLAG, &in.is_memory, NULL,
-         "check the model of -m without reading it, and say what memory it takes", NULL, 0, 0},
-        {'m', "model", OPT_TEXT, &in.c.model, "DIR", "ask the probes about this model folder",
+        {'m', "model", OPT_TEXT, &in.c.model, "DIR", "ask the probes about this model; without a name: and its memory",
          NULL, 0, 0},
         CHOICE_OPTIONS(&in.c), END_OPTIONS};
     const opt_group groups[] = {{"options", options}, {NULL, NULL}};
@@ -176,12 +186,8 @@ static int inspect_main(int argc, char **argv)
         else if ((in.is_ini || in.is_exists) && (!word || !strchr(word, '/')))
             status = wrong_use(&command_inspect, "--%s needs KIND/NAME",
                                in.is_ini ? "ini" : "exists");
-        else if (in.is_memory && word)
-            status = wrong_use(&command_inspect, "--memory looks at a model, not at %s", word);
         else if (in.is_exists)
             status = exists(&in, word);
-        else if (in.is_memory)
-            status = inspect_memory(&in.c, &err) == VW_OK ? STATUS_OK : report(&err);
         else if (open_settings(&in.c, &o, &err) != VW_OK || work(&in, word, &err) != VW_OK)
             status = report(&err);
     }
@@ -198,8 +204,8 @@ const command command_inspect = {
     "`auto' takes the usable one of the highest rank, among equals the one of the highest score,\n"
     "and never one of rank 0.\n"
     "With KIND/NAME: everything about one component, its options included.\n"
-    "With --memory: every name, shape and scale of a checkpoint is checked against its config.json,\n"
-    "but no weight is read, so that a model far larger than memory is looked at in seconds.\n",
+    "With -m and no name: what the model would take in memory besides, as the settings say; its files\n"
+    "are checked and not loaded.\n",
     "  vishwamai inspect gemm\n"
     "  vishwamai inspect gemm/cpu\n"
     "  vishwamai inspect --ini gemm/cpu >> my.ini\n"

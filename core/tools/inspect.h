@@ -11,8 +11,8 @@ const char *inspect_verdict(const vw_plugin_entry *e);
 void inspect_print(const vw_plugin_entry *e);
 void inspect_add_json(vw_json_writer *w, const vw_plugin_entry *e, int with_options);
 
-/* inspect_memory.c: what memory the model of -m takes. */
-vw_status inspect_memory(const choices *c, vw_error *err);
+/* What the model of the choices would take in memory; as JSON a member "memory". */
+vw_status inspect_memory(choices *c, opened *o, vw_json_writer *w, vw_error *err);
 
 /* "int", "size" ...; and the range or the choices as text ("1 to 64", "a, b"), "" without any. */
 const char *option_type_name(vw_option_type type);

@@ -1,69 +1,73 @@
-/* inspect_memory.c - what memory a model takes, from its files' headers alone.
- *
- * The engine opens it for its plan: names, shapes and scales are checked as for a run, and every size
- * is the one that a run with the same settings would have.
- */
+/* inspect_memory.c - what a model would take, without loading it. */
 #include "inspect.h"
 
-#include <inttypes.h>
+#include <stdio.h>
 
-static void print_bytes(const char *what, uint64_t bytes, const char *note)
+typedef struct part {
+    const char *key, *words;
+    uint64_t bytes;
+} part;
+
+enum { N_PARTS = 8 };
+
+static void list_parts(const vw_memory_plan *p, part parts[N_PARTS])
 {
-    printf("%-24s %12.3f GB  %s\n", what, (double)bytes / 1e9, note);
+    const part all[N_PARTS] = {
+        {"in_place", "weights that run where the file is mapped", p->in_place},
+        {"packed", "weights that are copied", p->packed},
+        {"streamed", "experts that stay in the file ([model] expert_memory)", p->streamed},
+        {"expert_cache", "memory for those in use", p->expert_cache},
+        {"kv_pool", "cache of keys and values at most ([kv] pool_bytes)", p->kv_pool},
+        {"kv_context", "of it, one sequence of full length ([engine] ctx_size)", p->kv_context},
+        {"scratch", "activations of a batch ([engine] batch_tokens)", p->scratch},
+        {"total", "all but what stays in the file", p->total},
+    };
+    for (int i = 0; i < N_PARTS; i++)
+        parts[i] = all[i];
 }
 
-static void print_plan(const vw_engine_info *i)
+static void print(const vw_engine_info *info, const part *parts, const vw_expert_stats *experts)
 {
-    char cache[160];
-    snprintf(cache, sizeof cache, "%" PRIu64 " bytes a token; %" PRId64 " pages of %" PRId64 " tokens",
-             i->kv_token_bytes, (int64_t)(i->kv_pool_bytes / (i->kv_token_bytes *
-             (uint64_t)i->page_tokens)), i->page_tokens);
-    printf("%s\n%s; device/%s, gemm/%s, attention/%s, weights/%s\n\n", i->path, i->description,
-           i->device, i->gemm, i->attention, i->weights);
-    print_bytes("weights, mapped", i->weight_bytes - i->copied_bytes,
-                "run where the file lies: memory may hold any part of them");
-    print_bytes("weights, copied", i->copied_bytes, "packed or converted into memory");
-    print_bytes("  of both, experts", i->expert_bytes, "of which a router chooses a few a token");
-    print_bytes("cache", i->kv_pool_bytes, cache);
-    print_bytes("activations, workspace", i->scratch_bytes, "of one batch");
-    print_bytes("memory that must be", i->copied_bytes + i->kv_pool_bytes + i->scratch_bytes,
-                "without the mapped weights");
-    print_bytes("with all weights", i->weight_bytes + i->kv_pool_bytes + i->scratch_bytes, "");
+    printf("\nmemory of %s: %s, context %lld\n", info->path, info->description,
+           (long long)info->context);
+    for (int i = 0; i < N_PARTS; i++)
+        if (parts[i].bytes)
+            printf("  %12.1f MiB  %s\n", (double)parts[i].bytes / (1 << 20), parts[i].words);
+    if (experts->n_slots)
+        printf("%d of %d experts fit, %.1f MiB each; an expert is %.2f reads\n", experts->n_slots,
+               experts->n_experts, (double)experts->slot_bytes / (1 << 20),
+               (double)experts->n_ranges / experts->n_experts);
 }
 
-static vw_status print_json_plan(const vw_engine_info *i, vw_error *err)
+static void add(vw_json_writer *w, const part *parts, const vw_expert_stats *experts)
 {
-    const struct {
-        const char *key;
-        uint64_t value;
-    } numbers[] = {{"parameters", i->parameters},       {"weight_bytes", i->weight_bytes},
-                   {"copied_bytes", i->copied_bytes},   {"expert_bytes", i->expert_bytes},
-                   {"kv_token_bytes", i->kv_token_bytes}, {"kv_pool_bytes", i->kv_pool_bytes},
-                   {"scratch_bytes", i->scratch_bytes}};
-    vw_json_writer w = {0};
-    vw_json_begin_object(&w, NULL);
-    vw_json_add_string(&w, "path", i->path);
-    vw_json_add_string(&w, "description", i->description);
-    for (size_t n = 0; n < sizeof numbers / sizeof *numbers; n++)
-        vw_json_add_int(&w, numbers[n].key, (int64_t)numbers[n].value);
-    vw_json_end_object(&w);
-    return print_json(&w, err);
-}
-
-vw_status inspect_memory(const choices *c, vw_error *err)
-{
-    const vw_engine_options options = {.size = sizeof options, .no_tokenizer = 1, .plan_only = 1};
-    opened o = {NULL, NULL, NULL, {0}, 0};
-    vw_status status = open_core(c, &o, err);
-    if (status == VW_OK)
-        status = vw_engine_open(o.core, &options, &o.engine, err);
-    if (status == VW_OK) {
-        vw_engine_get_info(o.engine, &o.info);
-        if (c->is_json)
-            status = print_json_plan(&o.info, err);
-        else
-            print_plan(&o.info);
+    vw_json_begin_object(w, "memory");
+    for (int i = 0; i < N_PARTS; i++)
+        vw_json_add_uint(w, parts[i].key, parts[i].bytes);
+    if (experts->n_slots) {
+        vw_json_add_int(w, "experts", experts->n_experts);
+        vw_json_add_int(w, "experts_in_memory", experts->n_slots);
+        vw_json_add_uint(w, "expert_bytes", experts->slot_bytes);
+        vw_json_add_uint(w, "expert_reads", experts->n_ranges);
     }
-    close_opened(&o);
-    return status;
+    vw_json_end_object(w);
+}
+
+vw_status inspect_memory(choices *c, opened *o, vw_json_writer *w, vw_error *err)
+{
+    vw_memory_plan plan;
+    vw_expert_stats experts;
+    part parts[N_PARTS];
+    c->needs_no_tokenizer = c->needs_no_weights = 1;
+    vw_status status = open_model(c, o, err);
+    if (status != VW_OK)
+        return status;
+    vw_engine_get_plan(o->engine, &plan);
+    vw_engine_expert_stats(o->engine, &experts);
+    list_parts(&plan, parts);
+    if (c->is_json)
+        add(w, parts, &experts);
+    else
+        print(&o->info, parts, &experts);
+    return VW_OK;
 }

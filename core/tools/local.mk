@@ -45,6 +45,8 @@ vishwamai_SOURCES = \
 	%D%/interrupt.h \
 	%D%/logits.c \
 	%D%/main.c \
+	%D%/models.c \
+	%D%/models.h \
 	%D%/new.c \
 	%D%/opened.c \
 	%D%/opened.h \

@@ -34,8 +34,12 @@ static vw_status set_all(const choices *c, vw_settings *settings, vw_error *err)
     }
     if (status == VW_OK && c->is_verbose && !vw_settings_get(settings, "log", "level"))
         status = vw_settings_set(settings, "log", "level", "info", "--verbose", err);
-    if (status == VW_OK && c->model)
-        status = vw_settings_set(settings, "model", "path", c->model, "-m", err);
+    if (status == VW_OK && c->model) {
+        char section[64];
+        snprintf(section, sizeof section, "model%s%.50s", c->name ? ":" : "",
+                 c->name ? c->name : "");
+        status = vw_settings_set(settings, section, "path", c->model, "-m", err);
+    }
     return status;
 }
 
@@ -78,6 +82,8 @@ vw_status open_model(const choices *c, opened *o, vw_error *err)
     double began = now_seconds();
     vw_engine_options options = {.size = sizeof options};
     options.no_tokenizer = c->needs_no_tokenizer;
+    options.label = c->name;
+    options.only_plan = c->needs_no_weights;
     options.progress = progress_show;
     interrupt_watch(NULL);
     vw_status status = open_core(c, o, err);

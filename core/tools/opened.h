@@ -17,8 +17,10 @@ typedef struct choices {
     assignments set;         /* --set and friends */
     int is_json;             /* --json */
     const char *model;       /* -m */
+    const char *name;        /* -M */
     int is_verbose;          /* --verbose */
     int needs_no_tokenizer;  /* set by the subcommand */
+    int needs_no_weights;    /* likewise: its memory plan alone is wanted */
 } choices;
 
 /* Entries for the option tables of subcommands: every one takes the first three. */
@@ -31,6 +33,7 @@ typedef struct choices {
 #define MODEL_OPTIONS(c)                                                                       \
     {'m', "model", OPT_TEXT, &(c)->model, "DIR", "model folder (default: the bundled model)",  \
      NULL, 0, 0},                                                                              \
+    {'M', "model-name", OPT_TEXT, &(c)->name, "NAME", "the settings' [model:NAME]", NULL, 0, 0}, \
     {'t', "threads", OPT_SETTING, &(c)->set, "N", "threads (default: one per core)",           \
      "vishwamai.threads", 0, 0}
 

@@ -37,9 +37,35 @@ static vw_status read_prompt(run *r, vw_error *err)
     return status;
 }
 
+static double rate(int64_t n, double seconds)
+{
+    return seconds > 0 ? (double)n / seconds : 0;
+}
+
+static void add_experts(vw_json_writer *w, const vw_expert_stats *s)
+{
+    vw_json_begin_object(w, "experts");
+    vw_json_add_int(w, "count", s->n_experts);
+    vw_json_add_int(w, "in_memory", s->n_slots);
+    vw_json_add_uint(w, "slot_bytes", s->slot_bytes);
+    vw_json_add_uint(w, "hits", s->hits);
+    vw_json_add_uint(w, "misses", s->misses);
+    vw_json_add_uint(w, "evictions", s->evictions);
+    vw_json_add_uint(w, "bytes_read", s->bytes_read);
+    vw_json_add_double(w, "read_seconds", s->read_seconds);
+    vw_json_add_double(w, "wait_seconds", s->wait_seconds);
+    vw_json_add_double(w, "bytes_per_second",
+                       rate((int64_t)s->bytes_read, s->read_seconds));
+    vw_json_add_string(w, "method", s->method);
+    vw_json_add_bool(w, "direct", s->is_direct);
+    vw_json_end_object(w);
+}
+
 static vw_status print_answer(const run *r, vw_error *err)
 {
     vw_json_writer w = {0};
+    vw_expert_stats experts;
+    vw_engine_expert_stats(r->o.engine, &experts);
     vw_json_begin_object(&w, NULL);
     add_ids(&w, "prompt_tokens", r->prompt.ids, r->prompt.n);
     add_ids(&w, "tokens", r->a.tokens.ids, r->a.tokens.n);
@@ -57,13 +83,10 @@ static vw_status print_answer(const run *r, vw_error *err)
     vw_json_add_double(&w, "prompt", r->a.stats.prompt_seconds);
     vw_json_add_double(&w, "decode", r->a.stats.decode_seconds);
     vw_json_end_object(&w);
+    if (experts.n_slots)
+        add_experts(&w, &experts);
     vw_json_end_object(&w);
     return print_json(&w, err);
-}
-
-static double rate(int64_t n, double seconds)
-{
-    return seconds > 0 ? (double)n / seconds : 0;
 }
 
 static void say_speed(const run *r)
@@ -77,6 +100,19 @@ static void say_speed(const run *r)
     if (s->n_drafted)
         fprintf(stderr, "%lld of %lld drafted tokens were right\n", (long long)s->n_accepted,
                 (long long)s->n_drafted);
+}
+
+static void say_experts(const run *r)
+{
+    vw_expert_stats s;
+    vw_engine_expert_stats(r->o.engine, &s);
+    if (s.n_slots)
+        fprintf(stderr, "experts: %d of %d fit in memory; %llu hits, %llu misses, %llu evictions; "
+                "%.1f MiB read%s in %.3f s (%s), %.0f MB/s; %.3f s waited for\n", s.n_slots,
+                s.n_experts, (unsigned long long)s.hits, (unsigned long long)s.misses,
+                (unsigned long long)s.evictions, (double)s.bytes_read / (1 << 20),
+                s.is_direct ? " past the page cache" : "", s.read_seconds, s.method,
+                rate((int64_t)s.bytes_read, s.read_seconds) * 1e-6, s.wait_seconds);
 }
 
 /* A continuation without text: its ids, when there is no tokenizer. */
@@ -112,8 +148,10 @@ static vw_status work(run *r, vw_error *err)
         print_bare_ids(r);
     else if (isatty(STDOUT_FILENO))
         putchar('\n');
-    if (r->c.is_verbose)
+    if (r->c.is_verbose) {
         say_speed(r);
+        say_experts(r);
+    }
     return status;
 }
 

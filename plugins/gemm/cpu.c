@@ -304,7 +304,7 @@ static vw_status run(void *self, const vw_gemm_plan *p, vw_stream *stream, vw_te
     return VW_OK;
 }
 
-/* Groups that need their rows prepared go one after another, the others all at once. */
+/* All groups at once: threads meet once, or twice where rows are laid out first. */
 static vw_status run_grouped(void *self, const vw_gemm_plan *p, vw_stream *stream, vw_tensor x,
                              const vw_gemm_weight *const *weights, const vw_groups *groups,
                              const vw_tensor *y, void *workspace, vw_error *err)
@@ -316,15 +316,9 @@ static vw_status run_grouped(void *self, const vw_gemm_plan *p, vw_stream *strea
     if (s != VW_OK)
         return s;
     again = walk;
-    while (group_walk_next(&walk)) {
-        if (walk.group < 0) {
+    while (group_walk_next(&walk))
+        if (walk.group < 0)
             clear_group_rows(&walk, &p->problem);
-        } else if (!cpu_is_task(&p->problem, walk.m)) {
-            vw_gemm_job job = cpu_job(g, &p->problem, weights + walk.group * p->problem.n_weights,
-                                      &walk.x, walk.y, walk.first, walk.m, workspace);
-            compute(g, &job);
-        }
-    }
     cpu_run_groups(g, &p->problem, again, weights, workspace);
     return VW_OK;
 }

@@ -29,9 +29,6 @@ vw_gemm_job cpu_job(const cpu_gemm *g, const vw_gemm_problem *p,
 /* Does a product of m rows of this problem have both its sides packed on the way? */
 int cpu_is_product(const vw_gemm_problem *p, int64_t m);
 
-/* Is a group of m rows one of cpu_run_groups'?  The others are left to the caller. */
-int cpu_is_task(const vw_gemm_problem *p, int64_t m);
-
 /* Workspace for them. */
 size_t cpu_product_bytes(const cpu_gemm *g, const vw_gemm_problem *p);
 

@@ -8,6 +8,7 @@
 #include "plugins/gemm/cpu.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 
 /* ---- which products -------------------------------------------------------------------------- */
 
@@ -19,15 +20,6 @@ static int is_in_place(const vw_gemm_problem *p)
     return 1;
 }
 
-/* Few rows of weights that need no preparation of X: those in place and stored [out, in]. */
-static int is_by_rows(const vw_gemm_problem *p)
-{
-    for (int i = 0; i < p->n_weights; i++)
-        if (p->weights[i]->stored.layout != VW_OUT_IN)
-            return 0;
-    return is_in_place(p);
-}
-
 /* Sums that are added to something start from it, which is right for gradients; a residual is often
  * much larger than what is added and would cost them digits, so forward goes this way to store. */
 int cpu_is_product(const vw_gemm_problem *p, int64_t m)
@@ -35,12 +27,6 @@ int cpu_is_product(const vw_gemm_problem *p, int64_t m)
     if (p->op != VW_GEMM_FORWARD || p->rounding != VW_GEMM_ROUND_NONE)
         return 1;
     return m > VW_GEMM_FEW_ROWS && p->epilogue == VW_GEMM_STORE && is_in_place(p);
-}
-
-int cpu_is_task(const vw_gemm_problem *p, int64_t m)
-{
-    return cpu_is_product(p, m) || (m <= VW_GEMM_FEW_ROWS && !p->is_batch_invariant &&
-                                    is_by_rows(p));
 }
 
 static size_t round_up(size_t bytes)
@@ -57,6 +43,7 @@ typedef struct run_of_rows {
     int64_t first, m;
     int64_t before;
     vw_product_cut cut; /* not a product: cols parts */
+    size_t prepared_at; /* of a run whose rows are laid out first */
 } run_of_rows;
 
 typedef struct tasks {
@@ -66,9 +53,11 @@ typedef struct tasks {
     const vw_tensor *x, *y; /* y: results, or of wgrad one a group */
     const vw_tensor *dy;    /* of wgrad */
     run_of_rows *runs;
-    int64_t n_runs, n_tasks;
+    int64_t n_runs, n_tasks, n_rows;
     char *scratch;
     size_t scratch_bytes;
+    char *prepared;         /* rows laid out */
+    size_t prepared_bytes;  /* in use */
     atomic_llong next;
 } tasks;
 
@@ -78,14 +67,31 @@ static size_t thread_bytes(const cpu_gemm *g, const vw_gemm_problem *p)
     int is_wgrad = p->op == VW_GEMM_WGRAD;
     size_t product = vw_product_scratch(g->kernels, is_wgrad ? w.n : p->max_m,
                                         is_wgrad ? p->max_m : w.k);
-    size_t few = vw_gemm_scratch_bytes(VW_GEMM_FEW_ROWS, p->epilogue == VW_GEMM_GATED);
-    return round_up(product > few ? product : few);
+    size_t tiles = vw_gemm_scratch_bytes(p->max_m, p->epilogue == VW_GEMM_GATED);
+    return round_up(product > tiles ? product : tiles);
+}
+
+static size_t prepared_bytes(const cpu_gemm *g, int64_t m, int64_t k)
+{
+    return vw_gemm_workspace(g->kernels, m, k, 0, 0);
+}
+
+/* A run's rows are rounded up on their own, so many runs of one row are the worst. */
+static size_t most_prepared(const cpu_gemm *g, const vw_gemm_problem *p)
+{
+    int64_t k = matrix_source(&p->weights[0]->stored, p->op).k;
+    return p->op == VW_GEMM_FORWARD ? (size_t)p->max_m * prepared_bytes(g, 1, k) : 0;
+}
+
+static size_t runs_bytes(const vw_gemm_problem *p)
+{
+    return round_up((size_t)(p->max_m + 1) * sizeof(run_of_rows));
 }
 
 size_t cpu_product_bytes(const cpu_gemm *g, const vw_gemm_problem *p)
 {
-    return round_up((size_t)(p->max_m + 1) * sizeof(run_of_rows)) +
-           (size_t)g->host->n_threads(g->host->core) * thread_bytes(g, p);
+    return runs_bytes(p) + (size_t)g->host->n_threads(g->host->core) * thread_bytes(g, p) +
+           most_prepared(g, p);
 }
 
 static vw_product forward_product(const tasks *t, const run_of_rows *r)
@@ -141,14 +147,33 @@ static double work_of(const tasks *t, const run_of_rows *r)
     return (vw_product_work(&q) / (double)(q.m ? q.m : 1)) * ((double)q.m + few);
 }
 
+static vw_gemm_job job_of(const tasks *t, const run_of_rows *r)
+{
+    return cpu_job(t->g, t->p, t->weights + r->group * t->p->n_weights, t->x, t->y, r->first, r->m,
+                   t->prepared + r->prepared_at);
+}
+
+/* Every thread lays out a share of every run; which share goes round, since many have one tile. */
+static void prepare_part(void *arg, int part, int n_parts)
+{
+    const tasks *t = arg;
+    for (int64_t i = 0; i < t->n_runs; i++) {
+        const run_of_rows *r = &t->runs[i];
+        if (r->is_product)
+            continue;
+        vw_gemm_job job = job_of(t, r);
+        if (vw_gemm_needs_prepare(&job))
+            vw_gemm_prepare(&job, (int)((part + i) % n_parts), n_parts);
+    }
+}
+
 static void run_task(tasks *t, const run_of_rows *r, int64_t part, char *scratch)
 {
     if (r->is_product) {
         vw_product q = product_of(t, r);
         vw_product_run(&q, r->cut, (int)part, scratch);
     } else {
-        vw_gemm_job job = cpu_job(t->g, t->p, t->weights + r->group * t->p->n_weights, t->x, t->y,
-                                  r->first, r->m, NULL);
+        vw_gemm_job job = job_of(t, r);
         vw_gemm_multiply_in(&job, (int)part, r->cut.cols, scratch);
     }
 }
@@ -190,6 +215,10 @@ static void do_tasks(tasks *t)
                                : (vw_product_cut){1, most > 1 ? most : 1};
         t->n_tasks += r->cut.rows * r->cut.cols;
     }
+    if (t->prepared_bytes && threads > 1)
+        host->parallel_for(host->core, threads, prepare_part, t);
+    else if (t->prepared_bytes)
+        prepare_part(t, 0, 1);
     threads = t->n_tasks < threads ? (int)t->n_tasks : threads;
     if (threads > 1)
         host->parallel_for(host->core, threads, task_part, t);
@@ -199,9 +228,10 @@ static void do_tasks(tasks *t)
 
 static tasks new_tasks(const cpu_gemm *g, const vw_gemm_problem *p, void *workspace)
 {
-    return (tasks){.g = g, .p = p, .runs = workspace, .scratch_bytes = thread_bytes(g, p),
-                   .scratch = (char *)workspace +
-                              round_up((size_t)(p->max_m + 1) * sizeof(run_of_rows))};
+    tasks t = {.g = g, .p = p, .runs = workspace, .scratch_bytes = thread_bytes(g, p),
+               .scratch = (char *)workspace + runs_bytes(p)};
+    t.prepared = t.scratch + (size_t)g->host->n_threads(g->host->core) * t.scratch_bytes;
+    return t;
 }
 
 /* ---- calls ----------------------------------------------------------------------------------- */
@@ -217,14 +247,25 @@ void cpu_run_product(const cpu_gemm *g, const vw_gemm_problem *p, const vw_tenso
 }
 
 /* The array of runs is as long as there can be rows; groups with a mask, or without rows, can be
- * more: then what is there is done first. */
+ * more: then what is there is done first.  So can masked rows, all groups together. */
 static void add_run(tasks *t, int32_t group, int is_product, int64_t first, int64_t m)
 {
-    if (t->n_runs > t->p->max_m) {
+    bool is_full = t->n_runs > t->p->max_m ||
+                   (!is_product && t->n_rows + m > t->p->max_m);
+    if (is_full) {
         do_tasks(t);
         t->n_runs = 0;
+        t->prepared_bytes = 0;
+        t->n_rows = 0;
     }
-    t->runs[t->n_runs++] = (run_of_rows){group, is_product, first, m, 0, {0, 0}};
+    t->n_rows += m;
+    run_of_rows *r = &t->runs[t->n_runs++];
+    *r = (run_of_rows){group, is_product, first, m, 0, {0, 0}, t->prepared_bytes};
+    if (is_product)
+        return;
+    vw_gemm_job job = job_of(t, r);
+    if (vw_gemm_needs_prepare(&job))
+        t->prepared_bytes += prepared_bytes(t->g, m, job.k);
 }
 
 void cpu_run_groups(const cpu_gemm *g, const vw_gemm_problem *p, group_walk walk,
@@ -233,7 +274,7 @@ void cpu_run_groups(const cpu_gemm *g, const vw_gemm_problem *p, group_walk walk
     tasks t = new_tasks(g, p, workspace);
     t.weights = weights, t.x = &walk.x, t.y = walk.y;
     while (group_walk_next(&walk))
-        if (walk.group >= 0 && cpu_is_task(p, walk.m))
+        if (walk.group >= 0)
             add_run(&t, walk.group, cpu_is_product(p, walk.m), walk.first, walk.m);
     do_tasks(&t);
 }

@@ -192,6 +192,17 @@ static int is_ours(const vw_weights_reader *r, const unsigned char *data, size_t
            bytes <= (size_t)(r->file.map + r->file.bytes - data);
 }
 
+static vw_status locate(void *self, vw_weights_reader *r, const void *data, size_t bytes,
+                        const char **file, uint64_t *offset, vw_error *err)
+{
+    (void)self;
+    if (!is_ours(r, data, bytes))
+        return vw_fail(err, VW_E_INVALID, "%s: these bytes are not of this file", r->file.path);
+    *file = r->file.path;
+    *offset = (uint64_t)((const unsigned char *)data - r->file.map);
+    return VW_OK;
+}
+
 static void advise(const vw_weights_reader *r, const void *data, size_t bytes, int is_needed)
 {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = (uintptr_t)data, end = first + bytes;
@@ -258,6 +269,7 @@ static const vw_weights_ops ops = {
     .prefetch = prefetch,
     .release = release,
     .config = config,
+    .locate = locate,
 };
 
 static const vw_plugin description = {

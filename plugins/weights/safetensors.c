@@ -103,16 +103,28 @@ static const char *metadata(void *self, vw_weights_reader *r, const char *key)
     return NULL;
 }
 
-/* Is this a stretch of one of the reader's files?  A hint about foreign memory would be an attack
- * on it: DONTNEED on the heap destroys it. */
-static int is_ours(const vw_weights_reader *r, const unsigned char *data, size_t bytes)
+/* The file of which this is a stretch, or NULL.  A hint about foreign memory would be an attack on
+ * it: DONTNEED on the heap destroys it. */
+static const st_file *file_of(const vw_weights_reader *r, const unsigned char *data, size_t bytes)
 {
     for (size_t i = 0; i < r->n_files; i++) {
         const st_file *f = r->files + i;
         if (data >= f->map && data <= f->map + f->bytes)
-            return bytes <= (size_t)(f->map + f->bytes - data);
+            return bytes <= (size_t)(f->map + f->bytes - data) ? f : NULL;
     }
-    return 0;
+    return NULL;
+}
+
+static vw_status locate(void *self, vw_weights_reader *r, const void *data, size_t bytes,
+                        const char **file, uint64_t *offset, vw_error *err)
+{
+    const st_file *f = file_of(r, data, bytes);
+    (void)self;
+    if (!f)
+        return vw_fail(err, VW_E_INVALID, "%s: these bytes are of none of its files", r->path);
+    *file = f->path;
+    *offset = (uint64_t)((const unsigned char *)data - f->map);
+    return VW_OK;
 }
 
 /* Is every page of [at, at + bytes) in memory already? */
@@ -135,7 +147,7 @@ static void prefetch(void *self, vw_weights_reader *r, const void *data, size_t 
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)data / page * page;
     uintptr_t end = (uintptr_t)data + bytes;
     (void)self;
-    if (!bytes || !is_ours(r, data, bytes))
+    if (!bytes || !file_of(r, data, bytes))
         return;
     for (; at < end; at += PREFETCH_BYTES) {
         size_t n = end - at < PREFETCH_BYTES ? end - at : PREFETCH_BYTES;
@@ -154,7 +166,7 @@ static void release(void *self, vw_weights_reader *r, const void *data, size_t b
     uintptr_t first = ((uintptr_t)data + page - 1) / page * page;
     uintptr_t end = ((uintptr_t)data + bytes) / page * page;
     (void)self;
-    if (first < end && is_ours(r, data, bytes))
+    if (first < end && file_of(r, data, bytes))
         madvise((void *)first, end - first, MADV_DONTNEED);
 }
 
@@ -231,6 +243,7 @@ static const vw_weights_ops ops = {
     .write = st_write,
     .finish = st_finish,
     .abort = st_abort,
+    .locate = locate,
 };
 
 static const vw_plugin description = {

@@ -64,6 +64,11 @@ vw_status vw_settings_set(vw_settings *settings, const char *section, const char
 const char *vw_settings_get(const vw_settings *settings, const char *section, const char *key);
 const char *vw_settings_origin(const vw_settings *settings, const char *section, const char *key);
 
+/* The i-th label, in the order of the settings, of those that have a section [kind:label]; NULL after
+ * the last: the models of a process by name.  Borrowed until the next call writes `room`. */
+const char *vw_settings_label(const vw_settings *settings, vw_kind kind, size_t i, char *label,
+                              size_t room);
+
 /* Fill `config` from the table's defaults and the section's settings, checked.  Every wrong value
  * is reported, all in one error.  Strings in `config` are borrowed from `settings`. */
 vw_status vw_settings_bind(const vw_settings *settings, const char *section,
@@ -144,13 +149,12 @@ typedef int (*vw_progress)(void *arg, const char *what, uint64_t done, uint64_t 
 
 typedef struct vw_engine_options {
     size_t size;
-    const char *label;     /* "[model:label]", or NULL */
+    const char *label;     /* "[model:label]", which must be among the settings; NULL: [model] */
     const char *path;      /* model folder; NULL: the settings' [model] path, or the bundled model */
     int32_t no_tokenizer;  /* do not need one */
     vw_progress progress;
     void *progress_arg;
-    int32_t plan_only;     /* check everything and say what memory it takes, but read no weight and
-                              take none: the engine answers get_info and cannot be fed */
+    int32_t only_plan;     /* check everything, load nothing: for vw_engine_get_plan() */
 } vw_engine_options;
 
 typedef struct vw_engine_info {
@@ -173,9 +177,6 @@ typedef struct vw_engine_info {
     const char *device, *gemm, *attention, *tokenizer, *weights; /* plugins in use */
     int32_t n_expert_layers;  /* layers with experts */
     int32_t n_experts;        /* of the widest of them */
-    uint64_t copied_bytes;    /* of weight_bytes: packed or converted into memory, not mapped */
-    uint64_t expert_bytes;    /* of weight_bytes: of experts that a router chooses */
-    uint64_t scratch_bytes;   /* activations and workspace */
 } vw_engine_info;
 
 /* Open a model: `options` may be NULL.  Checks names, shapes and vocabulary against the checkpoint;
@@ -185,10 +186,40 @@ vw_status vw_engine_open(vw_core *core, const vw_engine_options *options, vw_eng
 void vw_engine_close(vw_engine *engine);
 void vw_engine_get_info(const vw_engine *engine, vw_engine_info *info);
 
+/* What a model takes, in bytes. */
+typedef struct vw_memory_plan {
+    size_t size;
+    uint64_t in_place;     /* weights that run where the file is mapped: the system may drop them */
+    uint64_t packed;       /* weights that are copied, in the gemm's own form; and norms */
+    uint64_t streamed;     /* experts that stay in the file */
+    uint64_t expert_cache; /* memory for those that are in use */
+    uint64_t kv_pool;      /* at most; taken as tokens come */
+    uint64_t kv_context;   /* of it, a sequence of full length */
+    uint64_t scratch;      /* activations and buffers of a batch */
+    uint64_t total;        /* all but what is streamed */
+} vw_memory_plan;
+void vw_engine_get_plan(const vw_engine *engine, vw_memory_plan *plan);
+
 /* Slots (tokens x experts a token) that each expert of the i-th layer with experts took since the
  * engine was opened: *n of them, of which loads[0 .. room) are written. */
 vw_status vw_engine_expert_loads(vw_engine *engine, int32_t i, uint64_t *loads, int32_t room,
                                  int32_t *n, vw_error *err);
+
+/* Experts that are read from the file when they are needed ([model] expert_memory). */
+typedef struct vw_expert_stats {
+    size_t size;
+    int32_t n_experts, n_slots; /* of all layers; that fit in memory; 0: nothing is streamed */
+    uint64_t slot_bytes;        /* of one in memory */
+    uint64_t expert_bytes;      /* of all in the file */
+    uint64_t n_ranges;          /* of the file, of all; n_experts where each lies in one piece */
+    uint64_t hits, misses;      /* uses of an expert that was in memory, and that was not */
+    uint64_t evictions, bytes_read;
+    double read_seconds;        /* while the disk had something to do */
+    double wait_seconds;        /* while nothing could be computed for want of it */
+    const char *method;         /* "io_uring" or "pread" */
+    int32_t is_direct;          /* past the page cache */
+} vw_expert_stats;
+void vw_engine_expert_stats(const vw_engine *engine, vw_expert_stats *stats);
 
 /* Text to ids.  Writes up to `room` ids and the full count to *n.  with_bos: 1 yes, 0 no, -1 as the
  * tokenizer's configuration says.  VW_E_NOTFOUND when the model has no tokenizer. */

@@ -15,7 +15,7 @@ extern "C" {
 #endif
 
 #define VW_WEIGHTS_OPS_MAJOR 0 /* provisional: one plugin so far */
-#define VW_WEIGHTS_OPS_MINOR 2
+#define VW_WEIGHTS_OPS_MINOR 3
 
 typedef struct vw_weights_reader vw_weights_reader;
 typedef struct vw_weights_writer vw_weights_writer;
@@ -74,6 +74,12 @@ typedef struct vw_weights_ops {
      * each under its dotted name); NULL where a config.json lies beside it.  Borrowed from the
      * reader.  Optional.  Since weights 0.2. */
     const char *(*config)(void *self, vw_weights_reader *reader);
+
+    /* Where mapped bytes lie: the path of their file, borrowed from the reader, and their offset in
+     * it, for reading them without the map.  VW_E_INVALID for bytes that are not the reader's.
+     * Optional: VW_E_UNSUPPORTED.  Since weights 0.3. */
+    vw_status (*locate)(void *self, vw_weights_reader *reader, const void *data, size_t bytes,
+                        const char **file, uint64_t *offset, vw_error *err);
 } vw_weights_ops;
 
 #ifdef __cplusplus
