@@ -210,4 +210,4 @@ const command command_inspect = {
     "  vishwamai inspect gemm/cpu\n"
     "  vishwamai inspect --ini gemm/cpu >> my.ini\n"
     "  vishwamai inspect --exists gemm/blas && echo there\n"
-    "  vishwamai inspect --memory -m /models/DeepSeek-V3\n", inspect_main};
+    "  vishwamai inspect -m /models/DeepSeek-V3\n", inspect_main};
