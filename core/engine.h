@@ -4,6 +4,7 @@
  *     kv.c        pages, block tables, sequences     plans.c    gemm and attention plans, kept by shape
  *     nn*.c       the blocks                         feed.c     tokens in, rows of logits out
  *     forward.c   a forward of inference             experts.c  the experts of a layer as one thing
+ *     expert_cache.c, expert_layout.c  experts that stay in the file; disk.c reads them
  *     text.c      ids to text, stop strings          sampling.c, generate.c (scoring too)
  *     draft.c     guesses of the next tokens
  *

@@ -82,7 +82,8 @@ static vw_status count_files(vw_weights_reader *r, vw_error *err)
     int end;
     vw_status st = VW_OK;
     if (!dir)
-        return vw_fail(err, VW_E_IO, "cannot open %s: %s", r->folder, strerror(errno));
+        return vw_fail(err, errno == ENOENT ? VW_E_NOTFOUND : VW_E_IO, "cannot open %s: %s",
+                       r->folder, strerror(errno));
     for (struct dirent *e; !st && (e = readdir(dir));) {
         end = 0;
         if (sscanf(e->d_name, "tensor%5u_%3u%n", &file, &host, &end) < 2 || !end || e->d_name[end])

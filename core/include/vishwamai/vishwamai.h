@@ -65,7 +65,7 @@ const char *vw_settings_get(const vw_settings *settings, const char *section, co
 const char *vw_settings_origin(const vw_settings *settings, const char *section, const char *key);
 
 /* The i-th label, in the order of the settings, of those that have a section [kind:label]; NULL after
- * the last: the models of a process by name.  Borrowed until the next call writes `room`. */
+ * the last: the models of a process by name.  Written to `label`, which is returned. */
 const char *vw_settings_label(const vw_settings *settings, vw_kind kind, size_t i, char *label,
                               size_t room);
 
