@@ -131,8 +131,11 @@ libcore_la_SOURCES += \
 	%D%/tokenizer_train.c \
 	%D%/train_rules.c \
 	%D%/train_rules.h \
+	%D%/teacher_store.c \
+	%D%/teacher_store.h \
 	%D%/trainer.c \
 	%D%/trainer.h \
+	%D%/trainer_cache.c \
 	%D%/trainer_data.c \
 	%D%/trainer_distil.c %D%/trainer_loads.c \
 	%D%/nn_match.c %D%/nn_profile.c %D%/trainee_match.c \

@@ -44,6 +44,12 @@ static void show_rows(forward *f, const head_work *h, vw_tensor logits, int64_t 
         vw_check(f, f->lesson->on_rows(f->lesson->arg, first, logits, f->err));
 }
 
+/* Of what is kept of a teacher, the rows of a chunk. */
+static vw_tensor kept_rows(const void *all, vw_dtype dtype, int64_t k, int64_t first, int64_t n)
+{
+    return vw_tensor_2d((char *)(uintptr_t)all + first * k * 4, dtype, n, k);
+}
+
 static void lose_chunk(forward *f, const head_work *h, vw_tensor logits, int64_t first)
 {
     vw_engine *e = f->engine;
@@ -52,11 +58,15 @@ static void lose_chunk(forward *f, const head_work *h, vw_tensor logits, int64_t
     loss.size = sizeof loss;
     loss.cap = h->cap;
     loss.is_backward = h->dx.data || vw_is_trained(h->table);
+    loss.alpha = (float)l->distil.alpha;
+    loss.temperature = (float)l->distil.temperature;
     if (l->distil.rows) {
         loss.teacher = vw_tensor_rows(h->teacher, 0, logits.shape[0]);
-        loss.alpha = (float)l->distil.alpha;
-        loss.temperature = (float)l->distil.temperature;
         vw_check(f, l->distil.rows(l->distil.arg, first, loss.teacher, f->err));
+    } else if (l->distil.k) {
+        loss.teacher = kept_rows(l->distil.logits, VW_F32, l->distil.k, first, logits.shape[0]);
+        loss.teacher_ids = kept_rows(l->distil.ids, VW_I32, l->distil.k, first, logits.shape[0]);
+        loss.teacher_lse = l->distil.lse + first;
     }
     if (vw_runs(f))
         vw_check(f, e->dev->cross_entropy(e->device->self, e->stream, &loss, logits,

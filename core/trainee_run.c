@@ -242,6 +242,11 @@ static vw_status stage(vw_trainee *t, const vw_micro_batch *m, batch *b, lesson 
 
 /* ---- its losses ------------------------------------------------------------------------------ */
 
+static bool has_teacher(const vw_micro_batch *m)
+{
+    return m->distil.rows || m->distil.k;
+}
+
 static vw_status collect(vw_trainee *t, const batch *b, bool has_teacher, vw_losses *losses,
                          vw_error *err)
 {
@@ -344,7 +349,7 @@ vw_status vw_trainee_learn_as(vw_trainee *t, const vw_micro_batch *m, vw_backwar
     if (!st)
         st = vw_tape_backward(t->tape, &f, what, NULL, NULL);
     if (!st)
-        st = collect(t, &b, m->distil.rows != NULL, losses, err);
+        st = collect(t, &b, has_teacher(m), losses, err);
     if (!st && l.projections)
         st = vw_trainee_collect_misses(t, b.n_tokens, losses, err);
     return st;
@@ -363,7 +368,7 @@ vw_status vw_trainee_evaluate(vw_trainee *t, const vw_micro_batch *m, vw_losses 
         st = clear_counts(t, err);
     if (!st)
         st = run_whole(&f);
-    return st ? st : collect(t, &b, m->distil.rows != NULL, losses, err);
+    return st ? st : collect(t, &b, has_teacher(m), losses, err);
 }
 
 vw_status vw_trainee_logits(vw_trainee *t, const vw_micro_batch *m, vw_trainee_rows rows, void *arg,

@@ -150,8 +150,12 @@ typedef vw_status (*vw_teacher_rows)(void *arg, int64_t first, vw_tensor logits,
  * hidden_weight times the mean, over borders, tokens and values, of (W_b x - hidden[b])^2. */
 typedef struct vw_distillation {
     double alpha, temperature; /* L = alpha T^2 KL(teacher || student) + (1 - alpha) CE */
-    vw_teacher_rows rows;      /* NULL: no distillation */
+    vw_teacher_rows rows;      /* NULL: none */
     void *arg;
+    int32_t k;                 /* instead of rows: the teacher's k largest logits of each scored row */
+    const int32_t *ids;        /* device [n_scored, k] */
+    const float *logits, *lse; /* device [n_scored, k]; [n_scored], as vw_loss_desc has it.  With
+                                * neither rows nor k there is no distillation. */
     double hidden_weight;
     const float *const *hidden; /* [n_layers - 1], each device [n_tokens, hidden_width]; NULL: not
                                  * compared */

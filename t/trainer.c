@@ -26,6 +26,7 @@ typedef struct session {
     int64_t kill_at; /* end the process there, as kill -9 would */
     int n_saved, n_notes;
     char note[400];
+    double *mean; /* [256]: averaged after every step, decay 0.9; NULL: not */
 } session;
 
 static void on_event(void *arg, const vw_train_event *e)
@@ -35,6 +36,8 @@ static void on_event(void *arg, const vw_train_event *e)
         vw_trainer_interrupt(s->trainer);
     if (e->type == VW_TRAIN_STEP && s->kill_at == e->step)
         raise(SIGKILL);
+    for (int i = 0; s->mean && e->type == VW_TRAIN_STEP && i < 256; i++)
+        s->mean[i] = 0.9 * s->mean[i] + 0.1 * (double)s->trainer->info.values[i];
     s->n_saved += e->type == VW_TRAIN_SAVED;
     if (e->type == VW_TRAIN_NOTE) {
         s->n_notes++;
@@ -575,6 +578,68 @@ static void test_patience(void)
     free(out);
 }
 
+/* ---- averaged weights ------------------------------------------------------------------------ */
+
+static const float *average_of(const session *s)
+{
+    for (size_t i = 0; i < s->trainer->n_moments; i++)
+        if (s->trainer->moments[i].is_average)
+            return s->trainer->moments[i].values;
+    bail_out("no average");
+}
+
+static void test_averages(void)
+{
+    static const char *const kept[] = {"train.ema_decay=0.9", NULL},
+                             *const used[] = {"train.ema_decay=0.9", "train.use_ema=yes", NULL},
+                             *const other[] = {"train.ema_decay=0.8", NULL};
+    session a = {0}, b = {0};
+    vw_error err = {VW_OK, ""};
+    double mean[256], of_average, of_masters;
+    char *first = folder_of("ema"), *second = folder_of("ema2"), *whole = folder_of("a");
+    open_run(&a, first, kept, &err);
+    for (int i = 0; i < 256; i++)
+        mean[i] = (double)a.trainer->info.values[i];
+    a.mean = mean;
+    is_int(vw_trainer_run(a.trainer, &err), VW_OK, "a run that averages its weights");
+    double worst = 0, moved = 0;
+    for (int i = 0; i < 256; i++) {
+        worst = fmax(worst, fabs((double)average_of(&a)[i] - mean[i]));
+        moved = fmax(moved, fabs((double)a.trainer->info.values[i] - mean[i]));
+    }
+    ok(worst < 1e-6 && moved > 1e-3, "m = 0.9 m + 0.1 w after each step: within %g", worst);
+    ok(same_file(in(first, "step-00000040/model.safetensors"),
+                 in(whole, "step-00000040/model.safetensors")),
+       "which changes nothing of the weights");
+    vw_trainer_validate(a.trainer, &of_masters, &err);
+    memcpy(a.trainer->info.values, average_of(&a), 256 * sizeof(float));
+    vw_trainer_validate(a.trainer, &of_average, &err);
+    close_run(&a);
+
+    is_int(train(&b, second, used, &err), VW_OK, "another validates with them");
+    double found;
+    vw_trainer_validate(b.trainer, &found, &err);
+    ok(found == of_average && found != of_masters, "the loss is theirs: %.6f, the weights' %.6f",
+       found, of_masters);
+    ok(b.trainer->now.best_loss <= found, "which is what the best is chosen by");
+    close_run(&b);
+    ok(same_end(first, second), "training goes on with the others");
+
+    char *parts = folder_of("ema3");
+    b.stop_at = 17;
+    train(&b, parts, used, &err);
+    close_run(&b);
+    is_int(train(&b, parts, used, &err), VW_OK, "stopped, and gone on with");
+    close_run(&b);
+    ok(same_end(second, parts), "averages and all are the same bits");
+    refuses(parts, other, VW_E_CONFIG, "was made with train.ema_decay = 0.9, now it is 0.8");
+    refuses(parts, NULL, VW_E_CONFIG, "was made with train.ema_decay = 0.9, now it is nothing;");
+    free(parts);
+    free(first);
+    free(second);
+    free(whole);
+}
+
 static void test_profile(void)
 {
     session s = {0};
@@ -618,6 +683,7 @@ int main(void)
     test_scale();
     test_batch_size();
     test_patience();
+    test_averages();
     test_profile();
     return done_testing();
 }
