@@ -119,7 +119,9 @@ libcore_la_SOURCES += \
 	%D%/checksum.h \
 	%D%/dataset.c \
 	%D%/dataset.h \
+	%D%/dataset_chat.c \
 	%D%/dataset_jsonl.c \
+	%D%/dataset_line.h \
 	%D%/dataset_text.c \
 	%D%/dataset_tokens.c \
 	%D%/metrics.c \
