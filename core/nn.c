@@ -151,6 +151,8 @@ static vw_tensor embed(vw_cx *cx, vw_param *table, float scale)
         t->a = scale;
         vw_tape_need(f, &x, true);
     }
+    if (table->lookup && !f->status)
+        vw_block_adapt_rows(f, embed(cx, table->lookup->down, 1), table->lookup, scale, x);
     return x;
 }
 

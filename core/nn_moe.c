@@ -18,6 +18,7 @@ typedef struct moe_work {
     vw_route_desc route;
     vw_tensor x, y, logits, ids, weights, gate, up, rows; /* up: training alone */
     int32_t *offsets, *token, *place;
+    uint64_t stream; /* of dropouts of adapters' inputs, one a matrix */
 } moe_work;
 
 /* ---- grouped products ------------------------------------------------------------------------ */
@@ -63,14 +64,14 @@ static vw_status run_one_by_one(forward *f, const moe_work *m, const gemm_plan *
 /* Experts of one layer share the scales of the first: their inputs are rows of one tensor. */
 enum { GATE, UP, DOWN };
 
-static vw_tensor scaled(forward *f, const moe_work *m, int matrix, vw_operand which, vw_tensor x)
+static const vw_param *scales_of(const moe_work *m, int matrix)
 {
-    return vw_scaled(f, m->experts->params[matrix], which, x);
+    return m->experts->params[matrix];
 }
 
-static void multiply_groups(forward *f, const moe_work *m, int matrix, vw_gemm_op op, int32_t n,
-                            const vw_gemm_weight *const *w, vw_gemm_epilogue epilogue, vw_tensor x,
-                            const vw_tensor *y)
+static void multiply_groups(forward *f, const moe_work *m, const vw_param *scales, vw_gemm_op op,
+                            int32_t n, const vw_gemm_weight *const *w, vw_gemm_epilogue epilogue,
+                            vw_tensor x, const vw_tensor *y)
 {
     size_t mark = f->arena_used;
     vw_engine *e = f->engine;
@@ -78,7 +79,7 @@ static void multiply_groups(forward *f, const moe_work *m, int matrix, vw_gemm_o
     vw_groups groups = groups_of(m);
     if (!p)
         return;
-    x = scaled(f, m, matrix, op == VW_GEMM_DGRAD ? VW_OPERAND_GRADIENT : VW_OPERAND_INPUT, x);
+    x = vw_scaled(f, scales, op == VW_GEMM_DGRAD ? VW_OPERAND_GRADIENT : VW_OPERAND_INPUT, x);
     f->arena_used = mark;
     if (!vw_runs(f))
         return;
@@ -104,8 +105,9 @@ static vw_status learn_one_by_one(forward *f, const moe_work *m, const gemm_plan
     return st;
 }
 
-static void learn_groups(forward *f, const moe_work *m, int matrix, const vw_gemm_weight *const *w,
-                         vw_tensor dy, vw_tensor x, const vw_tensor *dw)
+static void learn_groups(forward *f, const moe_work *m, const vw_param *scales,
+                         const vw_gemm_weight *const *w, vw_tensor dy, vw_tensor x,
+                         const vw_tensor *dw)
 {
     size_t mark = f->arena_used;
     vw_engine *e = f->engine;
@@ -113,8 +115,8 @@ static void learn_groups(forward *f, const moe_work *m, int matrix, const vw_gem
     vw_groups groups = groups_of(m);
     if (!p)
         return;
-    x = scaled(f, m, matrix, VW_OPERAND_INPUT, x);
-    dy = scaled(f, m, matrix, VW_OPERAND_GRADIENT, dy);
+    x = vw_scaled(f, scales, VW_OPERAND_INPUT, x);
+    dy = vw_scaled(f, scales, VW_OPERAND_GRADIENT, dy);
     f->arena_used = mark;
     if (!vw_runs(f))
         return;
@@ -123,6 +125,88 @@ static void learn_groups(forward *f, const moe_work *m, int matrix, const vw_gem
     if (st == VW_E_UNSUPPORTED && (e->device_info.flags & VW_DEVICE_HOST_VISIBLE))
         st = learn_one_by_one(f, m, p, dy, x, dw);
     vw_check(f, st);
+}
+
+/* ---- adapters: y += scale B A dropout(x), by groups ------------------------------------------- */
+
+static bool is_adapted(const moe_work *m, int matrix)
+{
+    return m->experts->adapters[matrix].first != NULL;
+}
+
+static bool drops_inputs(const forward *f, const expert_adapters *a)
+{
+    return f->lesson && f->lesson->drops && a->first->dropout > 0;
+}
+
+static void drop_rows(forward *f, const moe_work *m, int matrix, vw_tensor x, vw_tensor y)
+{
+    vw_engine *e = f->engine;
+    if (vw_runs(f))
+        vw_check(f, e->dev->dropout(e->device->self, e->stream,
+                                    m->experts->adapters[matrix].first->dropout, f->lesson->seed,
+                                    m->stream + (uint64_t)matrix, x, y, f->err));
+}
+
+/* x as the adapter sees it, in scratch if it is another. */
+static vw_tensor adapter_input(forward *f, const moe_work *m, int matrix, vw_tensor x)
+{
+    if (!drops_inputs(f, &m->experts->adapters[matrix]))
+        return x;
+    vw_tensor y = vw_scratch(f, x.shape[0], x.shape[1]);
+    drop_rows(f, m, matrix, x, y);
+    return y;
+}
+
+static void scale_rows(forward *f, float a, vw_tensor x)
+{
+    vw_engine *e = f->engine;
+    if (vw_runs(f))
+        vw_check(f, e->dev->axpby(e->device->self, e->stream, a, x, 0, x, f->err));
+}
+
+static vw_tensor adapter_low(forward *f, const moe_work *m, const expert_adapters *a, vw_tensor x)
+{
+    vw_tensor low = vw_scratch(f, m->slots, a->first->down->spec->rows);
+    multiply_groups(f, m, a->first->down, VW_GEMM_FORWARD, 1, a->down, VW_GEMM_STORE, x, &low);
+    scale_rows(f, a->first->scale, low);
+    return low;
+}
+
+static void adapt(forward *f, const moe_work *m, int matrix, vw_tensor x, vw_tensor y)
+{
+    const expert_adapters *a = &m->experts->adapters[matrix];
+    if (!a->first)
+        return;
+    size_t mark = f->arena_used;
+    vw_tensor low = adapter_low(f, m, a, adapter_input(f, m, matrix, x));
+    multiply_groups(f, m, a->first->up, VW_GEMM_FORWARD, 1, a->up, VW_GEMM_ADD, low, &y);
+    f->arena_used = mark;
+}
+
+/* The gradients of the two, and what x gets by this way, added to dx if it has data. */
+static void adapt_backward(forward *f, const moe_work *m, int matrix, vw_tensor x, vw_tensor dy,
+                           vw_tensor dx)
+{
+    const expert_adapters *a = &m->experts->adapters[matrix];
+    vw_engine *e = f->engine;
+    if (!a->first)
+        return;
+    size_t mark = f->arena_used;
+    vw_tensor in = adapter_input(f, m, matrix, x), low = adapter_low(f, m, a, in);
+    learn_groups(f, m, a->first->up, a->up, dy, low, a->d_up);
+    multiply_groups(f, m, a->first->up, VW_GEMM_DGRAD, 1, a->up, VW_GEMM_STORE, dy, &low);
+    scale_rows(f, a->first->scale, low);
+    learn_groups(f, m, a->first->down, a->down, low, in, a->d_down);
+    if (dx.data && !drops_inputs(f, a)) {
+        multiply_groups(f, m, a->first->down, VW_GEMM_DGRAD, 1, a->down, VW_GEMM_ADD, low, &dx);
+    } else if (dx.data) {
+        multiply_groups(f, m, a->first->down, VW_GEMM_DGRAD, 1, a->down, VW_GEMM_STORE, low, &in);
+        drop_rows(f, m, matrix, in, in);
+        if (vw_runs(f))
+            vw_check(f, e->dev->axpby(e->device->self, e->stream, 1, in, 1, dx, f->err));
+    }
+    f->arena_used = mark;
 }
 
 /* ---- forward --------------------------------------------------------------------------------- */
@@ -238,11 +322,14 @@ static void run_experts(forward *f, moe_work *m)
     vw_tensor in = vw_scratch(f, m->slots, m->width), middle = m->gate;
     vw_tensor half[2] = {m->gate, m->up};
     gather(f, m, in);
-    multiply_groups(f, m, GATE, VW_GEMM_FORWARD, 2, x->gate_up, VW_GEMM_STORE, in, half);
+    multiply_groups(f, m, scales_of(m, GATE), VW_GEMM_FORWARD, 2, x->gate_up, VW_GEMM_STORE, in, half);
+    adapt(f, m, GATE, in, m->gate);
+    adapt(f, m, UP, in, m->up);
     if (f->tape)
         middle = vw_scratch(f, m->slots, m->inner);
     activate(f, m, middle);
-    multiply_groups(f, m, DOWN, VW_GEMM_FORWARD, 1, x->down, VW_GEMM_STORE, middle, &m->rows);
+    multiply_groups(f, m, scales_of(m, DOWN), VW_GEMM_FORWARD, 1, x->down, VW_GEMM_STORE, middle, &m->rows);
+    adapt(f, m, DOWN, middle, m->rows);
     f->arena_used = mark;
 }
 
@@ -263,7 +350,8 @@ static moe_work recall(forward *f, const tape_entry *t)
                   .up = t->kept[3],
                   .offsets = t->rows[1],
                   .token = t->rows[2],
-                  .place = t->rows[3]};
+                  .place = t->rows[3],
+                  .stream = t->stream};
     m.tokens = m.x.shape[0];
     m.slots = m.tokens * desc->top_k;
     m.width = m.x.shape[1];
@@ -307,20 +395,29 @@ static void experts_backward(forward *f, const moe_work *m, vw_tensor slot)
     vw_tensor middle = vw_scratch(f, m->slots, m->inner),
               d_middle = vw_scratch(f, m->slots, m->inner);
     activate(f, m, middle);
-    learn_groups(f, m, DOWN, x->down, slot, middle, x->d_down);
-    multiply_groups(f, m, DOWN, VW_GEMM_DGRAD, 1, x->down, VW_GEMM_STORE, slot, &d_middle);
+    learn_groups(f, m, scales_of(m, DOWN), x->down, slot, middle, x->d_down);
+    multiply_groups(f, m, scales_of(m, DOWN), VW_GEMM_DGRAD, 1, x->down, VW_GEMM_STORE, slot, &d_middle);
+    adapt_backward(f, m, DOWN, middle, slot, d_middle);
     if (vw_runs(f))
         vw_check(f, e->dev->gate_backward(e->device->self, e->stream, m->desc->activation, m->gate,
                                           m->up, d_middle, d_middle, middle, f->err));
+    bool is_wanted = vw_tape_needs(f, &m->x), adapts = is_adapted(m, GATE) || is_adapted(m, UP);
+    vw_tensor in = adapts && is_wanted ? vw_scratch(f, m->slots, m->width) : slot;
+    if (x->d_gate[0].data || adapts)
+        gather(f, m, in);
     if (x->d_gate[0].data) {
-        gather(f, m, slot);
-        learn_groups(f, m, GATE, x->gate, d_middle, slot, x->d_gate);
-        learn_groups(f, m, UP, x->up, middle, slot, x->d_up);
+        learn_groups(f, m, scales_of(m, GATE), x->gate, d_middle, in, x->d_gate);
+        learn_groups(f, m, scales_of(m, UP), x->up, middle, in, x->d_up);
     }
-    if (!vw_tape_needs(f, &m->x))
+    if (!is_wanted) {
+        adapt_backward(f, m, GATE, in, d_middle, vw_nothing);
+        adapt_backward(f, m, UP, in, middle, vw_nothing);
         return;
-    multiply_groups(f, m, GATE, VW_GEMM_DGRAD, 1, x->gate, VW_GEMM_STORE, d_middle, &slot);
-    multiply_groups(f, m, UP, VW_GEMM_DGRAD, 1, x->up, VW_GEMM_ADD, middle, &slot);
+    }
+    multiply_groups(f, m, scales_of(m, GATE), VW_GEMM_DGRAD, 1, x->gate, VW_GEMM_STORE, d_middle, &slot);
+    multiply_groups(f, m, scales_of(m, UP), VW_GEMM_DGRAD, 1, x->up, VW_GEMM_ADD, middle, &slot);
+    adapt_backward(f, m, GATE, in, d_middle, slot);
+    adapt_backward(f, m, UP, in, middle, slot);
 }
 
 /* x; kept: logits, weights, gate, up; y: what was added to, the experts' rows; rows: ids, offsets,
@@ -351,7 +448,9 @@ static void moe_backward(forward *f, const tape_entry *t)
 
 static void record(forward *f, const moe_work *m, vw_param *router, vw_param *bias)
 {
-    bool is_needed = vw_tape_needs(f, &m->x) || vw_is_trained(router) || m->experts->d_gate[0].data;
+    bool is_needed = vw_tape_needs(f, &m->x) || vw_is_trained(router) ||
+                     m->experts->d_gate[0].data || is_adapted(m, GATE) || is_adapted(m, UP) ||
+                     is_adapted(m, DOWN);
     tape_entry *t = is_needed ? vw_tape_record(f, moe_backward) : NULL;
     if (!t)
         return;
@@ -362,6 +461,7 @@ static void record(forward *f, const moe_work *m, vw_param *router, vw_param *bi
                       .y = {m->y, m->rows},
                       .kept = {m->logits, m->weights, m->gate, m->up},
                       .w = {router, bias},
+                      .stream = m->stream,
                       .rows = {m->ids.data, m->offsets, m->token, m->place}};
     vw_tape_need(f, &m->y, true);
 }
@@ -398,6 +498,10 @@ void vw_block_moe(vw_cx *cx, const vw_nn_moe *desc, vw_tensor x, vw_param *route
         m.y = vw_take(f, x.shape[0], x.shape[1]);
     vw_block_linear(cx, x, 1, &router, &m.logits);
     set_up(f, &m, bias);
+    if (f->lesson) {
+        m.stream = f->lesson->n_dropouts;
+        f->lesson->n_dropouts += is_adapted(&m, GATE) || is_adapted(&m, UP) || is_adapted(&m, DOWN) ? 3 : 0;
+    }
     route(f, &m);
     run_experts(f, &m);
     if (vw_runs(f))

@@ -184,7 +184,7 @@ const vw_option vw_lora_options[] = {
     REAL(vw_config_lora, alpha, "16", 0, 1e6, "an adapter's product is multiplied by alpha / rank"),
     REAL(vw_config_lora, dropout, "0", 0, 0.99, "share of an adapter's inputs dropped in training"),
     {"targets", VW_OPTION_LIST, "", 0, 0, NULL, offsetof(vw_config_lora, targets), 0,
-     "last words of blocks, such as q_proj, v_proj; empty: all but embedding, head and router"},
+     "last words of blocks, such as q_proj, v_proj, embed_tokens, lm_head; empty: all, experts too, but embedding, head and router"},
     VW_OPTION_END,
 };
 

@@ -223,7 +223,7 @@ static vw_status open_trainee(vw_trainer *t, vw_error *err)
                               .fp8_margin = t->train.fp8_margin,
                               .lora = {(int32_t)t->lora.rank, t->lora.alpha, t->lora.dropout,
                                        t->lora.targets && *t->lora.targets ? t->lora.targets : NULL,
-                                       NULL},
+                                       NULL, t->train.final != 0},
                               .progress = t->options.progress,
                               .progress_arg = t->options.progress_arg};
     vw_status st = vw_trainer_find_hidden_width(t, err);

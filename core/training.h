@@ -48,9 +48,11 @@ typedef enum vw_precision {
 typedef struct vw_lora {
     int32_t rank; /* 0: none, every parameter is trained */
     double alpha, dropout;
-    const char *const *targets; /* the last word of a block's name ("q_proj"), NULL-ended; NULL: all
-                                 * matrices but embedding, head and router */
+    const char *const *targets; /* the last word of a block's name ("q_proj", "embed_tokens",
+                                 * "lm_head"), NULL-ended; NULL: all matrices, experts' too, but
+                                 * embedding, head and router */
     const char *adapter;        /* folder of a saved adapter to go on from; NULL: a new one */
+    bool is_merged;             /* it will be: refused beforehand where that is not possible */
 } vw_lora;
 
 typedef struct vw_trainee_options {
