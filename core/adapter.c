@@ -200,6 +200,11 @@ static vw_status attach_all(vw_engine *e, const adapter_file *f, vw_error *err)
             return st;
         if (strstr(t.name, ".lora_B.") || strstr(t.name, ".lora_embedding_B"))
             continue; /* looked for beside its A */
+        if (strstr(t.name, ".base_layer."))
+            return vw_fail(err, VW_E_UNSUPPORTED,
+                           "%s: \"%s\" is the base model's own; let PEFT save the adapter alone "
+                           "(save_embedding_layers=False)",
+                           t.file, t.name);
         adapter_site site;
         vw_param *w = matrix_of(e, t.name, &site);
         if (!w)

@@ -130,11 +130,12 @@ t_gguf_t_SOURCES = t/gguf.c t/with_engine.c t/with_engine.h t/folder.c
 t_gguf_t_LDADD = libkernels_ref.la $(MOCK_LIBS) libcore.la -lm
 # ---- training ----------------------------------------------------------------------------------
 check_PROGRAMS += t/golden-training.t t/tape.t t/teacher-store.t t/trainee.t t/trainee-adapt.t t/trainee-match.t \
-	t/trainee-model.t
+	t/trainee-model.t t/trainee-peft.t
 TRAINEE = t/folder.c t/with_engine.c t/with_trainee.c t/with_trainee.h
 t_trainee_adapt_t_SOURCES = t/trainee-adapt.c $(TRAINEE)
 t_trainee_match_t_SOURCES = t/trainee-match.c $(TRAINEE)
 t_trainee_model_t_SOURCES = t/trainee-model.c $(TRAINEE)
+t_trainee_peft_t_SOURCES = t/trainee-peft.c $(TRAINEE)
 t_tape_t_SOURCES = t/tape.c $(TRAINEE)
 t_teacher_store_t_SOURCES = t/teacher-store.c $(TRAINEE)
 t_trainee_t_SOURCES = t/trainee.c $(TRAINEE)
