@@ -376,13 +376,14 @@ static void route_backward(forward *f, const moe_work *m, vw_tensor d_weights)
     bool is_added;
     vw_route_losses losses = {.balance = l->router_scale * m->desc->balance * (float)m->experts->n /
                                          (float)m->tokens,
+                              .z = l->router_scale * m->desc->z_loss / (float)m->tokens,
                               .load = l->loads + (size_t)m->desc->experts * (size_t)l->n_experts};
     if (!vw_tape_needs(f, &m->logits))
         return;
     vw_tensor d_logits = vw_gradient_for(f, &m->logits, &is_added);
     if (vw_runs(f))
         vw_check(f, e->dev->moe_route_backward(e->device->self, e->stream, &m->route,
-                                               m->desc->balance > 0 ? &losses : NULL, m->logits,
+                                               losses.balance > 0 || losses.z > 0 ? &losses : NULL, m->logits,
                                                m->ids, d_weights, d_logits, is_added, f->err));
 }
 

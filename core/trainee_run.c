@@ -124,13 +124,14 @@ static vw_status run_whole(forward *f)
     vw_engine *e = f->engine;
     const vw_trainee *t = f->arg;
     vw_status st = VW_OK;
-    int32_t first = 0;
-    for (int32_t i = 0; t && i < t->n_taps && !st; i++) {
+    int32_t first = 0, i = 0;
+    for (; t && i < t->n_taps && t->tapped[i] < e->info->n_layers - 1 && !st; i++) {
         f->hidden_out = t->taps[i];
         st = run_range(f, first, t->tapped[i] + 1);
         first = t->tapped[i] + 1;
         f->hidden_in = f->hidden_out;
     }
+    f->hidden_out = t && i < t->n_taps ? t->taps[i] : NULL;
     return st ? st : run_range(f, first, e->info->n_layers);
 }
 

@@ -82,7 +82,7 @@ struct vw_trainer {
     vw_buffer hidden_states;
     int32_t *tapped;        /* layers of the teacher, */
     float **taps;           /* where what leaves them goes, */
-    const float **hidden;   /* and which of it each border of the student has; NULL: none */
+    const float **hidden;   /* and which of it each layer of the student has; NULL: none */
     vw_store *store;        /* instead of a teacher: what it said, or NULL */
     uint64_t store_sum;
     int64_t n_rows, *row_marks; /* rows before every so many positions; NULL: a row a position */

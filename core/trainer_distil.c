@@ -3,8 +3,8 @@
  * Teacher and student are two instances of any families with one vocabulary: the same pieces at the
  * same ids.  The teacher runs each micro-batch first, and its rows of logits wait in device memory
  * until the student's loss asks for them.  L = alpha T^2 KL(teacher || student) + (1 - alpha) CE.
- * With distill.intermediate_weight what leaves some of its layers waits beside them, for the borders
- * between the student's.
+ * With distill.intermediate_weight what leaves some of its layers waits beside them, for what leaves
+ * the student's.
  */
 #include "core/trainer.h"
 
@@ -71,30 +71,22 @@ static vw_status compare_pieces(vw_trainer *t, const char *folder, vw_error *err
 
 /* ---- hidden states --------------------------------------------------------------------------- */
 
-/* The teacher's layer for a student's: evenly spaced, or the teacher's last ones. */
-static int32_t layer_for(const vw_trainer *t, int32_t teacher_layers, int32_t layer)
-{
-    int32_t n = t->info.model->n_layers;
-    return t->distill.intermediate_layer_mapping == 1
-               ? teacher_layers - n + layer
-               : (int32_t)((int64_t)layer * (teacher_layers - 1) / (n - 1));
-}
-
 static vw_status open_hidden(vw_trainer *t, vw_error *err)
 {
     vw_trainee_info teacher;
-    int32_t borders = t->info.model->n_layers - 1, n = 0;
+    int32_t borders = t->info.model->n_layers, n = 0;
+    bool is_last = t->distill.intermediate_layer_mapping == 1;
     if (t->distill.intermediate_weight <= 0)
         return VW_OK;
     vw_trainee_get_info(t->teacher, &teacher);
     int32_t layers = teacher.model->n_layers;
-    if (layers < 2 || (t->distill.intermediate_layer_mapping == 1 && layers <= borders))
+    if (is_last && layers < borders)
         return vw_fail(
             err, VW_E_CONFIG,
             "distill.teacher = %s has %d layers, the student %d; "
             "distill.intermediate_layer_mapping = last_layers wants a teacher of as many "
-            "layers at least, and any mapping one of two",
-            t->distill.teacher, layers, borders + 1);
+            "layers at least",
+            t->distill.teacher, layers, borders);
     size_t one = (size_t)t->trainee_options.max_tokens * (size_t)teacher.model->width;
     t->tapped = calloc((size_t)borders, sizeof *t->tapped);
     t->taps = calloc((size_t)borders, sizeof *t->taps);
@@ -104,7 +96,7 @@ static vw_status open_hidden(vw_trainer *t, vw_error *err)
     vw_status st =
         t->dev->alloc(t->device, (size_t)borders * one * sizeof(float), &t->hidden_states, err);
     for (int32_t b = 0; b < borders && !st; b++) { /* several borders may have one layer */
-        int32_t layer = layer_for(t, layers, b);
+        int32_t layer = vw_teacher_layer(b, borders, layers, is_last);
         if (n == 0 || t->tapped[n - 1] != layer) {
             t->tapped[n] = layer;
             t->taps[n] = (float *)t->hidden_states.data + (size_t)n * one;
