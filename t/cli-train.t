@@ -140,6 +140,8 @@ for my $way ('fp8', 'delayed') {
 is($status, 2, 'a history of another length');
 like($err, qr/optimizer\.safetensors: "fp8\.amax_history" is not of \d+ magnitudes; was train\.fp8_amax_history another\?/,
      'is refused') or diag($err);
+($status, $out, $err) = in_way('delayed', 4, "$scratch/delayed-4", 'train.fp8_margin=0.5', 'train.max_steps=44');
+like($err, qr/was made with train\.fp8_margin = 0\.01, now it is 0\.5; go on with what it was/, 'so is another margin');
 ($status, $out, $err) = in_way('fp8', 4, "$scratch/delayed-4", 'train.max_steps=44');
 is($status, 2, 'and another way of scaling') or diag($err);
 ($status, $out, $err) = in_way('delayed', 4, "$scratch/capacity", 'model.vishwamai.capacity=1.25');
