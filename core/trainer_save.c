@@ -179,7 +179,7 @@ static vw_status read_loads(vw_trainer *t, const vw_json_doc *doc, vw_error *err
     const vw_json *json = vw_json_service();
     const vw_json_value *list = json->get(json->root(doc), loads_name);
     size_t n = vw_trainer_n_loads(t), count = json->count(list);
-    if (list && count != n)
+    if (list && (count != n || json->type(list) != VW_JSON_ARRAY))
         return vw_fail(err, VW_E_FORMAT, "%s: \"%s\" holds %zu numbers, the model has %zu experts",
                        state_name, loads_name, count, n);
     for (size_t i = 0; i < count; i++) {

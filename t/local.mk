@@ -151,8 +151,10 @@ check_PROGRAMS += t/svg.t
 t_svg_t_SOURCES = t/svg.c core/tools/svg.c core/tools/svg.h
 
 # ---- training ----------------------------------------------------------------------------------
-check_PROGRAMS += t/train-rules.t t/dataset.t t/trainer.t
-t_trainer_t_SOURCES = t/trainer.c t/trainee-linear.c t/trainee-linear.h t/folder.c
+check_PROGRAMS += t/train-rules.t t/dataset.t t/trainer.t t/trainer-bad.t
+t_trainer_t_SOURCES = t/trainer.c $(TRAINER)
+t_trainer_bad_t_SOURCES = t/trainer-bad.c $(TRAINER)
+TRAINER = t/trainee-linear.c t/trainee-linear.h t/with_trainer.c t/with_trainer.h t/folder.c
 t_train_rules_t_SOURCES = t/train-rules.c t/folder.c
 t_dataset_t_SOURCES = t/dataset.c t/folder.c
 t_dataset_t_LDADD = $(MOCK_LIBS) libcore.la
