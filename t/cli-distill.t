@@ -98,6 +98,24 @@ for my $file ('model', 'optimizer') {
        read_file("$scratch/resumed/step-00000020/$file.safetensors"), "$file: ends with the same bits");
 }
 
+# ---- documents, of which some tokens are not scored ---------------------------------------------
+# Documents lie still by themselves, so that here the order may be another in every epoch.
+my @answers;
+for my $i (0 .. 199) {
+    push @answers, JSON::PP->new->encode({ prompt => substr($text, 29 * $i, 3 + $i % 5),
+                                           completion => substr($text, 29 * $i + 8, $i % 7 ? 6 + $i % 9 : 1) });
+}
+my @packed = (@teacher, 'data.packing=documents', 'data.max_length=24', 'data.train=' . write_file('answers.jsonl', encode_utf8(join "\n", @answers)));
+my @kept = ("distill.teacher_cache=$scratch/packed", 'distill.cache_top=1024', 'distill.cache_values=f32');
+is((train('packed-online', @packed))[0], 0, 'answers to prompts, from a teacher that speaks');
+($status, $out, $err) = train('ask', @packed, @kept, '--cache-teacher');
+is($status, 0, 'or was asked') or diag($err);
+is((train('packed', @packed, @kept, $absent))[0], 0, 'before');
+$d = farthest([losses("$scratch/packed-online")], [losses("$scratch/packed")]);
+ok($d =~ /^[\d.e-]+$/ && $d < 1e-5, "teach the same, within $d");
+like($err = (train('refused', @packed, @kept, 'data.prompt_loss=yes'))[2],
+     qr/packed was written with scored tokens of the training data = \d+, now it is \d+/, 'unless prompts are learnt too');
+
 # ---- what is refused ------------------------------------------------------------------------------
 sub refused {
     my ($sentence, $name, @set) = @_;
