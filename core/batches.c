@@ -90,7 +90,7 @@ void vw_batches_close(vw_batches *b)
 static int64_t offset(const vw_batches *b, uint64_t epoch)
 {
     int64_t most = b->data->n - 1 - b->options.context;
-    if (!b->options.is_shuffled || most <= 0)
+    if (!b->options.is_shuffled || b->options.is_still || most <= 0)
         return 0;
     if (most > b->options.context - 1)
         most = b->options.context - 1;
@@ -125,6 +125,7 @@ static void add(const vw_dataset *d, vw_unit u, vw_batch *batch)
         batch->labels[batch->n_tokens++] = is_scored ? vw_dataset_id(d, i + 1) : -1;
         batch->n_scored += is_scored;
     }
+    batch->from[batch->n_documents] = u.from;
     batch->starts[++batch->n_documents] = (int32_t)batch->n_tokens;
 }
 
@@ -176,8 +177,9 @@ vw_status vw_batch_new(int64_t max_tokens, vw_batch *batch, vw_error *err)
     vw_batch b = {.max_tokens = max_tokens,
                   .ids = malloc(n * sizeof *b.ids),
                   .labels = malloc(n * sizeof *b.labels),
-                  .starts = malloc((n + 1) * sizeof *b.starts)};
-    if (!b.ids || !b.labels || !b.starts) {
+                  .starts = malloc((n + 1) * sizeof *b.starts),
+                  .from = malloc(n * sizeof *b.from)};
+    if (!b.ids || !b.labels || !b.starts || !b.from) {
         vw_batch_free(&b);
         return vw_fail(err, VW_E_NOMEM, "no memory for batches of %zu tokens", n);
     }
@@ -190,5 +192,6 @@ void vw_batch_free(vw_batch *b)
     free(b->ids);
     free(b->labels);
     free(b->starts);
+    free(b->from);
     *b = (vw_batch){0};
 }

@@ -5,6 +5,7 @@
  *
  *     crossing   windows of exactly `context` tokens over the whole text, whatever documents lie in
  *                them; each epoch begins at another offset, so that the borders are others
+ *                (not where what a teacher said of each token is kept)
  *     packed     documents, whole where they fit; attention and positions begin anew at each, and a
  *                micro-batch takes as many as it has room for, without padding
  *
@@ -25,6 +26,7 @@ typedef struct vw_batches_options {
     int64_t context; /* tokens of a unit, at most */
     int64_t least;   /* packed: shorter documents are left out */
     bool is_packed, is_shuffled;
+    bool is_still;            /* crossing: windows are the same in every epoch */
     bool may_be_short;        /* crossing: less than one window is a unit too */
     vw_long_documents longer; /* packed: documents of more than context + 1 tokens */
     uint64_t seed;
@@ -52,6 +54,7 @@ typedef struct vw_position {
 typedef struct vw_batch {
     int32_t *ids, *labels; /* [max_tokens]; a label of -1 is not scored */
     int32_t *starts;       /* [max_tokens + 1] */
+    int64_t *from;         /* [max_tokens]: where in the data each document's first token is */
     int64_t max_tokens;
     int64_t n_tokens, n_scored;
     int32_t n_documents;

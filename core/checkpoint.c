@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "core/checksum.h"
+#include "core/dataset.h"
 
 static const char sums_name[] = "checksums";
 
@@ -91,6 +92,14 @@ static void remove_folder(const char *path)
     rmdir(path);
 }
 
+vw_status vw_folder_begin(const char *path, vw_error *err)
+{
+    remove_folder(path);
+    return mkdir(path, 0777) == 0
+               ? VW_OK
+               : vw_fail(err, VW_E_IO, "cannot make the folder %s: %s", path, strerror(errno));
+}
+
 /* ---- writing --------------------------------------------------------------------------------- */
 
 static int is_leftover(const struct dirent *entry)
@@ -123,9 +132,7 @@ vw_status vw_checkpoint_begin(const char *out, int64_t step, char path[VW_CHECKP
     if (st)
         return st;
     remove_leftovers(out);
-    if (mkdir(path, 0777) != 0)
-        return vw_fail(err, VW_E_IO, "cannot make the folder %s: %s", path, strerror(errno));
-    return VW_OK;
+    return vw_folder_begin(path, err);
 }
 
 void vw_checkpoint_abort(const char *path)
@@ -142,36 +149,42 @@ static int is_summed(const struct dirent *entry)
 static vw_status write_sums(const char *folder, vw_error *err)
 {
     struct dirent **names;
-    char path[VW_CHECKPOINT_PATH], line[400];
-    char text[8192] = "";
+    char path[VW_CHECKPOINT_PATH], *text = NULL;
+    size_t room = 0;
     vw_checksum all;
     vw_status st = VW_OK;
     int n = scandir(folder, &names, is_summed, alphasort);
     if (n < 0)
         return vw_fail(err, VW_E_IO, "%s: cannot be read: %s", folder, strerror(errno));
+    FILE *to = open_memstream(&text, &room);
+    if (!to)
+        st = vw_fail(err, VW_E_NOMEM, "no memory for the checksums of %d files", n);
     for (int i = 0; i < n; i++) {
         uint64_t sum, bytes;
         if (!st && !(st = join(path, folder, names[i]->d_name, err)) &&
-            !(st = vw_checksum_file(path, &sum, &bytes, err)) && !(st = sync_path(path, err))) {
-            snprintf(line, sizeof line, "%016llx %llu %s\n", (unsigned long long)sum,
-                     (unsigned long long)bytes, names[i]->d_name);
-            if (strlen(text) + strlen(line) + 64 < sizeof text)
-                strcat(text, line);
-            else
-                st = vw_fail(err, VW_E_INVALID, "%s: too many files for one checkpoint", folder);
-        }
+            !(st = vw_checksum_file(path, &sum, &bytes, err)) && !(st = sync_path(path, err)))
+            fprintf(to, "%016llx %llu %s\n", (unsigned long long)sum, (unsigned long long)bytes,
+                    names[i]->d_name);
         free(names[i]);
     }
     free(names);
-    if (st)
-        return st;
-    vw_checksum_begin(&all);
-    vw_checksum_add(&all, text, strlen(text));
-    snprintf(line, sizeof line, "%016llx 0 %s\n", (unsigned long long)vw_checksum_end(&all),
-             sums_name);
-    strcat(text, line);
-    st = join(path, folder, sums_name, err);
-    return st ? st : vw_file_write(path, text, strlen(text), err);
+    if (to && fflush(to) == 0) {
+        vw_checksum_begin(&all);
+        vw_checksum_add(&all, text, room);
+        fprintf(to, "%016llx 0 %s\n", (unsigned long long)vw_checksum_end(&all), sums_name);
+    }
+    if (to && fclose(to) != 0 && !st)
+        st = vw_fail(err, VW_E_NOMEM, "no memory for the checksums of %d files", n);
+    if (!st && !(st = join(path, folder, sums_name, err)))
+        st = vw_file_write(path, text, room, err);
+    free(text);
+    return st;
+}
+
+vw_status vw_folder_seal(const char *path, vw_error *err)
+{
+    vw_status st = write_sums(path, err);
+    return st ? st : sync_path(path, err);
 }
 
 vw_status vw_checkpoint_finish(const char *out, int64_t step, const char *path, vw_error *err)
@@ -179,9 +192,7 @@ vw_status vw_checkpoint_finish(const char *out, int64_t step, const char *path, 
     char name[VW_CHECKPOINT_PATH];
     vw_status st = path_of(out, step, name, err);
     if (!st)
-        st = write_sums(path, err);
-    if (!st)
-        st = sync_path(path, err);
+        st = vw_folder_seal(path, err);
     if (st)
         return st;
     if (vw_checkpoint_check(name, NULL) == VW_OK) { /* the same step of the same run */
@@ -216,35 +227,41 @@ static vw_status check_line(const char *folder, const char *line, vw_error *err)
     return VW_OK;
 }
 
-vw_status vw_checkpoint_check(const char *folder, vw_error *err)
+/* The last line of the list says what its lines before are; it is cut off. */
+static vw_status check_list(const char *path, char *text, size_t n, vw_error *err)
 {
-    char path[VW_CHECKPOINT_PATH], text[8192];
-    vw_status st = join(path, folder, sums_name, err);
-    if (st)
-        return st;
-    FILE *file = fopen(path, "r");
-    size_t n = file ? fread(text, 1, sizeof text - 1, file) : 0;
-    if (file)
-        fclose(file);
-    text[n] = '\0';
-    if (!file)
-        return vw_fail(err, VW_E_FORMAT, "%s: cannot be opened: %s", path, strerror(errno));
+    unsigned long long want;
+    vw_checksum sum;
     char *last = n > 1 && text[n - 1] == '\n' ? text + n - 1 : text;
     while (last > text && last[-1] != '\n')
         last--;
-    unsigned long long want;
-    vw_checksum sum;
     vw_checksum_begin(&sum);
     vw_checksum_add(&sum, text, (size_t)(last - text));
     if (last == text || sscanf(last, "%16llx 0 checksums", &want) != 1 ||
         vw_checksum_end(&sum) != want)
         return vw_fail(err, VW_E_FORMAT, "%s: not what was written", path);
     *last = '\0';
+    return VW_OK;
+}
+
+vw_status vw_checkpoint_check(const char *folder, vw_error *err)
+{
+    char path[VW_CHECKPOINT_PATH], *text;
+    size_t n;
+    vw_status st = join(path, folder, sums_name, err);
+    if (st)
+        return st;
+    if ((st = vw_file_read_dup(path, &text, &n, err)))
+        return st == VW_E_NOTFOUND ? VW_E_FORMAT : st;
+    st = check_list(path, text, n, err);
     for (char *line = text, *end; *line && !st; line = end + 1) {
         end = strchr(line, '\n');
+        if (!end)
+            break;
         *end = '\0';
         st = check_line(folder, line, err);
     }
+    free(text);
     return st;
 }
 

@@ -46,6 +46,11 @@ void vw_checkpoint_prune(const char *out, int64_t keep, int64_t best);
 /* Let OUT/NAME be a link to the checkpoint of a step, replacing what it was in one go. */
 vw_status vw_checkpoint_link(const char *out, const char *name, int64_t step, vw_error *err);
 
+/* For folders that are no checkpoints of a run but are to be as whole: make an empty one, in place
+ * of what a stopped program left; and write the checksums of what lies in it, all synced. */
+vw_status vw_folder_begin(const char *path, vw_error *err);
+vw_status vw_folder_seal(const char *path, vw_error *err);
+
 /* Write a small file under a temporary name, sync and rename it. */
 vw_status vw_file_write(const char *path, const void *data, size_t bytes, vw_error *err);
 

@@ -67,8 +67,8 @@ vw_status vw_dataset_end_document(vw_dataset_memory *m, const vw_encoder *e, vw_
 }
 
 vw_status vw_dataset_add_text(vw_dataset_memory *m, const vw_encoder *e, const char *text,
-                              size_t bytes, bool begins, bool is_scored, const char *where,
-                              vw_error *err)
+                              size_t bytes, bool begins, bool is_scored, bool has_marks,
+                              const char *where, vw_error *err)
 {
     size_t n = bytes + 1, count = 0;
     vw_status st = VW_OK;
@@ -77,7 +77,7 @@ vw_status vw_dataset_add_text(vw_dataset_memory *m, const vw_encoder *e, const c
     for (int try = 0; try < 2 && !st; try++) { /* a text has seldom more tokens than bytes */
         st = reserve(m, (int64_t)n, err);
         if (!st)
-            st = e->ops->encode(e->self, text, bytes, 0, m->ids + m->n, n, &count, err);
+            st = e->ops->encode(e->self, text, bytes, has_marks, m->ids + m->n, n, &count, err);
         if (st)
             return vw_fail_in(err, st, "%s", where);
         if (count <= n)

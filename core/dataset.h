@@ -3,6 +3,7 @@
  *     dataset.c           opening: which format, one file or a folder of them; splitting
  *     dataset_text.c      plain text, and UTF-8 checked
  *     dataset_jsonl.c     a JSON object a line: texts, and prompts with their answers
+ *     dataset_chat.c      conversations
  *     dataset_tokens.c    ids as they are, mapped
  *
  * Labels are the ids shifted by one, made when a batch is (batches.h), never stored.  Every file is
@@ -85,10 +86,10 @@ vw_status vw_dataset_add(vw_dataset_memory *m, const int32_t *ids, int64_t n, bo
 vw_status vw_dataset_end_document(vw_dataset_memory *m, const vw_encoder *e, vw_error *err);
 
 /* Encode a text and append it; `where` is for errors.  The beginning of a document gets BOS where
- * the tokenizer wants one. */
+ * the tokenizer wants one.  has_marks: control pieces in the text are meant. */
 vw_status vw_dataset_add_text(vw_dataset_memory *m, const vw_encoder *e, const char *text,
-                              size_t bytes, bool begins, bool is_scored, const char *where,
-                              vw_error *err);
+                              size_t bytes, bool begins, bool is_scored, bool has_marks,
+                              const char *where, vw_error *err);
 
 vw_status vw_dataset_read_text(vw_dataset_memory *m, const vw_encoder *e, const char *path,
                                const vw_dataset_options *options, vw_error *err);

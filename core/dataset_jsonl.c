@@ -4,25 +4,18 @@
  *     {"prompt" | "input" | "question": ...,              a prompt, which is not scored,
  *      "thought": ...,                                    what comes before the answer, if anything,
  *      "completion" | "output" | "answer": ...}           and the answer
+ *     {"messages": [{"role": ..., "content": ...}, ...]}  a conversation (dataset_chat.c)
  *
  * Other members are left alone: published data sets carry many.
  */
-#include "core/dataset.h"
+#include "core/dataset_line.h"
 
 #include <stdlib.h>
 
-#include "core/json.h"
 #include "core/places.h"
 
-typedef struct line {
-    const vw_json *json;
-    const vw_json_doc *doc;
-    const vw_json_value *root;
-    const char *where;
-} line;
-
 /* The first of some members that is there; *text is NULL when none is. */
-static vw_status find(const line *l, const char *const *keys, const char **text, size_t *bytes,
+static vw_status find(const vw_dataset_line *l, const char *const *keys, const char **text, size_t *bytes,
                       vw_error *err)
 {
     *text = NULL;
@@ -38,7 +31,7 @@ static vw_status find(const line *l, const char *const *keys, const char **text,
     return VW_OK;
 }
 
-static vw_status add_exchange(vw_dataset_memory *m, const vw_encoder *e, const line *l,
+static vw_status add_exchange(vw_dataset_memory *m, const vw_encoder *e, const vw_dataset_line *l,
                               const vw_dataset_options *o, const char *prompt, size_t prompt_bytes,
                               const char *answer, size_t answer_bytes, vw_error *err)
 {
@@ -48,15 +41,15 @@ static vw_status add_exchange(vw_dataset_memory *m, const vw_encoder *e, const l
     vw_status st = find(l, thoughts, &thought, &thought_bytes, err);
     if (!st)
         st =
-            vw_dataset_add_text(m, e, prompt, prompt_bytes, true, o->scores_prompts, l->where, err);
+            vw_dataset_add_text(m, e, prompt, prompt_bytes, true, o->scores_prompts, false, l->where, err);
     if (!st && thought)
-        st = vw_dataset_add_text(m, e, thought, thought_bytes, false, true, l->where, err);
+        st = vw_dataset_add_text(m, e, thought, thought_bytes, false, true, false, l->where, err);
     if (!st)
-        st = vw_dataset_add_text(m, e, answer, answer_bytes, false, true, l->where, err);
+        st = vw_dataset_add_text(m, e, answer, answer_bytes, false, true, false, l->where, err);
     return st;
 }
 
-static vw_status add_line(vw_dataset_memory *m, const vw_encoder *e, const line *l,
+static vw_status add_line(vw_dataset_memory *m, const vw_encoder *e, const vw_dataset_line *l,
                           const vw_dataset_options *o, vw_error *err)
 {
     static const char *const texts[] = {"text", NULL};
@@ -67,18 +60,21 @@ static vw_status add_line(vw_dataset_memory *m, const vw_encoder *e, const line 
     vw_status st;
     if (l->json->type(l->root) != VW_JSON_OBJECT)
         return vw_fail(err, VW_E_FORMAT, "%s: a JSON object is expected on each line", l->where);
+    const vw_json_value *messages = l->json->get(l->root, "messages");
+    if (messages)
+        return vw_dataset_add_chat(m, e, l, messages, o, err);
     if ((st = find(l, texts, &text, &bytes, err)) ||
         (st = find(l, prompts, &prompt, &prompt_bytes, err)) ||
         (st = find(l, answers, &answer, &answer_bytes, err)))
         return st;
     if (text)
-        st = vw_dataset_add_text(m, e, text, bytes, true, true, l->where, err);
+        st = vw_dataset_add_text(m, e, text, bytes, true, true, false, l->where, err);
     else if (prompt && answer)
         st = add_exchange(m, e, l, o, prompt, prompt_bytes, answer, answer_bytes, err);
     else
         return vw_fail(err, VW_E_FORMAT,
-                       "%s: neither \"text\" nor a \"prompt\" with its \"completion\" "
-                       "(or \"input\" and \"output\", \"question\" and \"answer\")",
+                       "%s: neither \"text\" nor \"messages\" nor a \"prompt\" with its "
+                       "\"completion\" (or \"input\" and \"output\", \"question\" and \"answer\")",
                        l->where);
     return st ? st : vw_dataset_end_document(m, e, err);
 }
@@ -99,7 +95,7 @@ vw_status vw_dataset_read_jsonl(vw_dataset_memory *m, const vw_encoder *e, const
         vw_json_doc *doc;
         snprintf(where, sizeof where, "%s:%ld", path, number + 1);
         if (strspn(at, " \t\r") < n && !(st = json->open_text(at, n, where, &doc, err))) {
-            line l = {json, doc, json->root(doc), where};
+            vw_dataset_line l = {json, doc, json->root(doc), where};
             st = add_line(m, e, &l, o, err);
             json->close(doc);
         }

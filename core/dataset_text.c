@@ -107,7 +107,7 @@ static vw_status add_documents(vw_dataset_memory *m, const vw_encoder *e, const 
         stop = by_blank_line ? document_end(at, end) : end;
         if (by_blank_line && is_blank(at, stop))
             continue;
-        st = vw_dataset_add_text(m, e, at, (size_t)(stop - at), true, true, path, err);
+        st = vw_dataset_add_text(m, e, at, (size_t)(stop - at), true, true, false, path, err);
         if (!st)
             st = vw_dataset_end_document(m, e, err);
     }

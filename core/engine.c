@@ -342,9 +342,10 @@ vw_status vw_engine_open(vw_core *core, const vw_engine_options *options, vw_eng
     vw_status st = vw_engine_begin(core, o, NULL, &e, err);
     if (st)
         return st;
-    if ((st = vw_params_load(e, o, err)) || (st = vw_experts_open(e, err)) ||
-        (e->expert_memory && (st = vw_expert_cache_open(e, err))) ||
+    if ((st = vw_params_load(e, o, err)) ||
         (*e->adapter && (st = vw_adapters_load(e, e->adapter, err))) ||
+        (st = vw_experts_open(e, err)) ||
+        (e->expert_memory && (st = vw_expert_cache_open(e, err))) ||
         (st = vw_engine_serve(e, err))) {
         vw_engine_close(e);
         return st;

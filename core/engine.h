@@ -27,11 +27,17 @@
 
 /* ---- parameters ------------------------------------------------------------------------------ */
 
-/* Low-rank adaptation of a matrix: y += scale up(down(x)).  The two are parameters like others. */
+/* Low-rank adaptation of a matrix: y += scale up(down(x)).  The two are parameters like others.  Of
+ * a table that rows are looked up in, A is kept as it is looked up in, [words, rank], and written the
+ * other way round. */
 typedef struct vw_adapter {
     struct vw_param *down, *up; /* A [rank, K], B [N, rank] */
     float scale, dropout;
 } vw_adapter;
+
+/* Where a matrix is used, each with an adapter of its own: an embedding that is the head too has
+ * both the last ones. */
+typedef enum adapter_site { ADAPTS_PRODUCT, ADAPTS_HEAD, ADAPTS_LOOKUP, ADAPTER_SITES } adapter_site;
 
 struct vw_param {
     const vw_param_spec *spec;
@@ -42,7 +48,9 @@ struct vw_param {
     size_t bytes;          /* that a use of the whole parameter reads */
     float *values;         /* training: the f32 master, which weight and vector then read */
     float *gradient;       /* device, as values; NULL: not trained */
-    const vw_adapter *adapter;
+    const vw_adapter *adapter; /* of products with it, and */
+    const vw_adapter *lookup;  /* of rows that are looked up */
+    bool is_transposed;        /* in files */
     vw_gemm_weight *sides; /* with n_heads: [vw_head_side] of the first head, which plans are for */
     float *scaling; /* fp8 with delayed scaling: device [vw_operand][2], what round_e4m3 takes */
 };
@@ -60,11 +68,19 @@ typedef struct adapter_list {
     struct vw_param *params;  /* [2 n]: down, up */
     vw_adapter *of;           /* [n] */
     vw_param_spec *specs;     /* [2 n] */
-    char (*names)[192];
+    char (*names)[256];
     struct vw_param **adapted; /* [n]: the matrices */
+    adapter_site *sites;       /* [n] */
     size_t n;
     vw_buffer values;         /* where they were loaded for inference */
 } adapter_list;
+
+/* The adapters of one matrix of all experts of a layer, [n] of each. */
+typedef struct expert_adapters {
+    const vw_gemm_weight **down, **up; /* NULL: none */
+    vw_tensor *d_down, *d_up;          /* gradients; NULL where they are not trained */
+    const vw_adapter *first;
+} expert_adapters;
 
 /* The experts of one layer, [n] of each: what a grouped product takes. */
 typedef struct vw_experts {
@@ -73,6 +89,7 @@ typedef struct vw_experts {
     const vw_gemm_weight **gate_up;       /* [2 n], in turn */
     const vw_gemm_weight **gate, **up, **down;
     vw_tensor *d_gate, *d_up, *d_down;    /* gradients; NULL where they are not trained */
+    expert_adapters adapters[3];          /* of gate, up, down */
 } vw_experts;
 
 /* ---- plans ----------------------------------------------------------------------------------- */
@@ -216,13 +233,17 @@ const char *vw_param_name(const vw_engine *e, const vw_param_spec *spec, char *n
 /* plans.c */
 void vw_plans_free(vw_engine *e);
 
-/* adapter.c.  Adaptable: a matrix that the block of a product reads, not the embedding, a router or an
- * expert.  Attach: give it an adapter whose parameters have no values yet.  Load: those of a folder, for
- * inference. */
-bool vw_adaptable(const vw_engine *e, size_t param);
-void vw_adapter_block(const char *name, char *block, size_t room, char *last, size_t last_room);
+/* adapter.c.  Adaptable: is the matrix used there?  Not a router, which is exact.  Block: its name there,
+ * and the last word of that.  Attach: give it an adapter whose parameters have no values yet.  Load:
+ * those of a folder, for inference. */
+bool vw_adaptable(const vw_engine *e, size_t param, adapter_site site);
+typedef struct adapter_block {
+    char name[160], last[64];
+} adapter_block;
+adapter_block vw_adapter_block(const vw_engine *e, const vw_param *w, adapter_site site);
 vw_status vw_adapters_open(vw_engine *e, vw_error *err);
-void vw_adapters_attach(vw_engine *e, vw_param *w, int64_t rank, double alpha, double dropout);
+void vw_adapters_attach(vw_engine *e, vw_param *w, adapter_site site, int64_t rank, double alpha,
+                        double dropout);
 vw_status vw_adapters_load(vw_engine *e, const char *folder, vw_error *err);
 void vw_adapters_close(vw_engine *e);
 

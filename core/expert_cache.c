@@ -318,6 +318,12 @@ static vw_status check(const vw_engine *e, vw_error *err)
         return vw_fail(err, VW_E_UNSUPPORTED, "[model] expert_memory: experts are read into memory "
                        "that device/%s cannot be given; leave it out, or use device/cpu",
                        e->device->plugin->name);
+    for (int32_t l = 0; l < e->info->n_experts; l++)
+        for (int i = 0; i < 3; i++)
+            if (e->experts[l].adapters[i].first)
+                return vw_fail(err, VW_E_UNSUPPORTED, "%s adapts experts, and experts that are read "
+                               "from the file run as they lie there; merge the adapter first, or leave "
+                               "out [model] expert_memory", e->adapter);
     return VW_OK;
 }
 

@@ -22,6 +22,56 @@ static void link_experts(vw_experts *x)
     }
 }
 
+/* ---- adapters -------------------------------------------------------------------------------- */
+
+static const vw_adapter *adapter_of(const vw_experts *x, int32_t expert, int matrix)
+{
+    return x->params[3 * (size_t)expert + (size_t)matrix]->adapter;
+}
+
+/* A grouped product takes all experts' at once, so all have one, of one rank. */
+static vw_status check_alike(const vw_experts *x, int matrix, vw_error *err)
+{
+    const vw_adapter *first = adapter_of(x, 0, matrix);
+    for (int32_t i = 0; i < x->n; i++) {
+        const vw_adapter *its = adapter_of(x, i, matrix);
+        bool is_alike = !first == !its &&
+                        (!its || (its->down->spec->rows == first->down->spec->rows &&
+                                  its->scale == first->scale));
+        if (!is_alike)
+            return vw_fail(err, VW_E_UNSUPPORTED,
+                           "the adapters of \"%s\" and \"%s\" differ; all experts of a layer are "
+                           "adapted alike, with one rank, or none is",
+                           x->params[matrix]->spec->name,
+                           x->params[3 * (size_t)i + (size_t)matrix]->spec->name);
+    }
+    return VW_OK;
+}
+
+static vw_status link_adapters(vw_engine *e, vw_experts *x, int matrix, vw_error *err)
+{
+    expert_adapters *a = &x->adapters[matrix];
+    size_t n = (size_t)x->n;
+    vw_status st = check_alike(x, matrix, err);
+    if (st || !(a->first = adapter_of(x, 0, matrix)))
+        return st;
+    a->down = vw_core_alloc(e->core, 2 * n * sizeof *a->down);
+    a->d_down = vw_core_alloc(e->core, 2 * n * sizeof *a->d_down);
+    if (!a->down || !a->d_down)
+        return vw_fail(err, VW_E_NOMEM, "no memory for the adapters of %d experts", x->n);
+    a->up = a->down + n;
+    a->d_up = a->d_down + n;
+    for (size_t i = 0; i < n; i++) {
+        const vw_adapter *its = adapter_of(x, (int32_t)i, matrix);
+        const vw_param *down = its->down, *up = its->up;
+        a->down[i] = &down->weight;
+        a->up[i] = &up->weight;
+        a->d_down[i] = vw_tensor_2d(down->gradient, VW_F32, down->spec->rows, down->spec->cols);
+        a->d_up[i] = vw_tensor_2d(up->gradient, VW_F32, up->spec->rows, up->spec->cols);
+    }
+    return VW_OK;
+}
+
 static vw_status check_list(const vw_engine *e, const vw_experts_spec *s, vw_error *err)
 {
     size_t end = s->first_param + 3 * (size_t)(s->n_experts > 0 ? s->n_experts : 0);
@@ -111,6 +161,10 @@ vw_status vw_experts_open(vw_engine *e, vw_error *err)
         x->d_up = tensors + n;
         x->d_down = tensors + 2 * n;
         link_experts(x);
+        for (int j = 0; j < 3 && !st; j++)
+            st = link_adapters(e, x, j, err);
+        if (st)
+            return st;
     }
     return open_counts(e, err);
 }
@@ -120,6 +174,10 @@ void vw_experts_close(vw_engine *e)
     for (int32_t l = 0; e->experts && l < e->info->n_experts; l++) {
         vw_core_release(e->core, e->experts[l].gate_up);
         vw_core_release(e->core, e->experts[l].d_gate);
+        for (int j = 0; j < 3; j++) {
+            vw_core_release(e->core, e->experts[l].adapters[j].down);
+            vw_core_release(e->core, e->experts[l].adapters[j].d_down);
+        }
     }
     if (e->dev)
         e->dev->free(e->device->self, &e->expert_loads);

@@ -147,6 +147,10 @@ void vw_block_linear_add(vw_cx *cx, vw_tensor x, vw_param *w, vw_tensor y);
 void vw_block_linear_drop_add(vw_cx *cx, vw_tensor x, vw_param *w, float rate, vw_tensor y);
 vw_tensor vw_block_gated(vw_cx *cx, vw_tensor x, vw_param *gate, vw_param *up, vw_activation act);
 vw_tensor vw_block_rms_norm(vw_cx *cx, vw_tensor x, vw_param *w, float offset, float eps);
+/* An adapter's first half, factor scale A dropout(x); and of rows of A that were looked up the second:
+ * y += factor scale B low. */
+vw_tensor vw_block_adapter_low(forward *f, vw_tensor x, const vw_adapter *a, float factor);
+void vw_block_adapt_rows(forward *f, vw_tensor low, const vw_adapter *a, float factor, vw_tensor y);
 void vw_block_add(vw_cx *cx, vw_tensor x, vw_tensor y);
 void vw_block_rope(vw_cx *cx, vw_tensor x, const vw_nn_rope *r);
 void vw_block_dropout(vw_cx *cx, vw_tensor x, float rate);

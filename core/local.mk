@@ -120,7 +120,9 @@ libcore_la_SOURCES += \
 	%D%/checksum.h \
 	%D%/dataset.c \
 	%D%/dataset.h \
+	%D%/dataset_chat.c \
 	%D%/dataset_jsonl.c \
+	%D%/dataset_line.h \
 	%D%/dataset_text.c \
 	%D%/dataset_tokens.c \
 	%D%/metrics.c \
@@ -132,8 +134,11 @@ libcore_la_SOURCES += \
 	%D%/tokenizer_train.c \
 	%D%/train_rules.c \
 	%D%/train_rules.h \
+	%D%/teacher_store.c \
+	%D%/teacher_store.h \
 	%D%/trainer.c \
 	%D%/trainer.h \
+	%D%/trainer_cache.c \
 	%D%/trainer_data.c \
 	%D%/trainer_distil.c %D%/trainer_loads.c \
 	%D%/nn_match.c %D%/nn_profile.c %D%/trainee_match.c \

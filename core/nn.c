@@ -151,6 +151,8 @@ static vw_tensor embed(vw_cx *cx, vw_param *table, float scale)
         t->a = scale;
         vw_tape_need(f, &x, true);
     }
+    if (table->lookup && !f->status)
+        vw_block_adapt_rows(f, embed(cx, table->lookup->down, 1), table->lookup, scale, x);
     return x;
 }
 
@@ -201,6 +203,11 @@ static vw_tensor wanted_rows(vw_cx *cx, vw_tensor x)
 {
     forward *f = vw_forward_of(cx);
     vw_engine *e = f->engine;
+    if (f->lesson && !f->tape && f->hidden_out && vw_runs(f)) /* whoever asked for the last layer's */
+        vw_check(f, e->dev->copy(e->device->self, e->stream, f->hidden_out, x.data,
+                                 vw_tensor_bytes(&x), f->err));
+    if (f->tape && f->lesson->projections)
+        vw_block_match(f, x, e->info->n_layers - 1);
     if (f->status || f->batch->n_wanted == f->batch->n_tokens)
         return x;
     vw_tensor rows = vw_take(f, f->batch->n_wanted, x.shape[1]);

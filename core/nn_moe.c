@@ -20,6 +20,7 @@ typedef struct moe_work {
     vw_route_desc route;
     vw_tensor x, y, logits, ids, weights, gate, up, rows; /* up: training alone */
     int32_t *offsets, *token, *place;
+    uint64_t stream; /* of dropouts of adapters' inputs, one a matrix */
 } moe_work;
 
 /* ---- grouped products ------------------------------------------------------------------------ */
@@ -65,14 +66,14 @@ static vw_status run_one_by_one(forward *f, const moe_work *m, const gemm_plan *
 /* Experts of one layer share the scales of the first: their inputs are rows of one tensor. */
 enum { GATE, UP, DOWN };
 
-static vw_tensor scaled(forward *f, const moe_work *m, int matrix, vw_operand which, vw_tensor x)
+static const vw_param *scales_of(const moe_work *m, int matrix)
 {
-    return vw_scaled(f, m->experts->params[matrix], which, x);
+    return m->experts->params[matrix];
 }
 
-static void multiply_groups(forward *f, const moe_work *m, int matrix, vw_gemm_op op, int32_t n,
-                            const vw_gemm_weight *const *w, vw_gemm_epilogue epilogue, vw_tensor x,
-                            const vw_tensor *y)
+static void multiply_groups(forward *f, const moe_work *m, const vw_param *scales, vw_gemm_op op,
+                            int32_t n, const vw_gemm_weight *const *w, vw_gemm_epilogue epilogue,
+                            vw_tensor x, const vw_tensor *y)
 {
     size_t mark = f->arena_used;
     vw_engine *e = f->engine;
@@ -80,7 +81,7 @@ static void multiply_groups(forward *f, const moe_work *m, int matrix, vw_gemm_o
     vw_groups groups = groups_of(m);
     if (!p)
         return;
-    x = scaled(f, m, matrix, op == VW_GEMM_DGRAD ? VW_OPERAND_GRADIENT : VW_OPERAND_INPUT, x);
+    x = vw_scaled(f, scales, op == VW_GEMM_DGRAD ? VW_OPERAND_GRADIENT : VW_OPERAND_INPUT, x);
     f->arena_used = mark;
     if (!vw_runs(f))
         return;
@@ -107,8 +108,9 @@ static vw_status learn_one_by_one(forward *f, const moe_work *m, const gemm_plan
     return st;
 }
 
-static void learn_groups(forward *f, const moe_work *m, int matrix, const vw_gemm_weight *const *w,
-                         vw_tensor dy, vw_tensor x, const vw_tensor *dw)
+static void learn_groups(forward *f, const moe_work *m, const vw_param *scales,
+                         const vw_gemm_weight *const *w, vw_tensor dy, vw_tensor x,
+                         const vw_tensor *dw)
 {
     size_t mark = f->arena_used;
     vw_engine *e = f->engine;
@@ -116,8 +118,8 @@ static void learn_groups(forward *f, const moe_work *m, int matrix, const vw_gem
     vw_groups groups = groups_of(m);
     if (!p)
         return;
-    x = scaled(f, m, matrix, VW_OPERAND_INPUT, x);
-    dy = scaled(f, m, matrix, VW_OPERAND_GRADIENT, dy);
+    x = vw_scaled(f, scales, VW_OPERAND_INPUT, x);
+    dy = vw_scaled(f, scales, VW_OPERAND_GRADIENT, dy);
     f->arena_used = mark;
     if (!vw_runs(f))
         return;
@@ -126,6 +128,88 @@ static void learn_groups(forward *f, const moe_work *m, int matrix, const vw_gem
     if (st == VW_E_UNSUPPORTED && (e->device_info.flags & VW_DEVICE_HOST_VISIBLE))
         st = learn_one_by_one(f, m, p, dy, x, dw);
     vw_check(f, st);
+}
+
+/* ---- adapters: y += scale B A dropout(x), by groups ------------------------------------------- */
+
+static bool is_adapted(const moe_work *m, int matrix)
+{
+    return m->experts->adapters[matrix].first != NULL;
+}
+
+static bool drops_inputs(const forward *f, const expert_adapters *a)
+{
+    return f->lesson && f->lesson->drops && a->first->dropout > 0;
+}
+
+static void drop_rows(forward *f, const moe_work *m, int matrix, vw_tensor x, vw_tensor y)
+{
+    vw_engine *e = f->engine;
+    if (vw_runs(f))
+        vw_check(f, e->dev->dropout(e->device->self, e->stream,
+                                    m->experts->adapters[matrix].first->dropout, f->lesson->seed,
+                                    m->stream + (uint64_t)matrix, x, y, f->err));
+}
+
+/* x as the adapter sees it, in scratch if it is another. */
+static vw_tensor adapter_input(forward *f, const moe_work *m, int matrix, vw_tensor x)
+{
+    if (!drops_inputs(f, &m->experts->adapters[matrix]))
+        return x;
+    vw_tensor y = vw_scratch(f, x.shape[0], x.shape[1]);
+    drop_rows(f, m, matrix, x, y);
+    return y;
+}
+
+static void scale_rows(forward *f, float a, vw_tensor x)
+{
+    vw_engine *e = f->engine;
+    if (vw_runs(f))
+        vw_check(f, e->dev->axpby(e->device->self, e->stream, a, x, 0, x, f->err));
+}
+
+static vw_tensor adapter_low(forward *f, const moe_work *m, const expert_adapters *a, vw_tensor x)
+{
+    vw_tensor low = vw_scratch(f, m->slots, a->first->down->spec->rows);
+    multiply_groups(f, m, a->first->down, VW_GEMM_FORWARD, 1, a->down, VW_GEMM_STORE, x, &low);
+    scale_rows(f, a->first->scale, low);
+    return low;
+}
+
+static void adapt(forward *f, const moe_work *m, int matrix, vw_tensor x, vw_tensor y)
+{
+    const expert_adapters *a = &m->experts->adapters[matrix];
+    if (!a->first)
+        return;
+    size_t mark = f->arena_used;
+    vw_tensor low = adapter_low(f, m, a, adapter_input(f, m, matrix, x));
+    multiply_groups(f, m, a->first->up, VW_GEMM_FORWARD, 1, a->up, VW_GEMM_ADD, low, &y);
+    f->arena_used = mark;
+}
+
+/* The gradients of the two, and what x gets by this way, added to dx if it has data. */
+static void adapt_backward(forward *f, const moe_work *m, int matrix, vw_tensor x, vw_tensor dy,
+                           vw_tensor dx)
+{
+    const expert_adapters *a = &m->experts->adapters[matrix];
+    vw_engine *e = f->engine;
+    if (!a->first)
+        return;
+    size_t mark = f->arena_used;
+    vw_tensor in = adapter_input(f, m, matrix, x), low = adapter_low(f, m, a, in);
+    learn_groups(f, m, a->first->up, a->up, dy, low, a->d_up);
+    multiply_groups(f, m, a->first->up, VW_GEMM_DGRAD, 1, a->up, VW_GEMM_STORE, dy, &low);
+    scale_rows(f, a->first->scale, low);
+    learn_groups(f, m, a->first->down, a->down, low, in, a->d_down);
+    if (dx.data && !drops_inputs(f, a)) {
+        multiply_groups(f, m, a->first->down, VW_GEMM_DGRAD, 1, a->down, VW_GEMM_ADD, low, &dx);
+    } else if (dx.data) {
+        multiply_groups(f, m, a->first->down, VW_GEMM_DGRAD, 1, a->down, VW_GEMM_STORE, low, &in);
+        drop_rows(f, m, matrix, in, in);
+        if (vw_runs(f))
+            vw_check(f, e->dev->axpby(e->device->self, e->stream, 1, in, 1, dx, f->err));
+    }
+    f->arena_used = mark;
 }
 
 /* ---- forward --------------------------------------------------------------------------------- */
@@ -249,11 +333,13 @@ static void run_streamed(forward *f, moe_work *m, vw_tensor in)
             break;
         int64_t row = m->offsets[m->first], rows = m->offsets[m->last] - row;
         vw_tensor gate = vw_tensor_rows(m->gate, row, rows);
-        multiply_groups(f, m, GATE, VW_GEMM_FORWARD, 2, x->gate_up, VW_GEMM_STORE, in, half);
+        multiply_groups(f, m, scales_of(m, GATE), VW_GEMM_FORWARD, 2, x->gate_up, VW_GEMM_STORE, in,
+                        half);
         if (vw_runs(f))
             vw_check(f, e->dev->gate(e->device->self, e->stream, m->desc->activation, gate,
                                      vw_tensor_rows(m->up, row, rows), gate, f->err));
-        multiply_groups(f, m, DOWN, VW_GEMM_FORWARD, 1, x->down, VW_GEMM_STORE, m->gate, &m->rows);
+        multiply_groups(f, m, scales_of(m, DOWN), VW_GEMM_FORWARD, 1, x->down, VW_GEMM_STORE, m->gate,
+                        &m->rows);
         if (vw_runs(f)) /* their memory may be read into now */
             vw_check(f, e->dev->synchronize(e->device->self, e->stream, f->err));
         vw_expert_cache_release(e->cache, m->first, m->last);
@@ -281,11 +367,14 @@ static void run_experts(forward *f, moe_work *m)
         return;
     }
     gather(f, m, in);
-    multiply_groups(f, m, GATE, VW_GEMM_FORWARD, 2, x->gate_up, VW_GEMM_STORE, in, half);
+    multiply_groups(f, m, scales_of(m, GATE), VW_GEMM_FORWARD, 2, x->gate_up, VW_GEMM_STORE, in, half);
+    adapt(f, m, GATE, in, m->gate);
+    adapt(f, m, UP, in, m->up);
     if (f->tape)
         middle = vw_scratch(f, m->slots, m->inner);
     activate(f, m, middle);
-    multiply_groups(f, m, DOWN, VW_GEMM_FORWARD, 1, x->down, VW_GEMM_STORE, middle, &m->rows);
+    multiply_groups(f, m, scales_of(m, DOWN), VW_GEMM_FORWARD, 1, x->down, VW_GEMM_STORE, middle, &m->rows);
+    adapt(f, m, DOWN, middle, m->rows);
     f->arena_used = mark;
 }
 
@@ -307,7 +396,8 @@ static moe_work recall(forward *f, const tape_entry *t)
                   .up = t->kept[3],
                   .offsets = t->rows[1],
                   .token = t->rows[2],
-                  .place = t->rows[3]};
+                  .place = t->rows[3],
+                  .stream = t->stream};
     m.tokens = m.x.shape[0];
     m.slots = m.tokens * desc->top_k;
     m.width = m.x.shape[1];
@@ -332,13 +422,14 @@ static void route_backward(forward *f, const moe_work *m, vw_tensor d_weights)
     bool is_added;
     vw_route_losses losses = {.balance = l->router_scale * m->desc->balance * (float)m->experts->n /
                                          (float)m->tokens,
+                              .z = l->router_scale * m->desc->z_loss / (float)m->tokens,
                               .load = l->loads + (size_t)m->desc->experts * (size_t)l->n_experts};
     if (!vw_tape_needs(f, &m->logits))
         return;
     vw_tensor d_logits = vw_gradient_for(f, &m->logits, &is_added);
     if (vw_runs(f))
         vw_check(f, e->dev->moe_route_backward(e->device->self, e->stream, &m->route,
-                                               m->desc->balance > 0 ? &losses : NULL, m->logits,
+                                               losses.balance > 0 || losses.z > 0 ? &losses : NULL, m->logits,
                                                m->ids, d_weights, d_logits, is_added, f->err));
 }
 
@@ -351,20 +442,29 @@ static void experts_backward(forward *f, const moe_work *m, vw_tensor slot)
     vw_tensor middle = vw_scratch(f, m->slots, m->inner),
               d_middle = vw_scratch(f, m->slots, m->inner);
     activate(f, m, middle);
-    learn_groups(f, m, DOWN, x->down, slot, middle, x->d_down);
-    multiply_groups(f, m, DOWN, VW_GEMM_DGRAD, 1, x->down, VW_GEMM_STORE, slot, &d_middle);
+    learn_groups(f, m, scales_of(m, DOWN), x->down, slot, middle, x->d_down);
+    multiply_groups(f, m, scales_of(m, DOWN), VW_GEMM_DGRAD, 1, x->down, VW_GEMM_STORE, slot, &d_middle);
+    adapt_backward(f, m, DOWN, middle, slot, d_middle);
     if (vw_runs(f))
         vw_check(f, e->dev->gate_backward(e->device->self, e->stream, m->desc->activation, m->gate,
                                           m->up, d_middle, d_middle, middle, f->err));
+    bool is_wanted = vw_tape_needs(f, &m->x), adapts = is_adapted(m, GATE) || is_adapted(m, UP);
+    vw_tensor in = adapts && is_wanted ? vw_scratch(f, m->slots, m->width) : slot;
+    if (x->d_gate[0].data || adapts)
+        gather(f, m, in);
     if (x->d_gate[0].data) {
-        gather(f, m, slot);
-        learn_groups(f, m, GATE, x->gate, d_middle, slot, x->d_gate);
-        learn_groups(f, m, UP, x->up, middle, slot, x->d_up);
+        learn_groups(f, m, scales_of(m, GATE), x->gate, d_middle, in, x->d_gate);
+        learn_groups(f, m, scales_of(m, UP), x->up, middle, in, x->d_up);
     }
-    if (!vw_tape_needs(f, &m->x))
+    if (!is_wanted) {
+        adapt_backward(f, m, GATE, in, d_middle, vw_nothing);
+        adapt_backward(f, m, UP, in, middle, vw_nothing);
         return;
-    multiply_groups(f, m, GATE, VW_GEMM_DGRAD, 1, x->gate, VW_GEMM_STORE, d_middle, &slot);
-    multiply_groups(f, m, UP, VW_GEMM_DGRAD, 1, x->up, VW_GEMM_ADD, middle, &slot);
+    }
+    multiply_groups(f, m, scales_of(m, GATE), VW_GEMM_DGRAD, 1, x->gate, VW_GEMM_STORE, d_middle, &slot);
+    multiply_groups(f, m, scales_of(m, UP), VW_GEMM_DGRAD, 1, x->up, VW_GEMM_ADD, middle, &slot);
+    adapt_backward(f, m, GATE, in, d_middle, slot);
+    adapt_backward(f, m, UP, in, middle, slot);
 }
 
 /* x; kept: logits, weights, gate, up; y: what was added to, the experts' rows; rows: ids, offsets,
@@ -395,7 +495,9 @@ static void moe_backward(forward *f, const tape_entry *t)
 
 static void record(forward *f, const moe_work *m, vw_param *router, vw_param *bias)
 {
-    bool is_needed = vw_tape_needs(f, &m->x) || vw_is_trained(router) || m->experts->d_gate[0].data;
+    bool is_needed = vw_tape_needs(f, &m->x) || vw_is_trained(router) ||
+                     m->experts->d_gate[0].data || is_adapted(m, GATE) || is_adapted(m, UP) ||
+                     is_adapted(m, DOWN);
     tape_entry *t = is_needed ? vw_tape_record(f, moe_backward) : NULL;
     if (!t)
         return;
@@ -406,6 +508,7 @@ static void record(forward *f, const moe_work *m, vw_param *router, vw_param *bi
                       .y = {m->y, m->rows},
                       .kept = {m->logits, m->weights, m->gate, m->up},
                       .w = {router, bias},
+                      .stream = m->stream,
                       .rows = {m->ids.data, m->offsets, m->token, m->place}};
     vw_tape_need(f, &m->y, true);
 }
@@ -433,6 +536,10 @@ static void mix(vw_cx *cx, moe_work *m, vw_param *router, vw_param *bias, bool i
     vw_engine *e = f->engine;
     vw_block_linear(cx, m->x, 1, &router, &m->logits);
     set_up(f, m, bias);
+    if (f->lesson) {
+        m->stream = f->lesson->n_dropouts;
+        f->lesson->n_dropouts += is_adapted(m, GATE) || is_adapted(m, UP) || is_adapted(m, DOWN) ? 3 : 0;
+    }
     route(f, m);
     run_experts(f, m);
     if (vw_runs(f))

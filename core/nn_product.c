@@ -135,17 +135,30 @@ static void scale(forward *f, vw_tensor x, float a)
     }
 }
 
+void vw_block_adapt_rows(forward *f, vw_tensor low, const vw_adapter *a, float factor, vw_tensor y)
+{
+    scale(f, low, factor * a->scale);
+    vw_block_linear_add(&f->cx, low, a->up, y);
+}
+
+vw_tensor vw_block_adapter_low(forward *f, vw_tensor x, const vw_adapter *a, float factor)
+{
+    vw_tensor low = vw_nothing;
+    if (f->lesson && f->lesson->drops && a->dropout > 0)
+        x = vw_block_dropped(f, x, a->dropout);
+    vw_block_linear(&f->cx, x, 1, &a->down, &low);
+    if (!f->status)
+        scale(f, low, factor * a->scale);
+    return low;
+}
+
 /* y += scale B A dropout(x). */
 static void adapt(forward *f, vw_tensor x, const vw_param *w, vw_tensor y)
 {
     const vw_adapter *a = w ? w->adapter : NULL;
-    vw_tensor low;
     if (!a || f->status)
         return;
-    if (f->lesson && f->lesson->drops && a->dropout > 0)
-        x = vw_block_dropped(f, x, a->dropout);
-    vw_block_linear(&f->cx, x, 1, &a->down, &low);
-    scale(f, low, a->scale);
+    vw_tensor low = vw_block_adapter_low(f, x, a, 1);
     vw_block_linear_add(&f->cx, low, a->up, y);
 }
 

@@ -21,6 +21,7 @@ static const char *const document_ends[] = {"file", "blank_line", NULL};
 static const char *const packings[] = {"crossing", "documents", NULL};
 static const char *const long_documents[] = {"error", "split", "truncate", NULL};
 static const char *const final_formats[] = {"no", "f32", "bf16", "f16", NULL};
+static const char *const cache_formats[] = {"f16", "f32", NULL};
 static const char *const mappings[] = {"uniform", "last_layers", NULL};
 static const char *const splits[] = {"last", "seed", NULL};
 
@@ -125,6 +126,10 @@ const vw_option vw_train_options[] = {
     INT(vw_config_train, sample_tokens, "64", 1, 1 << 20, "tokens of a sample"),
     INT(vw_config_train, eval_windows, "200", 0, NO_LIMIT,
         "windows of a validation, spread evenly over its data; 0: all"),
+    REAL(vw_config_train, ema_decay, "0", 0, 0.999999999,
+         "decay of a moving average of the weights, such as 0.999; 0: none is kept"),
+    BOOL(vw_config_train, use_ema, "no",
+         "validate, sample and write OUT/final with the averaged weights; training goes on with the others"),
     CHOICE(vw_config_train, final, "no", final_formats,
            "write the model to OUT/final at the end, adapters merged, in this format"),
     INT(vw_config_train, keep, "5", 1, 1 << 20, "newest checkpoints that stay; the best stays besides"),
@@ -183,7 +188,7 @@ const vw_option vw_lora_options[] = {
     REAL(vw_config_lora, alpha, "16", 0, 1e6, "an adapter's product is multiplied by alpha / rank"),
     REAL(vw_config_lora, dropout, "0", 0, 0.99, "share of an adapter's inputs dropped in training"),
     {"targets", VW_OPTION_LIST, "", 0, 0, NULL, offsetof(vw_config_lora, targets), 0,
-     "last words of blocks, such as q_proj, v_proj; empty: all but embedding, head and router"},
+     "last words of blocks, such as q_proj, v_proj, embed_tokens, lm_head; empty: all, experts too, but embedding, head and router"},
     VW_OPTION_END,
 };
 
@@ -196,6 +201,11 @@ const vw_option vw_distill_options[] = {
          "weight of what hidden states miss of the teacher's, through learned projections; 0: they are not compared"),
     CHOICE(vw_config_distill, intermediate_layer_mapping, "uniform", mappings,
            "uniform: the teacher's layers evenly spaced; last_layers: its last ones"),
+    PATHS(vw_config_distill, teacher_cache,
+          "folder of what the teacher said of the training data, learnt from without it; train --cache-teacher writes it"),
+    INT(vw_config_distill, cache_top, "64", 1, 1024,
+        "of each token as many of the teacher's largest logits are written there; the rest's share is known"),
+    CHOICE(vw_config_distill, cache_values, "f16", cache_formats, "and in this format"),
     VW_OPTION_END,
 };
 

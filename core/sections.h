@@ -47,6 +47,8 @@ typedef struct vw_config_train {
     int32_t fp8_scaling;     /* 0: current, 1: delayed */
     int64_t fp8_amax_history;
     double fp8_margin;
+    double ema_decay;        /* 0: no averages */
+    int32_t use_ema;
     int32_t final;           /* 0: no, 1: f32, 2: bf16, 3: f16 */
     double loss_scale;
     int64_t loss_scale_interval;
@@ -65,6 +67,9 @@ typedef struct vw_config_lora {
 typedef struct vw_config_distill {
     const char *teacher;     /* label of a [model:label]; "": none */
     double alpha, temperature, intermediate_weight;
+    const char *teacher_cache; /* "": none */
+    int64_t cache_top;
+    int32_t cache_values;      /* 0: f16, 1: f32 */
     int32_t intermediate_layer_mapping; /* 0: uniform, 1: last_layers */
 } vw_config_distill;
 

@@ -19,6 +19,13 @@ double vw_learning_rate(const vw_rate_schedule *c, double s)
     return c->least + (c->peak - c->least) * left;
 }
 
+int32_t vw_teacher_layer(int32_t layer, int32_t layers, int32_t teacher_layers, bool is_last)
+{
+    if (is_last || layers == 1)
+        return teacher_layers - layers + layer;
+    return (int32_t)((int64_t)layer * (teacher_layers - 1) / (layers - 1));
+}
+
 bool vw_loss_scale_update(vw_loss_scale *s, bool is_finite)
 {
     if (s->interval == 0)

@@ -49,4 +49,8 @@ typedef struct vw_batch_size {
 
 void vw_batch_size_update(vw_batch_size *batch, bool is_finite, bool is_clipped);
 
+/* The teacher's layer that is compared with one of a student's `layers`: evenly spaced, the first and
+ * the last included, or of the teacher's last ones.  A student's only layer is its last. */
+int32_t vw_teacher_layer(int32_t layer, int32_t layers, int32_t teacher_layers, bool is_last);
+
 #endif

@@ -84,6 +84,8 @@ void vw_normal_values(uint64_t seed, uint64_t stream, double std, float *to, siz
 /* lora.c */
 vw_status vw_lora_attach(vw_trainee *t, vw_error *err);
 bool vw_lora_is_on(const vw_trainee *t);
+/* Can what is adapted be merged? */
+vw_status vw_lora_check_merge(const vw_trainee *t, vw_error *err);
 /* W + scale B A of a matrix that has an adapter, added to its f32 rows [first, first + n). */
 vw_status vw_lora_merge_rows(vw_trainee *t, const vw_param *w, int64_t first, int64_t n,
                              float *rows, vw_error *err);

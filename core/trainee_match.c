@@ -27,11 +27,7 @@ vw_status vw_trainee_add_projections(vw_trainee *t, vw_error *err)
     int32_t width = t->options.hidden_width;
     if (width <= 0 || t->options.is_frozen)
         return VW_OK;
-    if (info->n_layers < 2)
-        return vw_fail(err, VW_E_CONFIG,
-                       "a student of one layer has no border between layers where hidden states "
-                       "could be compared; set distill.intermediate_weight = 0");
-    size_t n = (size_t)info->n_layers - 1;
+    size_t n = (size_t)info->n_layers;
     vw_status st = allocate(t, n, err);
     for (size_t b = 0; b < n && !st; b++) {
         snprintf(t->projection_names[b], sizeof *t->projection_names,

@@ -48,7 +48,8 @@ vw_status vw_trainee_list_params(vw_trainee *t, vw_error *err)
     vw_status st = t->is_fresh ? describe_fresh(e, err) : VW_OK;
     if (st)
         return st;
-    size_t room = 3 * e->info->n_params + (size_t)e->info->n_layers; /* a projection a layer at most */
+    /* With adapters of all, and a projection a layer. */
+    size_t room = 3 * e->info->n_params + 2 + (size_t)e->info->n_layers;
     t->params = vw_core_alloc(t->core, room * sizeof *t->params);
     t->names = vw_core_alloc(t->core, (e->info->n_params + 1) * sizeof *t->names);
     if (!t->params || !t->names)

@@ -124,13 +124,14 @@ static vw_status run_whole(forward *f)
     vw_engine *e = f->engine;
     const vw_trainee *t = f->arg;
     vw_status st = VW_OK;
-    int32_t first = 0;
-    for (int32_t i = 0; t && i < t->n_taps && !st; i++) {
+    int32_t first = 0, i = 0;
+    for (; t && i < t->n_taps && t->tapped[i] < e->info->n_layers - 1 && !st; i++) {
         f->hidden_out = t->taps[i];
         st = run_range(f, first, t->tapped[i] + 1);
         first = t->tapped[i] + 1;
         f->hidden_in = f->hidden_out;
     }
+    f->hidden_out = t && i < t->n_taps ? t->taps[i] : NULL;
     return st ? st : run_range(f, first, e->info->n_layers);
 }
 
@@ -242,6 +243,11 @@ static vw_status stage(vw_trainee *t, const vw_micro_batch *m, batch *b, lesson 
 
 /* ---- its losses ------------------------------------------------------------------------------ */
 
+static bool has_teacher(const vw_micro_batch *m)
+{
+    return m->distil.rows || m->distil.k;
+}
+
 static vw_status collect(vw_trainee *t, const batch *b, bool has_teacher, vw_losses *losses,
                          vw_error *err)
 {
@@ -344,7 +350,7 @@ vw_status vw_trainee_learn_as(vw_trainee *t, const vw_micro_batch *m, vw_backwar
     if (!st)
         st = vw_tape_backward(t->tape, &f, what, NULL, NULL);
     if (!st)
-        st = collect(t, &b, m->distil.rows != NULL, losses, err);
+        st = collect(t, &b, has_teacher(m), losses, err);
     if (!st && l.projections)
         st = vw_trainee_collect_misses(t, b.n_tokens, losses, err);
     return st;
@@ -363,7 +369,7 @@ vw_status vw_trainee_evaluate(vw_trainee *t, const vw_micro_batch *m, vw_losses 
         st = clear_counts(t, err);
     if (!st)
         st = run_whole(&f);
-    return st ? st : collect(t, &b, m->distil.rows != NULL, losses, err);
+    return st ? st : collect(t, &b, has_teacher(m), losses, err);
 }
 
 vw_status vw_trainee_logits(vw_trainee *t, const vw_micro_batch *m, vw_trainee_rows rows, void *arg,

@@ -118,12 +118,38 @@ static vw_status write_param(vw_trainee *t, vw_weights_writer *writer, stretch *
         int64_t n = rows - first < step ? rows - first : step;
         size_t values = (size_t)n * cols;
         st = fetch(t, s, p, first, n, err);
-        if (!st && p->adapter)
+        if (!st && (p->adapter || p->lookup))
             st = vw_lora_merge_rows(t, p, first, n, s->values, err);
         if (!st)
             st = e->wts->write(e->weights->self, writer, encode(s, dtype, values),
                                values * vw_dtype_bits(dtype) / 8, err);
     }
+    return st;
+}
+
+/* A whole parameter of a table's adapter, turned round between file and device. */
+static void turn(const float *from, int64_t rows, int64_t cols, float *to)
+{
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < cols; j++)
+            to[j * rows + i] = from[i * cols + j];
+}
+
+static vw_status write_turned(vw_trainee *t, vw_weights_writer *writer, const vw_param *p,
+                              vw_error *err)
+{
+    vw_engine *e = t->engine;
+    size_t n = count_of(p->spec), bytes = n * sizeof(float);
+    float *host = vw_core_alloc(t->core, 2 * bytes);
+    if (!host)
+        return vw_fail(err, VW_E_NOMEM, "no memory to write %s", p->spec->name);
+    vw_status st = e->dev->download(e->device->self, e->stream, host, p->values, bytes, err);
+    if (!st)
+        st = e->dev->synchronize(e->device->self, e->stream, err);
+    turn(host, p->spec->rows, p->spec->cols, host + n);
+    if (!st)
+        st = e->wts->write(e->weights->self, writer, host + n, bytes, err);
+    vw_core_release(t->core, host);
     return st;
 }
 
@@ -152,11 +178,17 @@ static vw_status write_file(vw_trainee *t, const char *path, size_t first, size_
             .n_dims = spec->rows ? 2 : 1,
             .shape = {spec->rows ? spec->rows : spec->cols, spec->rows ? spec->cols : 0},
             .bytes = count_of(spec) * vw_dtype_bits(dtype) / 8};
+        if (t->params[i]->is_transposed) {
+            list[i - first].shape[0] = spec->cols;
+            list[i - first].shape[1] = spec->rows;
+        }
     }
     if (!st && !(st = e->wts->create(e->weights->self, path, list, last - first, metadata, &writer,
                                      err))) {
         for (size_t i = first; i < last && !st; i++)
-            st = write_param(t, writer, &s, t->params[i], dtype, err);
+            st = t->params[i]->is_transposed
+                     ? write_turned(t, writer, t->params[i], err)
+                     : write_param(t, writer, &s, t->params[i], dtype, err);
         if (st)
             e->wts->abort(e->weights->self, writer);
         else
@@ -181,7 +213,9 @@ vw_status vw_trainee_save(vw_trainee *t, const char *folder, vw_dtype dtype, vw_
                        vw_dtype_name(dtype));
     if ((size_t)snprintf(path, sizeof path, "%s/model.safetensors", folder) >= sizeof path)
         return vw_fail(err, VW_E_INVALID, "the path %s is too long", folder);
-    vw_status st = write_file(t, path, 0, n_of_model(t), dtype, err);
+    vw_status st = vw_lora_check_merge(t, err);
+    if (!st)
+        st = write_file(t, path, 0, n_of_model(t), dtype, err);
     snprintf(path, sizeof path, "%s/config.json", folder);
     return st ? st : vw_file_write(path, config, strlen(config), err);
 }
@@ -190,20 +224,16 @@ vw_status vw_trainee_save(vw_trainee *t, const char *folder, vw_dtype dtype, vw_
 
 static void put_targets(const vw_trainee *t, vw_json_writer *w)
 {
-    char block[192], last[64];
+    const vw_engine *e = t->engine;
+    const adapter_list *a = &e->adapters;
     vw_json_begin_array(w, "target_modules");
-    for (size_t i = 0; i < t->engine->adapters.n; i++) {
+    for (size_t i = 0; i < a->n; i++) {
         bool is_new = true;
-        vw_adapter_block(t->engine->adapters.adapted[i]->spec->name, block, sizeof block, last,
-                         sizeof last);
-        for (size_t j = 0; j < i && is_new; j++) {
-            char other[64];
-            vw_adapter_block(t->engine->adapters.adapted[j]->spec->name, block, sizeof block, other,
-                             sizeof other);
-            is_new = strcmp(last, other) != 0;
-        }
+        adapter_block block = vw_adapter_block(e, a->adapted[i], a->sites[i]);
+        for (size_t j = 0; j < i && is_new; j++)
+            is_new = strcmp(block.last, vw_adapter_block(e, a->adapted[j], a->sites[j]).last) != 0;
         if (is_new)
-            vw_json_add_string(w, NULL, last);
+            vw_json_add_string(w, NULL, block.last);
     }
     vw_json_end_array(w);
 }
@@ -259,6 +289,24 @@ vw_status vw_trainee_save_projections(vw_trainee *t, const char *folder, vw_erro
 
 /* ---- back ------------------------------------------------------------------------------------ */
 
+static vw_status read_turned(vw_trainee *t, const vw_param *p, const vw_weights_tensor *f,
+                             vw_error *err)
+{
+    vw_engine *e = t->engine;
+    size_t n = count_of(p->spec), bytes = n * sizeof(float);
+    float *host = vw_core_alloc(t->core, 2 * bytes);
+    if (!host)
+        return vw_fail(err, VW_E_NOMEM, "no memory to read %s", p->spec->name);
+    for (size_t i = 0; i < n; i++)
+        host[i] = (float)vw_dtype_get(f->dtype, f->data, i);
+    turn(host, p->spec->cols, p->spec->rows, host + n);
+    vw_status st = e->dev->upload(e->device->self, e->stream, p->values, host + n, bytes, err);
+    if (!st)
+        st = e->dev->synchronize(e->device->self, e->stream, err);
+    vw_core_release(t->core, host);
+    return st;
+}
+
 static vw_status read_param(vw_trainee *t, vw_weights_reader *reader, stretch *s, size_t i,
                             vw_error *err)
 {
@@ -268,15 +316,19 @@ static vw_status read_param(vw_trainee *t, vw_weights_reader *reader, stretch *s
     const vw_param_spec *spec = p->spec;
     vw_weights_tensor f;
     size_t count = count_of(spec);
+    int64_t rows = p->is_transposed ? spec->cols : spec->rows,
+            cols = p->is_transposed ? spec->rows : spec->cols;
     vw_status st = e->wts->find(e->weights->self, reader, vw_trainee_name(t, i), &f, err);
     if (st)
         return st;
-    if (f.n_dims != (spec->rows ? 2 : 1) || f.shape[0] != (spec->rows ? spec->rows : spec->cols) ||
-        (spec->rows && f.shape[1] != spec->cols) || !vw_dtype_bits(f.dtype))
+    if (f.n_dims != (rows ? 2 : 1) || f.shape[0] != (rows ? rows : cols) ||
+        (rows && f.shape[1] != cols) || !vw_dtype_bits(f.dtype))
         return vw_fail(err, VW_E_FORMAT,
                        "%s: tensor \"%s\" is not the [%lld, %lld] of the model that is "
                        "trained",
-                       f.file, f.name, (long long)rows_of(spec), (long long)spec->cols);
+                       f.file, f.name, (long long)(rows ? rows : 1), (long long)cols);
+    if (p->is_transposed)
+        return read_turned(t, p, &f, err);
     for (size_t first = 0; first < count && !st; first += s->room) {
         size_t n = count - first < s->room ? count - first : s->room;
         for (size_t j = 0; j < n; j++)

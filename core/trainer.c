@@ -137,7 +137,8 @@ static vw_status estimate(vw_trainer *t, int64_t rows, uint64_t *total, vw_error
     vw_status st = vw_trainee_estimate(t->core, &o, &m, &trained, err);
     if (st)
         return st;
-    *total = m.total + 4 * trained * 2; /* moments: AdamW's two are the most that is usual */
+    /* Moments: AdamW's two are the most that is usual. */
+    *total = m.total + 4 * trained * (t->train.ema_decay > 0 ? 3 : 2);
     return VW_OK;
 }
 
@@ -179,11 +180,36 @@ static vw_status choose_batch(vw_trainer *t, vw_error *err)
 
 /* ---- components ------------------------------------------------------------------------------ */
 
+/* What the loop works with besides the model, which is open. */
+static vw_status open_components(vw_trainer *t, vw_error *err)
+{
+    vw_status st;
+    vw_trainee_get_info(t->trainee, &t->info);
+    const vw_component *device = vw_trainee_device(t->trainee);
+    t->dev = device->ops;
+    t->device = device->self;
+    t->device_info.size = sizeof t->device_info;
+    vw_probe about = {sizeof about, NULL, device->plugin->name};
+    if ((st = t->dev->info(t->device, &t->device_info, err)) ||
+        (st = vw_core_component(t->core, VW_KIND_OPTIMIZER, NULL, &about, &t->optimizer, err)) ||
+        (st = vw_core_component(t->core, VW_KIND_WEIGHTS, NULL, &about, &t->weights, err)))
+        return st;
+    t->opt = t->optimizer->ops;
+    return VW_OK;
+}
+
+/* Of a micro-batch. */
+static void set_sizes(vw_trainer *t)
+{
+    t->trainee_options.max_tokens = largest_batch(t) * t->data.max_length;
+    t->trainee_options.max_documents = t->data.packing == 1 ? 0 : (int32_t)largest_batch(t);
+}
+
 static vw_status open_trainee(vw_trainer *t, vw_error *err)
 {
     vw_trainee_options *o = &t->trainee_options;
     *o = (vw_trainee_options){.dropout = t->train.dropout,
-                              .has_teacher = *t->distill.teacher != 0,
+                              .has_teacher = *t->distill.teacher && !*t->distill.teacher_cache,
                               .path = t->model_path,
                               .tokenizer = t->tokenizer ? t->tokenizer_folder : NULL,
                               .vocab_size = t->encoder.vocab_size,
@@ -197,7 +223,7 @@ static vw_status open_trainee(vw_trainer *t, vw_error *err)
                               .fp8_margin = t->train.fp8_margin,
                               .lora = {(int32_t)t->lora.rank, t->lora.alpha, t->lora.dropout,
                                        t->lora.targets && *t->lora.targets ? t->lora.targets : NULL,
-                                       NULL},
+                                       NULL, t->train.final != 0},
                               .progress = t->options.progress,
                               .progress_arg = t->options.progress_arg};
     vw_status st = vw_trainer_find_hidden_width(t, err);
@@ -205,23 +231,9 @@ static vw_status open_trainee(vw_trainer *t, vw_error *err)
         st = choose_batch(t, err);
     if (st)
         return st;
-    o->max_tokens = largest_batch(t) * t->data.max_length;
-    o->max_documents = t->data.packing == 1 ? 0 : (int32_t)largest_batch(t);
-    if ((st = vw_trainee_open(t->core, o, &t->trainee, err)))
-        return st;
-    vw_trainee_get_info(t->trainee, &t->info);
-    const vw_component *device = vw_trainee_device(t->trainee);
-    t->dev = device->ops;
-    t->device = device->self;
-    t->device_info.size = sizeof t->device_info;
-    if ((st = t->dev->info(t->device, &t->device_info, err)))
-        return st;
-    vw_probe about = {sizeof about, NULL, device->plugin->name};
-    if ((st = vw_core_component(t->core, VW_KIND_OPTIMIZER, NULL, &about, &t->optimizer, err)) ||
-        (st = vw_core_component(t->core, VW_KIND_WEIGHTS, NULL, &about, &t->weights, err)))
-        return st;
-    t->opt = t->optimizer->ops;
-    return VW_OK;
+    set_sizes(t);
+    st = vw_trainee_open(t->core, o, &t->trainee, err);
+    return st ? st : open_components(t, err);
 }
 
 static void begin_state(vw_trainer *t)
@@ -250,15 +262,36 @@ static void begin_state(vw_trainer *t)
                                 .idle_experts = -1};
 }
 
-static vw_status open_all(vw_trainer *t, vw_error *err)
+static vw_status open_folders(vw_trainer *t, vw_error *err)
 {
     vw_status st;
     if ((st = read_settings(t, err)) || (st = open_folder(t, err)))
         return st;
     begin_state(t);
-    if ((st = find_checkpoint(t, err)) || (st = vw_trainer_open_tokenizer(t, err)) ||
-        (st = open_trainee(t, err)) || (st = vw_trainer_open_teacher(t, err)) ||
-        (st = vw_trainer_open_data(t, err)) || (st = vw_trainer_open_optimizer(t, err)) ||
+    st = find_checkpoint(t, err);
+    return st ? st : vw_trainer_open_tokenizer(t, err);
+}
+
+/* The teacher is asked about the same data, cut as for training. */
+static vw_status ask_beforehand(vw_trainer *t, vw_error *err)
+{
+    vw_status st;
+    t->is_asking = true;
+    if ((st = open_folders(t, err)))
+        return st;
+    set_sizes(t);
+    if ((st = vw_trainer_open_teacher_alone(t, err)) || (st = open_components(t, err)) ||
+        (st = vw_trainer_open_data(t, err)))
+        return st;
+    return vw_trainer_write_cache(t, err);
+}
+
+static vw_status open_all(vw_trainer *t, vw_error *err)
+{
+    vw_status st;
+    if ((st = open_folders(t, err)) || (st = open_trainee(t, err)) ||
+        (st = vw_trainer_open_teacher(t, err)) || (st = vw_trainer_open_data(t, err)) ||
+        (st = vw_trainer_open_cache(t, err)) || (st = vw_trainer_open_optimizer(t, err)) ||
         (st = vw_trainer_open_loads(t, err)))
         return st;
     begin_state(t);
@@ -273,18 +306,34 @@ static vw_status open_all(vw_trainer *t, vw_error *err)
     return vw_metrics_open(&t->metrics, t->out, *t->resumed_from ? t->now.step : -1, err);
 }
 
-vw_status vw_trainer_open(vw_core *core, const vw_trainer_options *options, vw_trainer **trainer,
-                          vw_error *err)
+static vw_trainer *new_trainer(vw_core *core, const vw_trainer_options *options, vw_error *err)
 {
     vw_trainer *t = vw_core_alloc(core, sizeof *t);
-    if (!t)
-        return vw_fail(err, VW_E_NOMEM, "no memory for a trainer");
+    if (!t) {
+        vw_fail(err, VW_E_NOMEM, "no memory for a trainer");
+        return NULL;
+    }
     memset(t, 0, sizeof *t);
     t->core = core;
     t->lock = -1;
     if (options)
         t->options = *options;
-    vw_status st = open_all(t, err);
+    return t;
+}
+
+vw_status vw_trainer_cache_teacher(vw_core *core, const vw_trainer_options *options, vw_error *err)
+{
+    vw_trainer *t = new_trainer(core, options, err);
+    vw_status st = t ? ask_beforehand(t, err) : VW_E_NOMEM;
+    vw_trainer_close(t);
+    return st;
+}
+
+vw_status vw_trainer_open(vw_core *core, const vw_trainer_options *options, vw_trainer **trainer,
+                          vw_error *err)
+{
+    vw_trainer *t = new_trainer(core, options, err);
+    vw_status st = t ? open_all(t, err) : VW_E_NOMEM;
     if (st) {
         vw_trainer_close(t);
         return st;
@@ -300,6 +349,7 @@ void vw_trainer_close(vw_trainer *t)
     vw_metrics_close(&t->metrics);
     vw_profile_free(t->profile);
     vw_trainer_close_optimizer(t);
+    vw_trainer_close_cache(t);
     vw_trainer_close_teacher(t);
     vw_trainee_close(t->trainee);
     vw_trainer_close_data(t);
@@ -330,6 +380,8 @@ void vw_trainer_get_info(const vw_trainer *t, vw_trainer_info *info)
         vw_trainee_info its;
         vw_trainee_get_info(t->teacher, &its);
         teacher = its.memory.total + t->teacher_rows.bytes + t->hidden_states.bytes;
+    } else {
+        teacher = 2 * t->cached.bytes;
     }
     *info = (vw_trainer_info){.size = sizeof *info,
                               .out = t->out,

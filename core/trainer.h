@@ -3,6 +3,7 @@
  *     trainer.c         opening in order, closing, the loop
  *     trainer_data.c    the tokenizer, the data, its two halves
  *     trainer_distil.c  the teacher, if there is one
+ *     trainer_cache.c   what it said beforehand, written and learnt from
  *     trainer_loads.c   what each expert got since the last line
  *     trainer_step.c    one optimizer step; validation; a sample of text
  *     trainer_save.c    what a checkpoint holds, written and read
@@ -24,6 +25,7 @@
 #include "core/checkpoint.h"
 #include "core/metrics.h"
 #include "core/profile.h"
+#include "core/teacher_store.h"
 #include "core/train_rules.h"
 #include "core/sections.h"
 #include "core/training.h"
@@ -43,12 +45,13 @@ typedef struct vw_progress_state {
     double seconds; /* of training */
 } vw_progress_state;
 
-/* One of the optimizer's arrays. */
+/* One of the optimizer's arrays; or the average of a parameter, kept and saved with them. */
 typedef struct vw_moment {
     size_t param;
     const char *name;
     int64_t n;
-    float *values; /* device */
+    bool is_average; /* of the parameter, and none of the rule's */
+    float *values;   /* device */
 } vw_moment;
 
 struct vw_trainer {
@@ -62,6 +65,7 @@ struct vw_trainer {
     char out[VW_CHECKPOINT_PATH], tokenizer_folder[VW_CHECKPOINT_PATH],
         resumed_from[VW_CHECKPOINT_PATH];
     int lock; /* of the run's folder */
+    bool is_asking; /* for a store: nothing is trained */
 
     const vw_component *tokenizer, *optimizer, *weights;
     vw_encoder encoder;
@@ -78,7 +82,13 @@ struct vw_trainer {
     vw_buffer hidden_states;
     int32_t *tapped;        /* layers of the teacher, */
     float **taps;           /* where what leaves them goes, */
-    const float **hidden;   /* and which of it each border of the student has; NULL: none */
+    const float **hidden;   /* and which of it each layer of the student has; NULL: none */
+    vw_store *store;        /* instead of a teacher: what it said, or NULL */
+    uint64_t store_sum;
+    int64_t n_rows, *row_marks; /* rows before every so many positions; NULL: a row a position */
+    int32_t cached_k;
+    vw_buffer cached;       /* the rows of a micro-batch, */
+    int32_t *cached_host;   /* on their way */
     const vw_device_ops *dev;
     void *device;
     vw_device_info device_info;
@@ -106,12 +116,23 @@ vw_status vw_trainer_open_tokenizer(vw_trainer *t, vw_error *err);
 /* After the model: checks ids against its vocabulary. */
 vw_status vw_trainer_open_data(vw_trainer *t, vw_error *err);
 void vw_trainer_close_data(vw_trainer *t);
+/* Of a data set's ids, so that a changed file is noticed; of a large one a sample. */
+uint64_t vw_trainer_sum_data(const vw_dataset *d);
 
 /* trainer_distil.c.  Nothing happens without a teacher. */
 vw_status vw_trainer_find_hidden_width(vw_trainer *t, vw_error *err);
 vw_status vw_trainer_open_teacher(vw_trainer *t, vw_error *err);
 void vw_trainer_close_teacher(vw_trainer *t);
 vw_status vw_trainer_ask_teacher(vw_trainer *t, vw_micro_batch *micro, vw_error *err);
+/* The teacher alone, in the place of the model that is trained. */
+vw_status vw_trainer_open_teacher_alone(vw_trainer *t, vw_error *err);
+
+/* trainer_cache.c.  Open: of the store, if the settings name one.  Write: a new one, with the
+ * teacher in the place of the model. */
+vw_status vw_trainer_open_cache(vw_trainer *t, vw_error *err);
+void vw_trainer_close_cache(vw_trainer *t);
+vw_status vw_trainer_ask_cache(vw_trainer *t, vw_micro_batch *micro, vw_error *err);
+vw_status vw_trainer_write_cache(vw_trainer *t, vw_error *err);
 
 /* trainer_loads.c.  Nothing happens without experts.  Take: what the last step's tokens chose, whose
  * counts in the trainee begin anew.  Describe: into t->event.  Clear: a line is written. */
@@ -127,6 +148,9 @@ void vw_trainer_close_optimizer(vw_trainer *t);
 vw_status vw_trainer_step(vw_trainer *t, vw_error *err);
 vw_status vw_trainer_validate(vw_trainer *t, double *loss, vw_error *err);
 vw_status vw_trainer_sample(vw_trainer *t, vw_error *err);
+/* With [train] use_ema: between the two the model has the averages of its parameters. */
+vw_status vw_trainer_use_averages(vw_trainer *t, vw_error *err);
+vw_status vw_trainer_use_masters(vw_trainer *t, vw_error *err);
 /* VW_E_INTERRUPTED if somebody asked. */
 vw_status vw_trainer_check(vw_trainer *t, vw_error *err);
 

@@ -155,8 +155,7 @@ vw_status vw_trainer_open_tokenizer(vw_trainer *t, vw_error *err)
 
 /* ---- data ------------------------------------------------------------------------------------ */
 
-/* Of the ids, so that a changed file is noticed; a sample of a large one. */
-static uint64_t sum_of(const vw_dataset *d)
+uint64_t vw_trainer_sum_data(const vw_dataset *d)
 {
     vw_checksum sum;
     int64_t stride = d->n > 1 << 24 ? d->n >> 24 : 1;
@@ -176,7 +175,7 @@ static vw_status open_sets(vw_trainer *t, vw_error *err)
     vw_status st = vw_dataset_open(&t->encoder, d->train, &o, &t->everything, err);
     if (st)
         return st;
-    t->data_sum = sum_of(&t->everything);
+    t->data_sum = vw_trainer_sum_data(&t->everything);
     if (*d->validation) {
         t->train_set = t->everything;
         t->train_set.memory = NULL;
@@ -197,7 +196,8 @@ vw_status vw_trainer_open_data(vw_trainer *t, vw_error *err)
     vw_batches_options o = {.context = d->max_length,
                             .least = d->min_length,
                             .is_packed = d->packing == 1,
-                            .is_shuffled = d->shuffle,
+                            .is_shuffled = d->shuffle && !t->is_asking,
+                            .is_still = *t->distill.teacher_cache != 0,
                             .longer = (vw_long_documents)d->long_documents,
                             .seed = (uint64_t)t->train.seed};
     if (t->info.model) {

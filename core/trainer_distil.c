@@ -3,8 +3,8 @@
  * Teacher and student are two instances of any families with one vocabulary: the same pieces at the
  * same ids.  The teacher runs each micro-batch first, and its rows of logits wait in device memory
  * until the student's loss asks for them.  L = alpha T^2 KL(teacher || student) + (1 - alpha) CE.
- * With distill.intermediate_weight what leaves some of its layers waits beside them, for the borders
- * between the student's.
+ * With distill.intermediate_weight what leaves some of its layers waits beside them, for what leaves
+ * the student's.
  */
 #include "core/trainer.h"
 
@@ -27,12 +27,13 @@ static vw_status differ(const vw_trainer *t, const char *what, vw_error *err)
     return vw_fail(
         err, VW_E_CONFIG,
         "distill.teacher = %s: its vocabulary and the student's differ (%s), so "
-        "their logits cannot be compared. Let the teacher write text instead (vishwamai run -m) "
-        "and train the student on that, with its own tokenizer",
+        "their logits cannot be compared. Let the teacher write text instead and train the student "
+        "on that, with its own tokenizer: vishwamai run -m TEACHER -p PROMPT -n 500 --json >> "
+        "taught.jsonl for as many prompts as there are, then vishwamai train -f taught.jsonl",
         t->distill.teacher, what);
 }
 
-static vw_status compare_vocabularies(vw_trainer *t, const char *folder, vw_error *err)
+static vw_status compare_sizes(vw_trainer *t, vw_error *err)
 {
     vw_trainee_info teacher;
     char what[160];
@@ -42,6 +43,12 @@ static vw_status compare_vocabularies(vw_trainer *t, const char *folder, vw_erro
                  t->info.model->vocab_size);
         return differ(t, what, err);
     }
+    return VW_OK;
+}
+
+static vw_status compare_pieces(vw_trainer *t, const char *folder, vw_error *err)
+{
+    char what[160];
     if (!t->tokenizer)
         return VW_OK;
     vw_probe about = {sizeof about, folder, NULL};
@@ -52,7 +59,8 @@ static vw_status compare_vocabularies(vw_trainer *t, const char *folder, vw_erro
         return vw_fail_in(err, st, "the teacher's tokenizer");
     vw_encoder e = {.ops = its->ops, .self = its->self, .info = {.size = sizeof e.info}};
     if (!(st = e.ops->load(e.self, folder, err)) && !(st = e.ops->info(e.self, &e.info, err)))
-        for (int32_t id = 0; id < e.info.vocab_size && !st; id++)
+        for (int32_t id = 0, n = t->encoder.info.vocab_size;
+             id < (n > e.info.vocab_size ? n : e.info.vocab_size) && !st; id++)
             if (!same_piece(&e, &t->encoder, id)) {
                 snprintf(what, sizeof what, "token %d is another piece", id);
                 st = differ(t, what, err);
@@ -63,30 +71,22 @@ static vw_status compare_vocabularies(vw_trainer *t, const char *folder, vw_erro
 
 /* ---- hidden states --------------------------------------------------------------------------- */
 
-/* The teacher's layer for a student's: evenly spaced, or the teacher's last ones. */
-static int32_t layer_for(const vw_trainer *t, int32_t teacher_layers, int32_t layer)
-{
-    int32_t n = t->info.model->n_layers;
-    return t->distill.intermediate_layer_mapping == 1
-               ? teacher_layers - n + layer
-               : (int32_t)((int64_t)layer * (teacher_layers - 1) / (n - 1));
-}
-
 static vw_status open_hidden(vw_trainer *t, vw_error *err)
 {
     vw_trainee_info teacher;
-    int32_t borders = t->info.model->n_layers - 1, n = 0;
+    int32_t borders = t->info.model->n_layers, n = 0;
+    bool is_last = t->distill.intermediate_layer_mapping == 1;
     if (t->distill.intermediate_weight <= 0)
         return VW_OK;
     vw_trainee_get_info(t->teacher, &teacher);
     int32_t layers = teacher.model->n_layers;
-    if (layers < 2 || (t->distill.intermediate_layer_mapping == 1 && layers <= borders))
+    if (is_last && layers < borders)
         return vw_fail(
             err, VW_E_CONFIG,
             "distill.teacher = %s has %d layers, the student %d; "
             "distill.intermediate_layer_mapping = last_layers wants a teacher of as many "
-            "layers at least, and any mapping one of two",
-            t->distill.teacher, layers, borders + 1);
+            "layers at least",
+            t->distill.teacher, layers, borders);
     size_t one = (size_t)t->trainee_options.max_tokens * (size_t)teacher.model->width;
     t->tapped = calloc((size_t)borders, sizeof *t->tapped);
     t->taps = calloc((size_t)borders, sizeof *t->taps);
@@ -96,7 +96,7 @@ static vw_status open_hidden(vw_trainer *t, vw_error *err)
     vw_status st =
         t->dev->alloc(t->device, (size_t)borders * one * sizeof(float), &t->hidden_states, err);
     for (int32_t b = 0; b < borders && !st; b++) { /* several borders may have one layer */
-        int32_t layer = layer_for(t, layers, b);
+        int32_t layer = vw_teacher_layer(b, borders, layers, is_last);
         if (n == 0 || t->tapped[n - 1] != layer) {
             t->tapped[n] = layer;
             t->taps[n] = (float *)t->hidden_states.data + (size_t)n * one;
@@ -130,6 +130,11 @@ vw_status vw_trainer_find_hidden_width(vw_trainer *t, vw_error *err)
     vw_config_model model;
     vw_trainee *teacher;
     vw_trainee_info info;
+    if (*t->distill.teacher_cache && t->distill.intermediate_weight > 0)
+        return vw_fail(err, VW_E_CONFIG,
+                       "distill.intermediate_weight = %g compares hidden states, which "
+                       "distill.teacher_cache does not hold; set it to 0, or the other to nothing",
+                       t->distill.intermediate_weight);
     if (!*t->distill.teacher || t->distill.intermediate_weight <= 0)
         return VW_OK;
     vw_status st = read_model(t, &model, err);
@@ -145,30 +150,49 @@ vw_status vw_trainer_find_hidden_width(vw_trainer *t, vw_error *err)
     return VW_OK;
 }
 
-vw_status vw_trainer_open_teacher(vw_trainer *t, vw_error *err)
+static vw_status open_model(vw_trainer *t, const vw_config_model *model, vw_trainee **teacher,
+                            vw_error *err)
 {
-    const char *label = t->distill.teacher;
-    vw_config_model model;
-    if (!*label)
-        return VW_OK;
-    vw_status st = read_model(t, &model, err);
-    if (st)
-        return st;
-    vw_trainee_options o = {.label = label,
-                            .path = model.path,
+    vw_trainee_options o = {.label = t->distill.teacher,
+                            .path = model->path,
                             .is_frozen = true,
                             .max_tokens = t->trainee_options.max_tokens,
                             .max_documents = t->trainee_options.max_documents,
                             .progress = t->options.progress,
                             .progress_arg = t->options.progress_arg};
-    if ((st = vw_trainee_open(t->core, &o, &t->teacher, err)))
-        return vw_fail_in(err, st, "the teacher");
+    vw_status st = vw_trainee_open(t->core, &o, teacher, err);
+    return st ? vw_fail_in(err, st, "the teacher") : VW_OK;
+}
+
+vw_status vw_trainer_open_teacher_alone(vw_trainer *t, vw_error *err)
+{
+    vw_config_model model;
+    if (!*t->distill.teacher || !*t->distill.teacher_cache)
+        return vw_fail(err, VW_E_CONFIG,
+                       "a teacher is asked beforehand with distill.teacher = LABEL and "
+                       "distill.teacher_cache = FOLDER, where what it says will be written");
+    vw_status st = read_model(t, &model, err);
+    if (!st)
+        st = open_model(t, &model, &t->trainee, err);
+    return st ? st : compare_pieces(t, model.path, err);
+}
+
+vw_status vw_trainer_open_teacher(vw_trainer *t, vw_error *err)
+{
+    vw_config_model model;
+    if (!*t->distill.teacher || *t->distill.teacher_cache)
+        return VW_OK;
+    vw_status st = read_model(t, &model, err);
+    if (!st)
+        st = open_model(t, &model, &t->teacher, err);
+    if (st)
+        return st;
     if (vw_trainee_device(t->teacher) != vw_trainee_device(t->trainee))
         return vw_fail(err, VW_E_UNSUPPORTED,
                        "the teacher and the student are on different devices");
-    if ((st = compare_vocabularies(t, model.path, err)))
+    if ((st = compare_sizes(t, err)) || (st = compare_pieces(t, model.path, err)))
         return st;
-    size_t bytes = (size_t)o.max_tokens * (size_t)t->info.model->vocab_size * sizeof(float);
+    size_t bytes = (size_t)t->trainee_options.max_tokens * (size_t)t->info.model->vocab_size * sizeof(float);
     st = t->dev->alloc(t->device, bytes, &t->teacher_rows, err);
     return st ? st : open_hidden(t, err);
 }
@@ -216,6 +240,8 @@ static vw_status give_rows(void *arg, int64_t first, vw_tensor logits, vw_error 
 
 vw_status vw_trainer_ask_teacher(vw_trainer *t, vw_micro_batch *m, vw_error *err)
 {
+    if (t->store)
+        return vw_trainer_ask_cache(t, m, err);
     if (!t->teacher || m->n_documents == 0)
         return VW_OK;
     size_t span = vw_profile_begin(t->profile, "teacher");

@@ -4,8 +4,8 @@
  *     adapter_model.safetensors ...     instead of them, where low-rank adapters are trained
  *     projections.safetensors           through which hidden states are compared with a teacher's
  *     the tokenizer's files
- *     optimizer.safetensors             the rule's arrays, PARAMETER.NAME; with delayed scaling the
- *                                       history of fp8's scales
+ *     optimizer.safetensors             the rule's arrays, PARAMETER.NAME; averages of parameters,
+ *                                       PARAMETER.ema; with delayed scaling the history of fp8's scales
  *     state.json                        vw_progress_state, and what the run was made of
  *     config.ini                        the settings in force, for people
  *
@@ -30,18 +30,15 @@ static const char state_name[] = "state.json", moments_name[] = "optimizer.safet
 
 /* ---- the state ------------------------------------------------------------------------------- */
 
-/* What must be equal on going on; the words are those of the settings. */
-typedef struct fact {
-    const char *name;
-    char text[64];
-} fact;
+enum { N_FACTS = 22 };
 
-enum { N_FACTS = 18 };
-
-static void list_facts(const vw_trainer *t, fact facts[N_FACTS])
+/* What must be equal on going on. */
+static void list_facts(const vw_trainer *t, vw_fact facts[N_FACTS])
 {
     const vw_config_train *c = &t->train;
     const vw_config_data *d = &t->data;
+    bool is_delayed = c->precision == VW_PRECISION_FP8 && c->fp8_scaling;
+    bool is_taught = *t->distill.teacher || t->store;
     int n = 0;
 #define FACT(key, ...)   \
     facts[n].name = key; \
@@ -58,12 +55,15 @@ static void list_facts(const vw_trainer *t, fact facts[N_FACTS])
     FACT("train.grad_accum_steps", "%lld", (long long)c->grad_accum_steps);
     FACT("train.precision", "%d", c->precision);
     FACT("train.fp8_scaling", "%.0d", c->precision == VW_PRECISION_FP8 ? c->fp8_scaling : 0);
+    FACT("train.ema_decay", c->ema_decay > 0 ? "%.9g" : "", c->ema_decay);
+    FACT("train.fp8_margin", is_delayed ? "%.9g" : "", c->fp8_margin);
     FACT("lora.rank", "%lld", (long long)t->lora.rank);
     FACT("lora.alpha", "%g", t->lora.rank ? t->lora.alpha : 0);
-    FACT("distill.teacher", "%.60s", t->distill.teacher);
-    FACT("distill.alpha", "%g", *t->distill.teacher ? t->distill.alpha : 0);
-    FACT("distill.intermediate_weight", "%g",
-         *t->distill.teacher ? t->distill.intermediate_weight : 0);
+    FACT("distill.teacher", "%.60s", t->store ? "" : t->distill.teacher);
+    FACT("distill.teacher_cache's checksum", t->store ? "%016" PRIx64 : "", t->store_sum);
+    FACT("distill.alpha", "%g", is_taught ? t->distill.alpha : 0);
+    FACT("distill.temperature", is_taught ? "%.9g" : "", t->distill.temperature);
+    FACT("distill.intermediate_weight", "%g", is_taught ? t->distill.intermediate_weight : 0);
     FACT("distill.intermediate_layer_mapping", "%d", t->distill.intermediate_layer_mapping);
 #undef FACT
 }
@@ -72,7 +72,7 @@ static vw_status write_state(const vw_trainer *t, const char *folder, vw_error *
 {
     const vw_progress_state *s = &t->now;
     char path[VW_CHECKPOINT_PATH];
-    fact facts[N_FACTS];
+    vw_fact facts[N_FACTS];
     vw_json_writer w = {0};
     size_t bytes;
     list_facts(t, facts);
@@ -116,7 +116,7 @@ static vw_status check_facts(const vw_trainer *t, const vw_json_doc *doc, const 
 {
     const vw_json *json = vw_json_service();
     const vw_json_value *made_of = json->get(json->root(doc), "made_of");
-    fact facts[N_FACTS];
+    vw_fact facts[N_FACTS];
     list_facts(t, facts);
     for (int i = 0; i < N_FACTS; i++) {
         const char *then;
@@ -127,7 +127,8 @@ static vw_status check_facts(const vw_trainer *t, const vw_json_doc *doc, const 
             return vw_fail(err, VW_E_CONFIG,
                            "%s was made with %s = %s, now it is %s; go on with what it "
                            "was, or give another train.out",
-                           folder, facts[i].name, then, facts[i].text);
+                           folder, facts[i].name, *then ? then : "nothing",
+                           *facts[i].text ? facts[i].text : "nothing");
     }
     return VW_OK;
 }
@@ -178,7 +179,7 @@ static vw_status read_loads(vw_trainer *t, const vw_json_doc *doc, vw_error *err
     const vw_json *json = vw_json_service();
     const vw_json_value *list = json->get(json->root(doc), loads_name);
     size_t n = vw_trainer_n_loads(t), count = json->count(list);
-    if (list && count != n)
+    if (list && (count != n || json->type(list) != VW_JSON_ARRAY))
         return vw_fail(err, VW_E_FORMAT, "%s: \"%s\" holds %zu numbers, the model has %zu experts",
                        state_name, loads_name, count, n);
     for (size_t i = 0; i < count; i++) {
@@ -404,7 +405,11 @@ vw_status vw_trainer_save_final(vw_trainer *t, vw_error *err)
     snprintf(folder, sizeof folder, "%.4000s/final", t->out);
     if (mkdir(folder, 0777) != 0 && errno != EEXIST)
         return vw_fail(err, VW_E_IO, "cannot make the folder %s: %s", folder, strerror(errno));
-    vw_status st = vw_trainee_save(t->trainee, folder, formats[t->train.final], err);
+    vw_status st = vw_trainer_use_averages(t, err);
+    if (!st)
+        st = vw_trainee_save(t->trainee, folder, formats[t->train.final], err);
+    if (!st)
+        st = vw_trainer_use_masters(t, err);
     if (!st)
         st = vw_trainer_copy_tokenizer(t, folder, err);
     if (!st)

@@ -27,7 +27,7 @@ static int64_t rows_of(const vw_trainee_param *p)
 
 static vw_status list_moments(vw_trainer *t, int64_t *total, vw_error *err)
 {
-    size_t room = t->info.n_params * VW_OPTIMIZER_MAX_STATES;
+    size_t room = t->info.n_params * (VW_OPTIMIZER_MAX_STATES + 1);
     t->moments = calloc(room ? room : 1, sizeof *t->moments);
     if (!t->moments)
         return vw_fail(err, VW_E_NOMEM, "no memory for a list of %zu moments", room);
@@ -38,11 +38,36 @@ static vw_status list_moments(vw_trainer *t, int64_t *total, vw_error *err)
         int32_t n =
             p.is_trained ? t->opt->states(t->optimizer->self, rows_of(&p), p.cols, states) : 0;
         for (int32_t k = 0; k < n; k++) {
-            t->moments[t->n_moments++] = (vw_moment){i, states[k].name, states[k].n, NULL};
+            t->moments[t->n_moments++] = (vw_moment){i, states[k].name, states[k].n, false, NULL};
             *total += (states[k].n + 63) / 64 * 64;
+        }
+        if (p.is_trained && t->train.ema_decay > 0) {
+            t->moments[t->n_moments++] = (vw_moment){i, "ema", p.n, true, NULL};
+            *total += (p.n + 63) / 64 * 64;
         }
     }
     return VW_OK;
+}
+
+static vw_status copy_values(vw_trainer *t, float *to, const float *from, int64_t n, vw_error *err)
+{
+    return t->dev->copy(t->device, vw_trainee_stream(t->trainee), to, from,
+                        (size_t)n * sizeof *to, err);
+}
+
+/* The averages become the parameters, or the parameters the averages at first. */
+static vw_status copy_averages(vw_trainer *t, bool into_parameters, vw_error *err)
+{
+    vw_status st = VW_OK;
+    for (size_t i = 0; i < t->n_moments && !st; i++) {
+        const vw_moment *m = &t->moments[i];
+        vw_trainee_param p;
+        vw_trainee_get_param(t->trainee, m->param, &p);
+        if (m->is_average)
+            st = into_parameters ? copy_values(t, p.values, m->values, m->n, err)
+                                 : copy_values(t, m->values, p.values, m->n, err);
+    }
+    return st;
 }
 
 vw_status vw_trainer_open_optimizer(vw_trainer *t, vw_error *err)
@@ -57,7 +82,8 @@ vw_status vw_trainer_open_optimizer(vw_trainer *t, vw_error *err)
     for (size_t i = 0; i < t->n_moments; at += (t->moments[i].n + 63) / 64 * 64, i++)
         t->moments[i].values = at;
     size_t bytes = t->dev->reduce_bytes(t->device, 1, (int64_t)t->info.n_trained);
-    return t->dev->alloc(t->device, 256 + bytes, &t->norm_space, err);
+    st = t->dev->alloc(t->device, 256 + bytes, &t->norm_space, err);
+    return st ? st : copy_averages(t, false, err);
 }
 
 void vw_trainer_close_optimizer(vw_trainer *t)
@@ -68,6 +94,44 @@ void vw_trainer_close_optimizer(vw_trainer *t)
     }
     free(t->moments);
     t->moments = NULL;
+}
+
+/* ---- averaged weights ------------------------------------------------------------------------ */
+
+static bool uses_averages(const vw_trainer *t)
+{
+    return t->train.ema_decay > 0 && t->train.use_ema;
+}
+
+/* Gradients are of no use between steps: the masters wait in their place. */
+vw_status vw_trainer_use_averages(vw_trainer *t, vw_error *err)
+{
+    if (!uses_averages(t))
+        return VW_OK;
+    vw_status st =
+        copy_values(t, t->info.gradients, t->info.values, (int64_t)t->info.n_trained, err);
+    if (!st)
+        st = copy_averages(t, true, err);
+    return st ? st : vw_trainee_rescale(t->trainee, err);
+}
+
+vw_status vw_trainer_use_masters(vw_trainer *t, vw_error *err)
+{
+    if (!uses_averages(t))
+        return VW_OK;
+    vw_status st =
+        copy_values(t, t->info.values, t->info.gradients, (int64_t)t->info.n_trained, err);
+    return st ? st : vw_trainee_rescale(t->trainee, err);
+}
+
+/* ema = decay ema + (1 - decay) w */
+static vw_status average(vw_trainer *t, const vw_moment *m, const vw_trainee_param *p,
+                         vw_error *err)
+{
+    double decay = t->train.ema_decay;
+    return t->dev->axpby(t->device, vw_trainee_stream(t->trainee), (float)(1 - decay),
+                         vw_tensor_2d(p->values, VW_F32, 1, m->n), (float)decay,
+                         vw_tensor_2d(m->values, VW_F32, 1, m->n), err);
 }
 
 /* ---- the norm -------------------------------------------------------------------------------- */
@@ -190,10 +254,14 @@ static vw_status update(vw_trainer *t, double rate, double grad_scale, vw_error 
                        .cols = p.cols,
                        .parameter = p.values,
                        .gradient = p.gradient};
-        for (int k = 0; moment < t->n_moments && t->moments[moment].param == i; k++)
+        for (int k = 0; moment < t->n_moments && t->moments[moment].param == i &&
+                        !t->moments[moment].is_average;
+             k++)
             u.state[k] = t->moments[moment++].values;
         if (p.is_trained)
             st = t->opt->update(t->optimizer->self, vw_trainee_stream(t->trainee), &u, err);
+        if (!st && moment < t->n_moments && t->moments[moment].param == i)
+            st = average(t, &t->moments[moment++], &p, err);
     }
     vw_profile_end(t->profile, span, 28 * t->info.n_trained, 0);
     if (!st)
@@ -265,6 +333,7 @@ vw_status vw_trainer_validate(vw_trainer *t, double *loss, vw_error *err)
         t->train.eval_windows && t->train.eval_windows < count ? t->train.eval_windows : count;
     int64_t stride = count / windows, most = t->train.batch_size;
     size_t span = vw_profile_begin(t->profile, "validation");
+    st = vw_trainer_use_averages(t, err);
     while (!st && done < windows) {
         int64_t want = windows - done < most ? windows - done : most;
         int64_t took = vw_batches_walk(&t->validation, &index, stride, want, &t->micro);
@@ -285,6 +354,8 @@ vw_status vw_trainer_validate(vw_trainer *t, double *loss, vw_error *err)
         if (!st)
             vw_losses_add(&sum, &one);
     }
+    vw_status back = vw_trainer_use_masters(t, st ? NULL : err);
+    st = st ? st : back;
     vw_profile_end(t->profile, span, 0, 0);
     if (!st && sum.n_scored == 0)
         st = vw_fail(err, VW_E_CONFIG, "no token of the validation data is scored");
@@ -315,12 +386,16 @@ vw_status vw_trainer_sample(vw_trainer *t, vw_error *err)
         st = vw_fail(err, VW_E_NOMEM, "no memory for a sample of text");
     if (!st)
         st = vw_sequence_new(engine, &sequence, err);
+    if (!st)
+        st = vw_trainer_use_averages(t, err);
     if (!st) {
         o.prompt = ids;
         o.n_prompt = n < 4096 ? n : 4096;
         memcpy(tokens, ids, o.n_prompt * sizeof *tokens);
         st = vw_generate(engine, sequence, &o, tokens + o.n_prompt, (size_t)o.max_tokens, &stats,
                          err);
+        vw_status back = vw_trainer_use_masters(t, st ? NULL : err);
+        st = st ? st : back;
     }
     if (!st)
         st = vw_engine_decode_dup(engine, tokens, o.n_prompt + (size_t)stats.n_tokens, &text,

@@ -48,9 +48,11 @@ typedef enum vw_precision {
 typedef struct vw_lora {
     int32_t rank; /* 0: none, every parameter is trained */
     double alpha, dropout;
-    const char *const *targets; /* the last word of a block's name ("q_proj"), NULL-ended; NULL: all
-                                 * matrices but embedding, head and router */
+    const char *const *targets; /* the last word of a block's name ("q_proj", "embed_tokens",
+                                 * "lm_head"), NULL-ended; NULL: all matrices, experts' too, but
+                                 * embedding, head and router */
     const char *adapter;        /* folder of a saved adapter to go on from; NULL: a new one */
+    bool is_merged;             /* it will be: refused beforehand where that is not possible */
 } vw_lora;
 
 typedef struct vw_trainee_options {
@@ -144,16 +146,19 @@ vw_status vw_trainee_engine(vw_trainee *trainee, vw_engine **engine, vw_error *e
  * queued on the trainee's stream or done when it returns. */
 typedef vw_status (*vw_teacher_rows)(void *arg, int64_t first, vw_tensor logits, vw_error *err);
 
-/* Hidden states are compared at the borders between layers, border b being behind layer b, of which
- * a model has n_layers - 1; the last layer's output is what the logits compare.  Each border has a
+/* Hidden states are compared behind every layer, border b being behind layer b.  Each border has a
  * projection W_b [hidden_width, width], a parameter that is trained beside the model's.  Added to L:
  * hidden_weight times the mean, over borders, tokens and values, of (W_b x - hidden[b])^2. */
 typedef struct vw_distillation {
     double alpha, temperature; /* L = alpha T^2 KL(teacher || student) + (1 - alpha) CE */
-    vw_teacher_rows rows;      /* NULL: no distillation */
+    vw_teacher_rows rows;      /* NULL: none */
     void *arg;
+    int32_t k;                 /* instead of rows: the teacher's k largest logits of each scored row */
+    const int32_t *ids;        /* device [n_scored, k] */
+    const float *logits, *lse; /* device [n_scored, k]; [n_scored], as vw_loss_desc has it.  With
+                                * neither rows nor k there is no distillation. */
     double hidden_weight;
-    const float *const *hidden; /* [n_layers - 1], each device [n_tokens, hidden_width]; NULL: not
+    const float *const *hidden; /* [n_layers], each device [n_tokens, hidden_width]; NULL: not
                                  * compared */
 } vw_distillation;
 
@@ -202,7 +207,7 @@ vw_status vw_trainee_logits(vw_trainee *trainee, const vw_micro_batch *micro, vw
                             void *arg, vw_error *err);
 
 /* From now on vw_trainee_logits also writes what leaves layer after[i], of which there are n in
- * ascending order and none is the last, to to[i], device [n_tokens, width].  Both arrays stay the
+ * ascending order, to to[i], device [n_tokens, width].  Both arrays stay the
  * caller's and alive. */
 void vw_trainee_tap(vw_trainee *trainee, int32_t n, const int32_t *after, float *const *to);
 

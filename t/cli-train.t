@@ -140,6 +140,8 @@ for my $way ('fp8', 'delayed') {
 is($status, 2, 'a history of another length');
 like($err, qr/optimizer\.safetensors: "fp8\.amax_history" is not of \d+ magnitudes; was train\.fp8_amax_history another\?/,
      'is refused') or diag($err);
+($status, $out, $err) = in_way('delayed', 4, "$scratch/delayed-4", 'train.fp8_margin=0.5', 'train.max_steps=44');
+like($err, qr/was made with train\.fp8_margin = 0\.01, now it is 0\.5; go on with what it was/, 'so is another margin');
 ($status, $out, $err) = in_way('fp8', 4, "$scratch/delayed-4", 'train.max_steps=44');
 is($status, 2, 'and another way of scaling') or diag($err);
 ($status, $out, $err) = in_way('delayed', 4, "$scratch/capacity", 'model.vishwamai.capacity=1.25');
@@ -200,8 +202,16 @@ like($err, qr/was made with train\.seed = 1, now it is 9; go on with what it was
      'and its sentence');
 ($status, $out, $err) = run('train', '-c', $ini, '-o', $whole, '--set', 'model.vishwamai.num_layers=3',
                             '--set', 'train.max_steps=70');
-ok($status != 0, 'a model of another size for the same run');
-like($err, qr/^vishwamai: .*(?:step-00000060|config)/m, 'is refused') or diag($err);
+is($status, 1, 'a model of another size for the same run');
+like($err, qr{^vishwamai: .*step-00000060/config\.json is not the configuration of the model that is trained}m, 'is refused') or diag($err);
+SKIP: {
+    skip('the bundled model does not run here', 2) if !is_there('tokenizer/sentencepiece');
+    ($status, $out, $err) = run('train', '-c', $ini, '-o', "$scratch/wide", '-m', "$whole/latest", '--set',
+                                'tokenizer.plugin=auto', '--set', "data.tokenizer=$model", '--set', 'data.max_length=16');
+    is($status, 1, 'the tokenizer of another model');
+    like($err, qr/^vishwamai: the tokenizer in .* has 1024 tokens, the model's vocabulary $alphabet; they do not belong together/m,
+         'is of the wrong vocabulary') or diag($err);
+}
 ($status, $out, $err) = run('train', '-c', $ini, '-o', "$scratch/x", '--set', 'train.batch_sise=9');
 is($status, 2, 'a key that is none');
 like($err, qr/did you mean .*batch_size/, 'and its neighbour');
@@ -302,9 +312,7 @@ unlike($err, qr{^step 10/10  loss \Q$alone\E }m, 'not as it would have alone');
 # hidden states besides
 my @close = (@pupil, '--set', "model:wise.path=$whole/latest", '--set', 'distill.intermediate_weight=1');
 ($status, $out, $err) = run('train', '-c', $ini, '-o', "$scratch/close1", @close);
-is($status, 2, 'a pupil of one layer has no border');
-like($err, qr/a student of one layer has no border between layers where hidden states could be compared; set distill\.intermediate_weight = 0/,
-     'which is said');
+is($status, 0, 'hidden states of a pupil of one layer are compared with those of the last') or diag($err);
 push @close, '--set', 'model.vishwamai.num_layers=2', '--set', 'model.vishwamai.hidden_dim=24', '--set', 'train.keep=9';
 ($status, $out, $err) = run('train', '-c', $ini, '-o', "$scratch/close", @close);
 is($status, 0, 'a narrower pupil of two learns hidden states too') or diag($err);

@@ -25,7 +25,30 @@ static vw_status encode(void *self, const char *text, size_t bytes, int parse_sp
     return VW_OK;
 }
 
-static const vw_tokenizer_ops ops = {.size = sizeof ops, .encode = encode};
+/* "uTEXT;" and "aTEXT;" for the turns, and an "a" for the answer to come.  A tokenizer whose self is
+ * not NULL leaves thoughts out of answers. */
+static vw_status chat(void *self, const vw_chat_message *messages, size_t n_messages, int32_t *ids,
+                      size_t room, size_t *n, vw_error *err)
+{
+    char text[400] = "";
+    for (size_t i = 0; i < n_messages; i++) {
+        const char *said = messages[i].text, *thought = strstr(said, "</think>");
+        if (strcmp(messages[i].role, i % 2 ? "assistant" : "user"))
+            return vw_fail(err, VW_E_INVALID, "message %zu has the role \"%s\"", i + 1,
+                           messages[i].role);
+        sprintf(text + strlen(text), "%c%s;", *messages[i].role,
+                self && thought ? thought + 8 : said);
+    }
+    strcat(text, "a");
+    return encode(NULL, text, strlen(text), 0, ids, room, n, err);
+}
+
+static const vw_tokenizer_ops ops = {.size = sizeof ops, .encode = encode, .chat = chat};
+static int something;
+static const vw_encoder talking = {
+    &ops, NULL, {.eos = EOS, .bos = BOS, .adds_bos = 1, .n_stop = 1, .stop = {';'}}, VOCAB};
+static const vw_encoder forgetful = {
+    &ops, &something, {.eos = -1, .bos = -1, .n_stop = 1, .stop = {';'}}, VOCAB};
 static const vw_encoder plain = {&ops, NULL, {.eos = -1, .bos = -1}, 256};
 static const vw_encoder marked = {&ops, NULL, {.eos = EOS, .bos = BOS, .adds_bos = 1}, VOCAB};
 static const vw_encoder no_tokenizer = {NULL, NULL, {.eos = EOS, .bos = -1}, 100};
@@ -125,9 +148,48 @@ static void test_jsonl(void)
     refuses(&marked, folder_text("bad.jsonl", "\n{\"text\": 7}"), whole, VW_E_FORMAT,
             "bad.jsonl:2: \"text\" is no string");
     refuses(&marked, folder_text("bad.jsonl", "{\"prompt\": \"Q\"}"), whole, VW_E_FORMAT,
-            "bad.jsonl:1: neither \"text\" nor a \"prompt\" with its \"completion\"");
+            "bad.jsonl:1: neither \"text\" nor \"messages\" nor a \"prompt\" with its "
+            "\"completion\"");
     refuses(&marked, folder_text("bad.jsonl", "{\"text\": \"\xFF\"}"), whole, VW_E_FORMAT,
             "bad.jsonl:1");
+}
+
+#define SAID(role, text) "{\"role\": \"" role "\", \"content\": \"" text "\"}"
+#define TALK(...) "{\"messages\": [" __VA_ARGS__ "]}\n"
+
+static void test_chat(void)
+{
+    static const char two[] = TALK(SAID("user", "Q") "," SAID("assistant", "A") "," SAID(
+        "user", "R") "," SAID("assistant", "B"));
+    static const char thought[] = TALK(SAID("user", "Q") "," SAID("assistant", "t</think>A") "," SAID(
+        "user", "R") "," SAID("assistant", "B"));
+    vw_dataset_options prompts = {.scores_prompts = true};
+    vw_encoder endless = talking;
+    reads(&talking, "c.jsonl", two, whole, "(u)(Q)(;)(a)A;(u)(R)(;)(a)B;|",
+          "a conversation, of which answers and their ends are scored,");
+    reads(&talking, "c.jsonl", two, prompts, "uQ;aA;uR;aB;|", "or all of it");
+    reads(&forgetful, "c.jsonl", thought, whole,
+          "(u)(Q)(;)(a)t</think>A;|(u)(Q)(;)(a)(A)(;)(u)(R)(;)(a)B;|",
+          "a thought is learnt, and gone where the next answer is,");
+    reads(&talking, "c.jsonl", TALK(SAID("user", "Q") "," SAID("assistant", "")), whole,
+          "(u)(Q)(;)(a);|", "an answer of nothing");
+    refuses(&talking, folder_text("bad.jsonl", TALK(SAID("user", "Q"))), whole, VW_E_FORMAT,
+            "bad.jsonl:1: the last of \"messages\" is not the assistant's: it would not be learnt");
+    refuses(&talking, folder_text("bad.jsonl", "\n" TALK(SAID("bot", "Q") "," SAID("assistant", "A"))),
+            whole, VW_E_INVALID, "bad.jsonl:2: message 1 has the role \"bot\"");
+    refuses(&talking, folder_text("bad.jsonl", TALK("{\"role\": \"user\", \"content\": [1]}," SAID(
+                                                   "assistant", "A"))),
+            whole, VW_E_FORMAT,
+            "bad.jsonl:1: message 1 lacks a \"role\" or a \"content\" that is a text");
+    refuses(&talking, folder_text("bad.jsonl", "{\"messages\": 7}"), whole, VW_E_FORMAT,
+            "bad.jsonl:1: \"messages\" is no list of at most 4096 messages");
+    endless.info.n_stop = 0;
+    refuses(&endless, folder_text("bad.jsonl", two), whole, VW_E_UNSUPPORTED,
+            "bad.jsonl:1: the tokenizer's turns have no token that ends an answer");
+    endless = talking;
+    endless.vocab_size = 'u';
+    refuses(&endless, folder_text("bad.jsonl", two), whole, VW_E_FORMAT,
+            "bad.jsonl:1: the tokenizer gives token 117, but the model's vocabulary has 117");
 }
 
 static void test_ids(void)
@@ -370,6 +432,7 @@ int main(void)
     folder_make();
     test_text();
     test_jsonl();
+    test_chat();
     test_ids();
     test_folder();
     test_split();

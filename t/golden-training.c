@@ -17,6 +17,7 @@ static const struct {
 } models[] = {{"train-dense", "train-dense"},
               {"train-softmax", "train-softmax"},
               {"train-sigmoid", "train-sigmoid"},
+              {"train-zloss", "train-zloss"},
               {"train-gemma", "gemma-mqa-f16"}};
 
 static const char *golden_folder(const char *name)

@@ -160,19 +160,21 @@ EXTRA_DIST += t/mutations/check t/mutations/deepseek.tsv t/mutations/gemma.tsv
 check-mutations: all $(MUTATED_FAMILIES:%=t/golden-%.t)
 	$(SHELL) t/run $(top_srcdir)/t/mutations/check $(MUTATED_FAMILIES)
 # ---- training ----------------------------------------------------------------------------------
-check_PROGRAMS += t/golden-training.t t/tape.t t/trainee.t t/trainee-adapt.t t/trainee-match.t \
-	t/trainee-model.t
+check_PROGRAMS += t/golden-training.t t/tape.t t/teacher-store.t t/trainee.t t/trainee-adapt.t t/trainee-match.t \
+	t/trainee-model.t t/trainee-peft.t
 TRAINEE = t/folder.c t/with_engine.c t/with_trainee.c t/with_trainee.h
 t_trainee_adapt_t_SOURCES = t/trainee-adapt.c $(TRAINEE)
 t_trainee_match_t_SOURCES = t/trainee-match.c $(TRAINEE)
 t_trainee_model_t_SOURCES = t/trainee-model.c $(TRAINEE)
+t_trainee_peft_t_SOURCES = t/trainee-peft.c $(TRAINEE)
 t_tape_t_SOURCES = t/tape.c $(TRAINEE)
+t_teacher_store_t_SOURCES = t/teacher-store.c $(TRAINEE)
 t_trainee_t_SOURCES = t/trainee.c $(TRAINEE)
 t_golden_training_t_SOURCES = t/golden-training.c $(TRAINEE)
 
 # ---- the command -------------------------------------------------------------------------------
-script_tests += t/cli-balance.t t/cli-bench.t t/cli-chat.t t/cli-eval.t t/cli-help.t t/cli-inspect.t \
-	t/cli-interrupt.t t/cli-logits.t t/cli-matrix.t t/cli-perplexity.t t/cli-run.t \
+script_tests += t/cli-balance.t t/cli-bench.t t/cli-chat.t t/cli-distill.t t/cli-eval.t t/cli-help.t \
+	t/cli-inspect.t t/cli-interrupt.t t/cli-logits.t t/cli-matrix.t t/cli-perplexity.t t/cli-run.t \
 	t/cli-schedule.t t/cli-tokenize.t t/cli-train.t
 EXTRA_DIST += t/lib/Command.pm
 EXTRA_DIST += t/gpu-check t/gpu/jansson.h
@@ -180,8 +182,10 @@ check_PROGRAMS += t/svg.t
 t_svg_t_SOURCES = t/svg.c core/tools/svg.c core/tools/svg.h
 
 # ---- training ----------------------------------------------------------------------------------
-check_PROGRAMS += t/train-rules.t t/dataset.t t/trainer.t
-t_trainer_t_SOURCES = t/trainer.c t/trainee-linear.c t/trainee-linear.h t/folder.c
+check_PROGRAMS += t/train-rules.t t/dataset.t t/trainer.t t/trainer-bad.t
+t_trainer_t_SOURCES = t/trainer.c $(TRAINER)
+t_trainer_bad_t_SOURCES = t/trainer-bad.c $(TRAINER)
+TRAINER = t/trainee-linear.c t/trainee-linear.h t/with_trainer.c t/with_trainer.h t/folder.c
 t_train_rules_t_SOURCES = t/train-rules.c t/folder.c
 t_dataset_t_SOURCES = t/dataset.c t/folder.c
 t_dataset_t_LDADD = $(MOCK_LIBS) libcore.la

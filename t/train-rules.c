@@ -133,8 +133,21 @@ static void test_checksum(void)
     like(err.text, "cannot be read: Is a directory", "and its sentence");
 }
 
+/* training.md 5.2: floor(i (12 - 1) / (6 - 1)), and 12 - 6 + i. */
+static void test_layers(void)
+{
+    static const int32_t uniform[] = {0, 2, 4, 6, 8, 11}, last[] = {6, 7, 8, 9, 10, 11};
+    for (int32_t i = 0; i < 6; i++) {
+        is_int(vw_teacher_layer(i, 6, 12, false), uniform[i], "evenly spaced: layer %d", i);
+        is_int(vw_teacher_layer(i, 6, 12, true), last[i], "the last ones: layer %d", i);
+    }
+    is_int(vw_teacher_layer(3, 4, 2, false), 1, "of a teacher with fewer layers the last is the last");
+    is_int(vw_teacher_layer(0, 1, 12, false), 11, "an only layer is the last");
+}
+
 int main(void)
 {
+    test_layers();
     test_rates();
     test_loss_scale();
     test_batch_size();

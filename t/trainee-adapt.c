@@ -162,7 +162,7 @@ static void test_bad_adapters(void)
     static const char other[] = "{\"peft_type\": \"IA3\"}";
     /* one tensor, f32 [1, 1], as safetensors has it */
     static const char file[] =
-        "\x60\0\0\0\0\0\0\0{\"base_model.model.lm_head.lora_A.weight\":{\"dtype\":\"F32\","
+        "\x60\0\0\0\0\0\0\0{\"base_model.model.lm_tail.lora_A.weight\":{\"dtype\":\"F32\","
         "\"shape\":[1,1],\"data_offsets\":[0,4]}}   \0\0\0\0";
     char folder[300];
     refuse_adapter(folder_path("no-adapter"), "adapter_config.json");
@@ -172,9 +172,15 @@ static void test_bad_adapters(void)
     refuse_adapter(folder, "peft_type is \"IA3\"; plain \"LORA\" can be run");
     folder_text("bad-adapter/adapter_config.json", config);
     refuse_adapter(folder, "adapter_model.safetensors");
+    static char own[sizeof file];
+    memcpy(own, file, sizeof file);
+    memcpy(strstr(own + 8, ".lora_A.weight"), ".base_layer.ww", 14);
+    folder_write("bad-adapter/adapter_model.safetensors", own, sizeof own - 1);
+    refuse_adapter(folder, "is the base model's own; let PEFT save the adapter alone "
+                           "(save_embedding_layers=False)");
     folder_write("bad-adapter/adapter_model.safetensors", file, sizeof file - 1);
     refuse_adapter(
-        folder, "tensor \"base_model.model.lm_head.lora_A.weight\" adapts no matrix of this model");
+        folder, "tensor \"base_model.model.lm_tail.lora_A.weight\" adapts no matrix of this model");
 }
 
 /* ---- a teacher ------------------------------------------------------------------------------- */

@@ -32,7 +32,7 @@ typedef struct states { /* of one batch: the student's at its borders, and a tea
 
 static states states_of(with_trainee *w, const vw_micro_batch *m)
 {
-    states s = {.borders = w->info.model->n_layers - 1, .width = w->info.model->width};
+    states s = {.borders = w->info.model->n_layers, .width = w->info.model->width};
     for (int32_t b = 0; b < s.borders; b++) {
         s.after[b] = b;
         s.x[b] = malloc((size_t)m->n_tokens * (size_t)s.width * sizeof(float));
@@ -214,6 +214,7 @@ int main(void)
     test_slope("train-dense", 0.5, NULL);
     test_slope("train-dense", 40, "model.layers.0.mlp.up_proj.weight");
     test_slope("train-dense", 40, "model.embed_tokens.weight");
+    test_slope("train-dense", 40, "model.layers.1.mlp.down_proj.weight"); /* the last layer's */
     test_kept();
     test_not_said();
     return done_testing();

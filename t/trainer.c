@@ -7,6 +7,7 @@
 #include "t/folder.h"
 #include "t/tap/tap.h"
 #include "t/trainee-linear.h"
+#include "t/with_trainer.h"
 
 #include <math.h>
 #include <signal.h>
@@ -16,88 +17,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static char text_path[1024];
-
-typedef struct session {
-    vw_settings *settings;
-    vw_core *core;
-    vw_trainer *trainer;
-    int64_t stop_at; /* ask to stop when this step is done; 0: never */
-    int64_t kill_at; /* end the process there, as kill -9 would */
-    int n_saved, n_notes;
-    char note[400];
-} session;
-
-static void on_event(void *arg, const vw_train_event *e)
-{
-    session *s = arg;
-    if (e->type == VW_TRAIN_STEP && s->stop_at == e->step)
-        vw_trainer_interrupt(s->trainer);
-    if (e->type == VW_TRAIN_STEP && s->kill_at == e->step)
-        raise(SIGKILL);
-    s->n_saved += e->type == VW_TRAIN_SAVED;
-    if (e->type == VW_TRAIN_NOTE) {
-        s->n_notes++;
-        snprintf(s->note, sizeof s->note, "%s", e->text);
-    }
-}
-
-/* Open a run in folder `out` with "section.key=value" words on top of the usual ones. */
-static vw_status open_run(session *s, const char *out, const char *const *words, vw_error *err)
-{
-    static const char *const usual[] = {
-        "tokenizer.plugin=chars", "train.max_steps=40",       "train.warmup_steps=4",
-        "train.batch_size=3",     "train.grad_accum_steps=2", "train.learning_rate=0.05",
-        "train.save_every=10",    "train.eval_every=20",      "train.log_every=5",
-        "data.max_length=16",     "vishwamai.threads=2",      NULL};
-    vw_trainer_options o = {.size = sizeof o, .on_event = on_event, .event_arg = s};
-    vw_status st = vw_settings_new(&s->settings, err);
-    for (int i = 0; usual[i] && !st; i++)
-        st = vw_settings_assign(s->settings, usual[i], "usual", err);
-    for (int i = 0; words && words[i] && !st; i++)
-        st = vw_settings_assign(s->settings, words[i], "test", err);
-    if (!st && !vw_settings_get(s->settings, "data", "train"))
-        st = vw_settings_set(s->settings, "data", "train", text_path, "test", err);
-    if (!st)
-        st = vw_settings_set(s->settings, "train", "out", out, "test", err);
-    if (!st && !(st = vw_settings_check(s->settings, err)))
-        st = vw_core_new(s->settings, &s->core, err);
-    return st ? st : vw_trainer_open(s->core, &o, &s->trainer, err);
-}
-
-static void close_run(session *s)
-{
-    vw_trainer_close(s->trainer);
-    vw_core_free(s->core);
-    vw_settings_free(s->settings);
-    *s = (session){0};
-}
-
-static vw_status train(session *s, const char *out, const char *const *words, vw_error *err)
-{
-    vw_status st = open_run(s, out, words, err);
-    return st ? st : vw_trainer_run(s->trainer, err);
-}
-
-static void refuses(const char *out, const char *const *words, vw_status status,
-                    const char *sentence)
-{
-    session s = {0};
-    vw_error err = {VW_OK, ""};
-    is_int(train(&s, out, words, &err), status, "refused: %s", sentence);
-    like(err.text, sentence, "in these words");
-    close_run(&s);
-}
-
-/* The path of a file in the folder of a run. */
-static const char *in(const char *out, const char *name)
-{
-    static char path[4][1200];
-    static int turn;
-    turn = (turn + 1) % 4;
-    snprintf(path[turn], sizeof path[turn], "%s/%s", out, name);
-    return path[turn];
-}
 
 static bool same_file(const char *a, const char *b)
 {
@@ -142,28 +61,6 @@ static bool same_story(const char *a, const char *b)
     free(x);
     free(y);
     return is_same;
-}
-
-static char *folder_of(const char *name)
-{
-    char *path = strdup(folder_path(name));
-    if (!path)
-        bail_out("no memory");
-    return path;
-}
-
-/* A text of which each letter tells the next but for one bit: its conditional entropy is ln 2. */
-static void write_text(void)
-{
-    enum { N = 30000 };
-    static char text[N + 1];
-    uint64_t state = 5;
-    char last = 'a';
-    for (int i = 0; i < N; i++) {
-        last = (char)('a' + (2 * (last - 'a') + (int)(folder_random(&state) & 1)) % 16);
-        text[i] = last;
-    }
-    snprintf(text_path, sizeof text_path, "%s", folder_text("text.txt", text));
 }
 
 /* ---- learning -------------------------------------------------------------------------------- */
@@ -575,6 +472,68 @@ static void test_patience(void)
     free(out);
 }
 
+/* ---- averaged weights ------------------------------------------------------------------------ */
+
+static const float *average_of(const session *s)
+{
+    for (size_t i = 0; i < s->trainer->n_moments; i++)
+        if (s->trainer->moments[i].is_average)
+            return s->trainer->moments[i].values;
+    bail_out("no average");
+}
+
+static void test_averages(void)
+{
+    static const char *const kept[] = {"train.ema_decay=0.9", NULL},
+                             *const used[] = {"train.ema_decay=0.9", "train.use_ema=yes", NULL},
+                             *const other[] = {"train.ema_decay=0.8", NULL};
+    session a = {0}, b = {0};
+    vw_error err = {VW_OK, ""};
+    double mean[256], of_average, of_masters;
+    char *first = folder_of("ema"), *second = folder_of("ema2"), *whole = folder_of("a");
+    open_run(&a, first, kept, &err);
+    for (int i = 0; i < 256; i++)
+        mean[i] = (double)a.trainer->info.values[i];
+    a.mean = mean;
+    is_int(vw_trainer_run(a.trainer, &err), VW_OK, "a run that averages its weights");
+    double worst = 0, moved = 0;
+    for (int i = 0; i < 256; i++) {
+        worst = fmax(worst, fabs((double)average_of(&a)[i] - mean[i]));
+        moved = fmax(moved, fabs((double)a.trainer->info.values[i] - mean[i]));
+    }
+    ok(worst < 1e-6 && moved > 1e-3, "m = 0.9 m + 0.1 w after each step: within %g", worst);
+    ok(same_file(in(first, "step-00000040/model.safetensors"),
+                 in(whole, "step-00000040/model.safetensors")),
+       "which changes nothing of the weights");
+    vw_trainer_validate(a.trainer, &of_masters, &err);
+    memcpy(a.trainer->info.values, average_of(&a), 256 * sizeof(float));
+    vw_trainer_validate(a.trainer, &of_average, &err);
+    close_run(&a);
+
+    is_int(train(&b, second, used, &err), VW_OK, "another validates with them");
+    double found;
+    vw_trainer_validate(b.trainer, &found, &err);
+    ok(found == of_average && found != of_masters, "the loss is theirs: %.6f, the weights' %.6f",
+       found, of_masters);
+    ok(b.trainer->now.best_loss <= found, "which is what the best is chosen by");
+    close_run(&b);
+    ok(same_end(first, second), "training goes on with the others");
+
+    char *parts = folder_of("ema3");
+    b.stop_at = 17;
+    train(&b, parts, used, &err);
+    close_run(&b);
+    is_int(train(&b, parts, used, &err), VW_OK, "stopped, and gone on with");
+    close_run(&b);
+    ok(same_end(second, parts), "averages and all are the same bits");
+    refuses(parts, other, VW_E_CONFIG, "was made with train.ema_decay = 0.9, now it is 0.8");
+    refuses(parts, NULL, VW_E_CONFIG, "was made with train.ema_decay = 0.9, now it is nothing;");
+    free(parts);
+    free(first);
+    free(second);
+    free(whole);
+}
+
 static void test_profile(void)
 {
     session s = {0};
@@ -618,6 +577,7 @@ int main(void)
     test_scale();
     test_batch_size();
     test_patience();
+    test_averages();
     test_profile();
     return done_testing();
 }

@@ -19,6 +19,7 @@
 typedef struct train {
     choices c;
     const char *out, *data, *profile;
+    int asks_teacher;
     opened o;
     vw_trainer *trainer;
     vw_trainer_info info;
@@ -157,11 +158,13 @@ static vw_status open_run(train *t, vw_error *err)
     vw_status status = open_core(&t->c, &t->o, err);
     if (status != VW_OK)
         return status;
-    options.peak_flops = ceiling_of_f32(t->o.core);
+    if (!t->asks_teacher)
+        options.peak_flops = ceiling_of_f32(t->o.core);
     interrupt_watch(NULL);
-    status = vw_trainer_open(t->o.core, &options, &t->trainer, err);
+    status = t->asks_teacher ? vw_trainer_cache_teacher(t->o.core, &options, err)
+                             : vw_trainer_open(t->o.core, &options, &t->trainer, err);
     progress_end();
-    if (status != VW_OK)
+    if (status != VW_OK || t->asks_teacher)
         return status;
     t->info.size = sizeof t->info;
     vw_trainer_get_info(t->trainer, &t->info);
@@ -190,7 +193,7 @@ static vw_status print_result(const train *t, vw_error *err)
 static vw_status work(train *t, vw_error *err)
 {
     vw_status status = open_run(t, err);
-    if (status != VW_OK)
+    if (status != VW_OK || t->asks_teacher)
         return status;
     print_plan(t);
     interrupt_call(stop, t->trainer);
@@ -215,6 +218,8 @@ static int train_main(int argc, char **argv)
          "vishwamai.threads", 0, 0},
         {0, "profile", OPT_TEXT, &t.profile, "FILE",
          "write a trace of ten steps (Chrome's format: chrome://tracing, Perfetto)", NULL, 0, 0},
+        {0, "cache-teacher", OPT_FLAG, &t.asks_teacher, NULL,
+         "do not train: ask [distill] teacher once and write [distill] teacher_cache", NULL, 0, 0},
         END_OPTIONS};
     const opt general[] = {CHOICE_OPTIONS(&t.c), VERBOSE_OPTION(&t.c), END_OPTIONS};
     const opt_group groups[] = {{"the run", run}, {"general", general}, {NULL, NULL}};

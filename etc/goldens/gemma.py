@@ -164,6 +164,7 @@ def run(model, tokens, hidden=False):
 def double_throughout(model):
     """Within, the casts to float32 that the published code spells out become casts to float64."""
     saved, rotary, embed = (torch.Tensor.float, torch.float, torch.float32), model.model.rotary_emb, model.model.embed_tokens
+    embed = getattr(embed, "base_layer", embed)     # where PEFT has wrapped it
     torch.Tensor.float, torch.float, torch.float32 = torch.Tensor.double, torch.float64, torch.float64
     frequencies, scale = rotary.inv_freq, embed.embed_scale
     rotary.inv_freq, _ = rotary.compute_default_rope_parameters(model.config)

@@ -10,7 +10,8 @@ router have to agree with transformers' Llama and Mixtral before anything is cal
 transformers' own, on the checkpoint that gemma.py made.
 
 A batch is three documents end to end; attention and positions begin anew in each, and some labels are
-masked.  Gradients are those of the mean over the scored labels plus the routers' auxiliary loss.
+masked.  Gradients are those of the mean over the scored labels plus the routers' auxiliary loss and
+z-loss.
 Sizes are odd on purpose; norms, and the bias that steers a router, are far from their first values.
 """
 
@@ -42,7 +43,10 @@ EXPERTS = {"num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 
 SIGMOID = {"num_experts": 7, "num_experts_per_tok": 3, "moe_intermediate_size": 18, "n_shared_experts": 1,
            "first_k_dense_replace": 1, "scoring_func": "sigmoid", "routed_scaling_factor": 1.5,
            "router_aux_loss_coef": 0.0, "tie_word_embeddings": False, "num_hidden_layers": 3}
-MODELS = {"train-dense": BASE, "train-softmax": BASE | EXPERTS, "train-sigmoid": BASE | SIGMOID}
+ZLOSS = EXPERTS | {"router_z_loss_coef": 0.02, "router_aux_loss_coef": 0.0, "num_experts": 4, "vocab_size": 41,
+                   "num_hidden_layers": 1, "moe_intermediate_size": 12}
+MODELS = {"train-dense": BASE, "train-softmax": BASE | EXPERTS, "train-sigmoid": BASE | SIGMOID,
+          "train-zloss": BASE | ZLOSS}
 
 
 def make_weights(c, rng):
@@ -130,6 +134,7 @@ class Base:
     def moe(self, h, p, shares, loads):
         c, E, k = self.c, self.c["num_experts"], self.c["num_experts_per_tok"]
         logits = h @ self.p(p + "gate").T
+        self.z = self.z + torch.logsumexp(logits, -1).square().sum()
         is_sigmoid = c["scoring_func"] == "sigmoid"
         s = logits.sigmoid() if is_sigmoid else logits.softmax(-1)
         steer = s.detach() + (self.w[p + "gate.e_score_correction_bias"] if is_sigmoid else 0)
@@ -154,7 +159,7 @@ class Base:
     def logits(self, documents):
         """Logits of all documents, and each router's summed shares and loads."""
         x = [self.p("model.embed_tokens")[d] for d in documents]
-        routers = []
+        routers, self.z = [], 0
         for layer in range(self.c["num_hidden_layers"]):
             p = f"model.layers.{layer}."
             x = [d + self.attention(self.norm(d, p + "input_layernorm"), p + "self_attn.") for d in x]
@@ -278,7 +283,8 @@ def make_base(out, name, config, seed):
     agreement = same(logits.detach(), theirs, name) if theirs is not None else None
     ce, scored = cross_entropy(logits, labels)
     aux = auxiliary(config, routers, STARTS[-1])
-    (ce / scored + aux).backward()
+    z = config.get("router_z_loss_coef", 0) * model.z / STARTS[-1]
+    (ce / scored + aux + z).backward()
     gradients = {n: (torch.zeros_like(w) if w.grad is None else w.grad).numpy()     # an expert that no token took
                  for n, w in model.w.items() if w.requires_grad}
     save(folder, ids, labels, logits.detach().numpy(), float(ce.detach()), scored, float(aux.detach()), gradients,

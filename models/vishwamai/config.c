@@ -42,6 +42,8 @@ const vw_option base_option_table[] = {
          "of a new model: slots of an expert, 1 for even load; 0: no limit"),
     REAL(aux_weight, "0.01", 0, 100,
          "of a new model: weight of the softmax router's auxiliary loss"),
+    REAL(router_z_weight, "0", 0, 100,
+         "of a new model: weight of the mean square of log sum exp of the router's logits; 0: none"),
     REAL(dropout_rate, "0.1", 0, 0.99, "of a new model: of embedding and residuals, in training"),
     REAL(init_scale, "1", 0, 100, "of a new model: multiplies the first values, 0.02"),
     REAL(rope_theta, "10000", 1, 1e9, "of a new model: base of the rotations"),
@@ -138,8 +140,12 @@ static vw_status read_router(base_model *m, const vw_json *json, const vw_json_d
         (st = json->get_bool(doc, root, "norm_topk_prob", 1, &m->is_normalised, err)) ||
         (st = json->get_real(doc, root, "routed_scaling_factor", 1, &m->route_scale, err)) ||
         (st = json->get_real(doc, root, "router_aux_loss_coef", 0, &m->balance, err)) ||
+        (st = json->get_real(doc, root, "router_z_loss_coef", 0, &m->z_loss, err)) ||
         (st = json->get_real(doc, root, "capacity_factor", 0, &m->capacity, err)))
         return st;
+    if (!(m->z_loss >= 0) || !isfinite(m->z_loss))
+        return vw_fail(err, VW_E_FORMAT,
+                       "config.json: router_z_loss_coef is %g; it must not be below 0", m->z_loss);
     m->is_sigmoid = strcmp(router, "sigmoid") == 0;
     if (!m->is_sigmoid && strcmp(router, "softmax") != 0)
         return vw_fail(err, VW_E_UNSUPPORTED,
@@ -253,6 +259,8 @@ static void put_experts(text *t, const base_options *o)
     put_int(t, "first_k_dense_replace", o->num_dense_layers);
     put(t, "  \"scoring_func\": \"%s\",\n  \"norm_topk_prob\": true,\n", routers[o->router]);
     put_real(t, "router_aux_loss_coef", o->router ? 0 : o->aux_weight);
+    if (o->router_z_weight > 0)
+        put_real(t, "router_z_loss_coef", o->router_z_weight);
     put_real(t, "capacity_factor", o->capacity);
 }
 

@@ -146,6 +146,7 @@ static void list_experts(base_model *m)
                              .scale = (float)m->route_scale,
                              .capacity = (float)m->capacity,
                              .balance = (float)m->balance,
+                             .z_loss = (float)m->z_loss,
                              .dropout = (float)m->dropout,
                              .activation = VW_ACT_SILU};
     }

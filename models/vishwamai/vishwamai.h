@@ -12,7 +12,7 @@ typedef struct base_options {
         max_seq_len;
     int64_t num_experts, top_k, expert_dim, num_shared_experts, num_dense_layers;
     int32_t router, tie_embeddings;
-    double capacity, aux_weight, dropout_rate, init_scale, rope_theta, norm_eps;
+    double capacity, aux_weight, router_z_weight, dropout_rate, init_scale, rope_theta, norm_eps;
 } base_options;
 
 extern const vw_option base_option_table[];
@@ -39,7 +39,7 @@ typedef struct base_model {
     int32_t n_experts, top_k, expert_ffn, n_shared, n_dense;
     int32_t is_tied, is_sigmoid, is_normalised;
     int64_t max_positions;
-    double eps, rope_theta, dropout, capacity, balance, route_scale, init_std;
+    double eps, rope_theta, dropout, capacity, balance, z_loss, route_scale, init_std;
     vw_nn_rope rope;
     float *inv_freq;          /* [head_dim / 2] */
     base_layer *layers;       /* [n_layers] */

@@ -64,6 +64,7 @@ typedef struct vw_nn_moe {
     float balance;      /* weight of the auxiliary loss, in training; 0: none */
     float dropout;      /* rate, in training, of what is added */
     vw_activation activation;
+    float z_loss;       /* weight of the mean of (log sum exp of a token's logits)^2, in training; 0: none */
 } vw_nn_moe;
 
 /* Columns [first, first + n) of each of the `heads` heads of x; a single head is shared by all. */

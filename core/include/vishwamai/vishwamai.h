@@ -405,6 +405,11 @@ vw_status vw_trainer_open(vw_core *core, const vw_trainer_options *options, vw_t
 void vw_trainer_close(vw_trainer *trainer);
 void vw_trainer_get_info(const vw_trainer *trainer, vw_trainer_info *info);
 
+/* Ask [distill] teacher about all training data of such a run, once, and write what it says of each
+ * token to [distill] teacher_cache; runs with that setting then learn from it without the teacher.
+ * VW_E_INVALID when the folder is there already. */
+vw_status vw_trainer_cache_teacher(vw_core *core, const vw_trainer_options *options, vw_error *err);
+
 /* Train until max_steps, or until training no longer helps (train.patience).  What has been learnt
  * is saved before it returns.  VW_E_INTERRUPTED after vw_trainer_interrupt(), saved as well.  A
  * loss or gradient that is not finite ends it, naming step, position in the data and parameter. */
