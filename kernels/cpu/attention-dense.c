@@ -14,6 +14,7 @@
  * sees, which is half of a tile on the diagonal.
  */
 #include "kernels/cpu/attention-dense.h"
+#include "kernels/cpu/simd.h"
 #include "kernels/cpu/vmath.h"
 
 extern const vw_dense_kernels VMATH_NAME(vw_dense);
@@ -126,11 +127,29 @@ static void copy_row(const float *x, int64_t n, int64_t padded, float *to)
     memset(to + n, 0, (size_t)(padded - n) * sizeof *x);
 }
 
+/* VL rows of a multiple of VL columns, in squares that are turned in registers. */
+static void turn_rows(const float *x, int64_t stride, int64_t width, float *to)
+{
+    for (int64_t d = 0; d < width; d += VL) {
+        vf square[VL];
+        VW_UNROLL
+        for (int i = 0; i < VL; i++)
+            square[i] = v_load(x + i * stride + d);
+        v_transpose(square);
+        VW_UNROLL
+        for (int i = 0; i < VL; i++)
+            v_store(to + (d + i) * TILE, square[i]);
+    }
+}
+
 /* Rows x [n][width] as [width][TILE]; zeros for the rows that are missing. */
 static void turn(const float *x, int64_t stride, int64_t n, int64_t width, float *to)
 {
+    int64_t whole = n / VL * VL, even = width / VL * VL;
+    for (int64_t j = 0; j < whole; j += VL)
+        turn_rows(x + j * stride, stride, even, to + j);
     for (int64_t j = 0; j < n; j++)
-        for (int64_t d = 0; d < width; d++)
+        for (int64_t d = j < whole ? even : 0; d < width; d++)
             to[d * TILE + j] = x[j * stride + d];
     for (int64_t d = 0; d < width && n < TILE; d++)
         memset(to + d * TILE + n, 0, (size_t)(TILE - n) * sizeof *to);

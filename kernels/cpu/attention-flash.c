@@ -155,8 +155,10 @@ static int group_rows(const piece *w, int group)
     return (int)(left < w->size ? left : w->size);
 }
 
-/* p = q K^T for the strips that hold keys [from, to) of the tile. */
-static void score_tile(piece *w, const vw_attention_tile *tile, int64_t from, int64_t to)
+/* p = q K^T for the strips that hold keys [from, to) of the tile at key `first`; a group of rows
+ * skips those that its last row, which sees furthest, does not see. */
+static void score_tile(piece *w, const vw_attention_tile *tile, int64_t first, int64_t from,
+                       int64_t to)
 {
     int64_t dk = w->f->page.dk, strips = vw_attention_strips(to);
     for (int64_t s = from / STRIP; s < strips; s += STRIPS_A_CALL)
@@ -164,6 +166,8 @@ static void score_tile(piece *w, const vw_attention_tile *tile, int64_t from, in
             columns col = columns_at(tile->keys, STRIP * dk, s, strips, part);
             for (int g = 0; g < w->n_groups; g++) {
                 int64_t row = (int64_t)g * w->size;
+                if (w->hi[row + group_rows(w, g) - 1] <= first + s * STRIP)
+                    continue;
                 multiply(group_rows(w, g), dk, w->q + row * w->q_stride, w->q_stride, col,
                          w->p + row * P_STRIDE, P_STRIDE, 0);
             }
@@ -274,7 +278,7 @@ static void attend_tile(piece *w, const vw_attention_head *head, int64_t lo, int
     int64_t first = lo / TILE * TILE, strips = vw_attention_strips(f->page.dv);
     vw_attention_tile tile;
     VMATH_NAME(vw_attention_load)(f, head, lo, hi, w->tile, &tile);
-    score_tile(w, &tile, lo - first, hi - first);
+    score_tile(w, &tile, first, lo - first, hi - first);
     for (int64_t r = 0; r < w->n; r++) {
         int64_t from, to;
         clip(w, r, first, &from, &to);

@@ -11,7 +11,7 @@
 enum {
     BLOCK_ROWS = 264, /* of A, about */
     BLOCK_K = 384,    /* of B's panel */
-    STRETCH = 5 * BLOCK_K,
+    STRETCH = 6 * BLOCK_K, /* of K, of which A is packed at once */
     GROUP = VW_GEMM_GROUP, /* panels whose sums are held at once */
     PACK_STEPS = 32,       /* of K: lines of a turned A that are read once and stay in L1 */
     MAX_WIDE = VW_GEMM_MAX_PANELS * VW_GEMM_PANEL,

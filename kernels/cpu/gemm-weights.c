@@ -118,6 +118,10 @@ void vw_gemm_gather_row(const vw_gemm_operand *w, int64_t n, float scale, float 
     if (w->layout != VW_GEMM_IN_PLACE) {
         for (int64_t k = 0; k < source->k; k++)
             out[k] = scale * packed_value(w, &s, n / VW_GEMM_PANEL, n % VW_GEMM_PANEL, k);
+    } else if (source->dtype == VW_F32 && !source->scales && !source->is_in_out) {
+        const float *row = (const float *)source->data + n * source->row_stride;
+        for (int64_t k = 0; k < source->k; k++)
+            out[k] = scale * row[k];
     } else if (source->dtype == VW_BF16 && !source->scales && !source->is_in_out) {
         const char *row = (const char *)source->data + (size_t)(n * source->row_stride) * 2;
         for (int64_t k = 0; k < source->k; k++) {
