@@ -23,7 +23,7 @@ const char *inspect_verdict(const vw_plugin_entry *e)
     return e->hidden_by ? "hidden" : !e->plugin ? "broken" : e->score > 0 ? "yes" : "no";
 }
 
-enum { NAMES = 24, REASONS = 45, WIDTH = 100 }; /* columns: of the names, before the reasons, in all */
+enum { NAMES = 24, REASONS = 44, WIDTH = 100 }; /* columns: of the names, before the reasons, in all */
 
 /* Words from the column of the reasons on, at most WIDTH columns wide if they have blanks. */
 static void print_folded(const char *text)
@@ -62,15 +62,15 @@ static int print_row(void *arg, const vw_plugin_entry *e)
 {
     inspect *in = arg;
     if (in->n_found++ == 0)
-        printf("%-*s %-6s %4s %5s   %s\n", NAMES, "component", "usable", "rank", "score",
+        printf("%-*s %-6s %4s %5s  %s\n", NAMES, "component", "usable", "rank", "score",
                "what it is, and what its probe says");
     char name[96];
     snprintf(name, sizeof name, "%s/%s", vw_kind_name(e->kind), e->name);
     printf("%-*s %-6s ", NAMES, name, inspect_verdict(e));
     if (e->plugin && !e->hidden_by)
-        printf("%4d %5d   ", e->plugin->rank, e->score);
+        printf("%4d %5d  ", e->plugin->rank, e->score);
     else
-        printf("%4s %5s   ", "-", "-");
+        printf("%4s %5s  ", "-", "-");
     print_reason(e);
     return 0;
 }
