@@ -20,7 +20,8 @@ for my $name (qw(device/cpu gemm/ref gemm/cpu attention/ref weights/safetensors 
 }
 my ($status, $out, $err) = run('inspect');
 is($status, 0, 'inspect');
-is(scalar(split /\n/, $out), 1 + @$all, 'a line for each');
+is(scalar(grep { /^\S/ } split /\n/, $out), 1 + @$all, 'a line for each');
+is(scalar(grep { length > 100 && !m{/\S{50}} } split /\n/, $out), 0, 'folded at 100 columns');
 like($out, qr/^gemm\/cpu +yes +\d+ +\d+  \S/m, 'with verdict, rank, score and reason');
 is(scalar(grep { $_->{kind} ne 'gemm' } @{ json_of('inspect', 'gemm')->{components} }), 0,
    'inspect KIND');

@@ -398,7 +398,9 @@ is_deeply([sort map { (split '/', $_->{path})[-1] } @{ $list->{runs} }],
           'runs --json: all runs of a folder');
 mkdir "$scratch/far"; # losses between which a double has no room for ticks
 write_file('far/metrics.jsonl', qq({"step":1,"train_loss":1e17}\n{"step":2,"train_loss":100000000000000032}\n));
-is((run('runs', "$scratch/far", '--plot', "$scratch/far.svg"))[0], 0, 'runs --plot: ends for any losses');
+($status, $out) = run('runs', "$scratch/far", '--plot', "$scratch/far.svg");
+is($status, 0, 'runs --plot: ends for any losses');
+like($out, qr/^far +- +1\.000e\+17 +- /m, 'runs: a huge loss fits its column');
 fails(1, qr/^vishwamai: .*: no run is here: no metrics.jsonl in it or in its folders/, 'runs', "$top/t");
 
 # ---- learning a tokenizer ---------------------------------------------------------------------------

@@ -18,8 +18,11 @@ $ENV{VW_CUDA_SIM_STRICT} = 1;
 # A test, the plugin it is about, and how many assertions are few.
 my @tests = (
     ['kind-device', 'device_cuda', 100],
+    ['device-experts', 'device_cuda', 15],
     ['kind-gemm', 'gemm_cuda_ref', 100],
+    ['gemm-gradient', 'gemm_cuda_ref', 100],
     ['kind-gemm', 'gemm_cublaslt', 80],
+    ['gemm-gradient', 'gemm_cublaslt', 100],
     ['kind-attention', 'attention_cuda_ref', 100],
     ['attention-exact', 'attention_cuda_ref', 100],
 );

@@ -89,6 +89,11 @@ cmp_ok($bench->{ceilings}{read_gb_s}, '>', 0, 'measured');
 my %racing = map { $_->{plugin} => 1 } @{ $bench->{races} };
 is(join(' ', sort keys %racing), 'cuda_ref', 'and who runs there races');
 
+# Nothing trains there yet, and that is said before a model is read.
+fails(1, qr/^vishwamai: \[optimizer\] plugin = adamw: optimizer\/adamw does not run on the device cuda$/,
+      'train', '-c', "$top/etc/presets/nanogpt-shakespeare.ini", '-f', "$top/README.md", '-o',
+      "$scratch/trained", @cuda[0, 1]);
+
 $ENV{VW_CUDA_SIM_MEMORY} = 1;
 my $sentence = 'no memory for \d+ MiB \(\d+ bytes\) on CUDA device 0; \d+ of its 1 MiB are free';
 fails(1, qr/^vishwamai: .*$sentence$/, 'run', @cuda, @first);

@@ -24,27 +24,50 @@ const char *inspect_verdict(const vw_plugin_entry *e)
     return e->hidden_by ? "hidden" : !e->plugin ? "broken" : e->score > 0 ? "yes" : "no";
 }
 
+enum { NAMES = 24, REASONS = 44, WIDTH = 100 }; /* columns: of the names, before the reasons, in all */
+
+/* Words from the column of the reasons on, at most WIDTH columns wide if they have blanks. */
+static void print_folded(const char *text)
+{
+    while (strlen(text) > WIDTH - REASONS) {
+        int n = WIDTH - REASONS;
+        while (n > 0 && text[n] != ' ')
+            n--;
+        if (n == 0)
+            n = (int)strcspn(text, " ");
+        printf("%.*s\n", n, text);
+        text += n;
+        text += *text == ' ';
+        if (!*text)
+            return;
+        printf("%*s", REASONS, "");
+    }
+    printf("%s\n", text);
+}
+
 /* The sentence beside the verdict. */
 static void print_reason(const vw_plugin_entry *e)
 {
+    char text[2048];
     if (e->hidden_by)
-        printf("%s, by %s\n", e->path, e->hidden_by);
+        snprintf(text, sizeof text, "%s, by %s", e->path, e->hidden_by);
     else if (e->problem)
-        printf("%s\n", e->problem);
+        snprintf(text, sizeof text, "%s", e->problem);
     else
-        printf("%s%s%s\n", e->plugin->summary, e->why && *e->why ? ": " : "",
-               e->why ? e->why : "");
+        snprintf(text, sizeof text, "%s%s%s", e->plugin->summary, e->why && *e->why ? ": " : "",
+                 e->why ? e->why : "");
+    print_folded(text);
 }
 
 static int print_row(void *arg, const vw_plugin_entry *e)
 {
     inspect *in = arg;
     if (in->n_found++ == 0)
-        printf("%-28s %-7s %4s %5s  %s\n", "component", "usable", "rank", "score",
+        printf("%-*s %-6s %4s %5s  %s\n", NAMES, "component", "usable", "rank", "score",
                "what it is, and what its probe says");
     char name[96];
     snprintf(name, sizeof name, "%s/%s", vw_kind_name(e->kind), e->name);
-    printf("%-28s %-7s ", name, inspect_verdict(e));
+    printf("%-*s %-6s ", NAMES, name, inspect_verdict(e));
     if (e->plugin && !e->hidden_by)
         printf("%4d %5d  ", e->plugin->rank, e->score);
     else

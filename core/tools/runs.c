@@ -79,12 +79,15 @@ static const run_point *last_of(const run *r)
     return r->n_points ? r->points + r->n_points - 1 : &none;
 }
 
-static void print_cell(double value, const char *format)
+/* Ten columns; what needs more, such as the loss of a run that diverged, is told with its exponent. */
+static void print_cell(double value, int decimals)
 {
     if (isnan(value))
         printf("  %10s", "-");
+    else if (fabs(value) < (decimals ? 1e5 : 1e10))
+        printf("  %10.*f", decimals, value);
     else
-        printf(format, value);
+        printf("  %10.3e", value);
 }
 
 static void print_table(const runs *r)
@@ -95,12 +98,12 @@ static void print_table(const runs *r)
         const run *one = r->list + i;
         const run_point *last = last_of(one);
         printf("%-24s", one->name);
-        print_cell(last->step, "  %10.0f");
-        print_cell(one->last_train_loss, "  %10.4f");
-        print_cell(one->best_loss, "  %10.4f");
-        print_cell(one->best_step, "  %10.0f");
-        print_cell(last->tokens_per_second, "  %10.0f");
-        print_cell(last->seconds, "  %10.1f");
+        print_cell(last->step, 0);
+        print_cell(one->last_train_loss, 4);
+        print_cell(one->best_loss, 4);
+        print_cell(one->best_step, 0);
+        print_cell(last->tokens_per_second, 0);
+        print_cell(last->seconds, 1);
         putchar('\n');
     }
 }

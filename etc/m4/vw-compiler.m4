@@ -54,6 +54,7 @@ AC_DEFUN([VW_SANITIZERS], [
     [vw_sanitize="$vw_sanitize -fsanitize=fuzzer-no-link"
      FUZZ_LDFLAGS=-fsanitize=fuzzer])
   AC_SUBST([FUZZ_LDFLAGS])
+  AC_SUBST([SHORT_TEXTS], [${vw_sanitize:+1}])
   AM_CONDITIONAL([FUZZING], [test "$enable_fuzzing" = yes])
 
   dnl The runtime of a sanitizer is found when the program starts: clang keeps it in the executable

@@ -129,18 +129,32 @@ sim_fiber *sim_fiber_main(void)
     return &main_fiber;
 }
 
-void sim_fiber_switch(sim_fiber *from, sim_fiber *to)
+/* fake_stack: where the sanitizer is to keep the frames that it holds for `from`; NULL drops them. */
+static void jump(sim_fiber *from, sim_fiber *to, void **fake_stack)
 {
     entering = to;
 #ifdef WITH_ASAN
-    __sanitizer_start_switch_fiber(&from->fake_stack, to->stack, to->stack_bytes);
+    __sanitizer_start_switch_fiber(fake_stack, to->stack, to->stack_bytes);
+#else
+    (void)fake_stack;
 #endif
 #if defined __x86_64__
     sim_fiber_jump(&from->sp, to->sp);
 #else
     swapcontext(&from->context, &to->context);
 #endif
+}
+
+void sim_fiber_switch(sim_fiber *from, sim_fiber *to)
+{
+    jump(from, to, &from->fake_stack);
 #ifdef WITH_ASAN
     __sanitizer_finish_switch_fiber(from->fake_stack, NULL, NULL);
 #endif
+}
+
+void sim_fiber_leave(sim_fiber *from, sim_fiber *to)
+{
+    jump(from, to, NULL);
+    abort(); /* it was resumed without a reset */
 }

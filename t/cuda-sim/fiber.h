@@ -17,4 +17,7 @@ sim_fiber *sim_fiber_main(void);
 /* Leave `from`, which is running, for `to`; returns when somebody switches back. */
 void sim_fiber_switch(sim_fiber *from, sim_fiber *to);
 
+/* The same for good: `from` is reset before anybody switches to it again. */
+_Noreturn void sim_fiber_leave(sim_fiber *from, sim_fiber *to);
+
 #endif

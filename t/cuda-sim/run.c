@@ -118,8 +118,7 @@ void sim_fail(const char *format, ...)
     va_end(args);
     say(text);
     now.has_failed = 1;
-    sim_fiber_switch(now.self->fiber, sim_fiber_main());
-    abort(); /* a failed block is never resumed */
+    sim_fiber_leave(now.self->fiber, sim_fiber_main()); /* a failed block is never resumed */
 }
 
 int sim_is_running(void)
@@ -151,16 +150,14 @@ static void say_stuck(void)
 static void run_threads(void *arg)
 {
     waiter *self = arg;
-    for (;;) {
-        while (now.n_begun < now.n_threads) {
-            unsigned i = now.n_begun++;
-            self->thread = now.is_backwards ? now.n_threads - 1 - i : i;
-            now.self = self;
-            become(self->thread);
-            now.kernel->run(now.args);
-        }
-        sim_fiber_switch(self->fiber, sim_fiber_main());
+    while (now.n_begun < now.n_threads) {
+        unsigned i = now.n_begun++;
+        self->thread = now.is_backwards ? now.n_threads - 1 - i : i;
+        now.self = self;
+        become(self->thread);
+        now.kernel->run(now.args);
     }
+    sim_fiber_leave(self->fiber, sim_fiber_main());
 }
 
 /* A fiber comes back only when its thread waits or when all have begun. */
