@@ -12,6 +12,7 @@
 #include "plugins/gemm/cpu.h"
 
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/gemm-blocks.h"
 
 enum { F32_ACTIVATIONS, INT8_ACTIVATIONS, INT7_ACTIVATIONS };
 
@@ -88,6 +89,8 @@ static vw_gemm_layout choose_layout(const cpu_gemm *g, const vw_matrix *w, vw_ge
         *is_kept = 1;
         return VW_GEMM_PANEL_S8;
     }
+    if (g->config.activations != F32_ACTIVATIONS && vw_gemm_is_blocks(&s))
+        return VW_GEMM_PANEL_BLOCKS;
     if (!g->config.pack || s.scales)
         return VW_GEMM_IN_PLACE;
     return w->dtype == VW_F32    ? VW_GEMM_PANEL_F32
@@ -113,7 +116,10 @@ static vw_status pack_size(void *self, const vw_matrix *stored, vw_gemm_format f
                        stored->format ? stored->format->name : vw_dtype_name(stored->dtype));
     vw_gemm_layout l = choose_layout(self, stored, format, &scale_k, &is_kept);
     *layout = l == VW_GEMM_IN_PLACE ? 0 : LAYOUT_VERSION | (uint32_t)l;
-    *pack_bytes = vw_gemm_pack_bytes(l, matrix_n(stored), matrix_k(stored), scale_k);
+    vw_gemm_source source = matrix_source(stored, VW_GEMM_FORWARD);
+    *pack_bytes = l == VW_GEMM_PANEL_BLOCKS
+                      ? vw_gemm_blocks_bytes(&source)
+                      : vw_gemm_pack_bytes(l, matrix_n(stored), matrix_k(stored), scale_k);
     return VW_OK;
 }
 
@@ -247,10 +253,15 @@ static void set_weights(const cpu_gemm *g, vw_gemm_job *job, const vw_gemm_probl
     job->codes = g->config.activations == INT8_ACTIVATIONS   ? &g->kernels->s8
                  : g->config.activations == INT7_ACTIVATIONS ? &g->kernels->s7
                                                              : NULL;
+    job->blocks = g->config.activations == F32_ACTIVATIONS
+                      ? NULL
+                      : &g->kernels->blocks[g->config.activations == INT7_ACTIVATIONS];
     for (int i = 0; i < p->n_weights; i++) {
         job->w[i] = operand(g, weights[i], p->op);
         if (job->w[i].layout != VW_GEMM_PANEL_S8)
             job->codes = NULL;
+        if (job->w[i].layout != VW_GEMM_PANEL_BLOCKS)
+            job->blocks = NULL;
     }
     job->n_weights = p->n_weights;
     job->k = job->w[0].source.k;
