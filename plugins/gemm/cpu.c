@@ -3,7 +3,8 @@
  * Stored weights run in place by default: a start is then immediate and nothing is kept twice.
  * Weights that the user has re-quantised to int8 are packed, and `pack = yes` packs the others,
  * which is a little faster for small batches.  Activations are f32 unless `activations = int8` or
- * `int7` says that products with int8 weights may quantise each row to 8 or 7 bits.
+ * `int7` says that products with int8 weights may quantise each row to 8 or 7 bits, and products with
+ * Q8_0 and Q4_0 weights, then packed too, each 32 values of a row.
  *
  * Bits: results do not depend on the number of threads.  Packed weights sum in the same order for
  * any number of rows; weights in place do so only for a batch-invariant plan, which gives up the
@@ -60,7 +61,7 @@ static vw_status open_cpu(const vw_host *host, const void *config, void **self, 
     host->log(host->core, VW_LOG_INFO, "matrix kernels: %s%s%s%s", g->kernels->name,
               g->config.activations ? "; activations are quantised to " : "",
               g->config.activations ? activations[g->config.activations] : "",
-              g->config.activations ? " where weights are int8" : "");
+              g->config.activations ? " where weights are int8, Q8_0 or Q4_0" : "");
     *self = g;
     return VW_OK;
 }
@@ -380,7 +381,8 @@ static const vw_option options[] = {
      .help = "copy f32, bf16, f16 and int8 weights into the order in which they are read"},
     {.key = "activations", .type = VW_OPTION_ENUM, .def = "f32", .choices = activations,
      .offset = offsetof(cpu_config, activations),
-     .help = "int8, int7: quantise each row of activations where weights are int8; faster, less exact; "
+     .help = "int8, int7: quantise each row of activations where weights are int8, each 32 values "
+             "where they are Q8_0 or Q4_0; faster, less exact; "
              "int7 rounds twice as coarsely and is faster still where the CPU has no VNNI"},
     VW_OPTION_END,
 };
