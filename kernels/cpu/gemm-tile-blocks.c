@@ -180,19 +180,23 @@ static void quantise_block(const float most, const float *x, int rows, char *out
     float amax = vw_bits_f32((uint32_t)best), ratio = most / amax;
     int is_finite = isfinite(amax) != 0, is_used = is_finite && ratio <= 0x1p127f;
     float scale = is_used ? amax / most : is_finite ? 0 : vw_bits_f32(0x7FC00000);
-    for (int j = 0; j < VW_GEMM_BLOCK; j += VL)
-        i_store(code + j, is_used ? v_to_int(v_mul(v_load(x + j), v_set1(ratio))) : i_zero());
-    int first = 0, second = 0;
-    for (int s = 0; s < STEPS; s++) {
-        int8_t four[4];
-        for (int i = 0; i < 4; i++)
-            four[i] = (int8_t)code[4 * s + i];
-        first += four[0] + four[1];
-        second += four[2] + four[3];
-        memcpy(out + (8 + 4 * s) * rows, four, sizeof four);
+    vi sum = i_zero(); /* VL is a multiple of 4, so each lane has its place in the fours */
+    for (int j = 0; j < VW_GEMM_BLOCK; j += VL) {
+        vi c = is_used ? v_to_int(v_mul(v_load(x + j), v_set1(ratio))) : i_zero();
+        sum = i_add(sum, c);
+        i_store(code + j, c);
     }
-    int16_t sums[2] = {(int16_t)first, (int16_t)second};
-    memcpy(out, sums, sizeof sums);
+    int8_t bytes[VW_GEMM_BLOCK];
+    for (int i = 0; i < VW_GEMM_BLOCK; i++)
+        bytes[i] = (int8_t)code[i];
+    for (int s = 0; s < STEPS; s++)
+        memcpy(out + (8 + 4 * s) * rows, bytes + 4 * s, 4);
+    int sums[2] = {0, 0};
+    i_store(lane, sum);
+    for (int i = 0; i < VL; i++)
+        sums[i / 2 % 2] += lane[i];
+    int16_t pair[2] = {(int16_t)sums[0], (int16_t)sums[1]};
+    memcpy(out, pair, sizeof pair);
     memcpy(out + 4 * rows, &scale, sizeof scale);
 }
 
