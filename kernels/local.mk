@@ -8,12 +8,12 @@
 
 # What VNNI changes of the matrix kernels; the rest is AVX-512's.
 GEMM_S8_KERNELS = \
-	%D%/cpu/gemm-prepare.c %D%/cpu/gemm-table.c %D%/cpu/gemm-tile-s8.c
+	%D%/cpu/gemm-prepare.c %D%/cpu/gemm-table.c %D%/cpu/gemm-tile-blocks.c %D%/cpu/gemm-tile-s8.c
 GEMM_KERNELS = $(GEMM_S8_KERNELS) \
 	%D%/cpu/gemm-block.c %D%/cpu/gemm-dot.c %D%/cpu/gemm-expand.c %D%/cpu/gemm-finish.c \
 	%D%/cpu/gemm-pack-tile.c %D%/cpu/gemm-quantise.c %D%/cpu/gemm-round.c \
 	%D%/cpu/gemm-stream.c %D%/cpu/gemm-tile.c \
-	%D%/cpu/gemm.h %D%/cpu/gemm-load.h %D%/cpu/gemm-pack.h %D%/cpu/gemm-tile.h \
+	%D%/cpu/gemm.h %D%/cpu/gemm-blocks.h %D%/cpu/gemm-load.h %D%/cpu/gemm-pack.h %D%/cpu/gemm-tile.h \
 	%D%/cpu/simd.h %D%/cpu/simd_avx2.h %D%/cpu/simd_avx512.h %D%/cpu/simd_base.h
 
 CPU_KERNELS = $(GEMM_KERNELS) \
@@ -24,7 +24,7 @@ CPU_KERNELS = $(GEMM_KERNELS) \
 	%D%/cpu/pointwise.c %D%/cpu/pointwise.h %D%/cpu/vmath.h
 CPU_DISPATCH = \
 	%D%/cpu/adamw-best.c \
-	%D%/cpu/gemm.c %D%/cpu/gemm-product.c %D%/cpu/gemm-product.h %D%/cpu/gemm-weights.c \
+	%D%/cpu/gemm.c %D%/cpu/gemm-blocks.c %D%/cpu/gemm-product.c %D%/cpu/gemm-product.h %D%/cpu/gemm-weights.c \
 	%D%/cpu/cpu.c %D%/cpu/cpu.h \
 	%D%/cpu/attention-page.c \
 	%D%/cpu/gradient-loss.c %D%/cpu/route.c \

@@ -6,5 +6,7 @@
 #include "kernels/cpu/gemm.h"
 
 void check_kernels(const vw_gemm_kernels *kernels);
+/* Of GGUF's blocks. */
+void check_blocks(const vw_gemm_kernels *kernels);
 
 #endif

@@ -15,6 +15,8 @@ int main(void)
     if (VL != 16)
         skip_all("SIMDe's headers (libsimde-dev) are not installed");
     check_kernels(&vw_gemm_kernels_emulated);
+    check_blocks(&vw_gemm_kernels_emulated);
     check_kernels(&vw_gemm_kernels_emulated_vnni);
+    check_blocks(&vw_gemm_kernels_emulated_vnni);
     return done_testing();
 }

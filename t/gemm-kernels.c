@@ -191,6 +191,7 @@ int main(void)
         check_exact(sets[i]);
         check_rounding(sets[i]);
         check_kernels(sets[i]);
+        check_blocks(sets[i]);
     }
     setenv("VW_CPU", "mmx", 1);
     vw_cpu_isa isa;

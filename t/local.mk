@@ -33,7 +33,7 @@ include t/bad/local.mk
 
 # ---- gemm --------------------------------------------------------------------------------------
 check_PROGRAMS += t/gemm-kernels.t
-t_gemm_kernels_t_SOURCES = t/gemm-kernels.c t/gemm-check.c t/gemm-check.h
+t_gemm_kernels_t_SOURCES = t/gemm-kernels.c t/gemm-check.c t/gemm-check-blocks.c t/gemm-check.h
 t_gemm_kernels_t_LDADD = t/tap/libtap.la libkernels_cpu.la libkernels_ref.la -lm
 # The 512-bit kernels by emulation; what is emulated takes long to compile and little to run.
 EMULATED_CPPFLAGS = $(AM_CPPFLAGS) -DVW_EMULATE_AVX512='"t/emulate-avx512.h"' \
@@ -48,7 +48,7 @@ t_libemulated_vnni_la_CPPFLAGS = $(EMULATED_CPPFLAGS) -DVW_EMULATE_VNNI \
 	-DVW_ISA=emulated_vnni -DVW_ISA_SHARED=emulated
 t_libemulated_vnni_la_CFLAGS = $(EMULATED_CFLAGS)
 check_PROGRAMS += t/gemm-emulated.t
-t_gemm_emulated_t_SOURCES = t/gemm-emulated.c t/emulate-avx512.h t/gemm-check.c t/gemm-check.h
+t_gemm_emulated_t_SOURCES = t/gemm-emulated.c t/emulate-avx512.h t/gemm-check.c t/gemm-check-blocks.c t/gemm-check.h
 t_gemm_emulated_t_CPPFLAGS = $(EMULATED_CPPFLAGS) -DVW_ISA=emulated
 t_gemm_emulated_t_CFLAGS = $(EMULATED_CFLAGS)
 t_gemm_emulated_t_LDADD = t/libemulated_vnni.la t/libemulated.la t/tap/libtap.la \

@@ -5,6 +5,7 @@
  * keeps what it widened in L1 and multiplies it with every row of X at once; tiles get it as
  * panels.  A format without a loop here goes through its own dequantiser.
  */
+#include "kernels/cpu/gemm-blocks.h"
 #include "kernels/cpu/gemm-tile.h"
 #include "kernels/ref/blocks.h"
 
@@ -183,21 +184,37 @@ void VW_ISA_NAME(vw_gemm_dot_block)(const vw_gemm_source *w, int64_t first, int6
         }
 }
 
-/* Outputs [n, n + 16) and inputs [first, first + k) as f32 [k][16]; zeros past the last output. */
-void VW_ISA_NAME(vw_gemm_expand_block)(const vw_gemm_source *w, int64_t n, int64_t first, int64_t k,
+/* The same of a weight in place or in a pack. */
+static void widen_operand(const vw_gemm_operand *w, int64_t row, int64_t first, int64_t n, float *out)
+{
+    uint8_t blocks[RUN / VW_GEMM_BLOCK * VW_GEMM_MAX_BLOCK_BYTES];
+    if (w->layout == VW_GEMM_IN_PLACE) {
+        widen(&w->source, row, first, n, out);
+        return;
+    }
+    vw_gemm_source s = w->source;
+    vw_gemm_blocks_row(w, row, first / VW_GEMM_BLOCK, n / VW_GEMM_BLOCK, blocks);
+    s.data = blocks;
+    widen(&s, 0, 0, n, out);
+}
+
+/* Outputs [n, n + 16) and inputs [first, first + k) as f32 [k][16]; zeros past the last output.  A
+ * block of 256 may begin before `first`. */
+void VW_ISA_NAME(vw_gemm_expand_block)(const vw_gemm_operand *w, int64_t n, int64_t first, int64_t k,
                                        float *out)
 {
     _Alignas(64) float rows[VW_GEMM_PANEL][RUN];
-    for (int64_t at = 0; at < k; at += RUN) {
-        int64_t len = k - at < RUN ? k - at : RUN;
+    for (int64_t at = 0, len; at < k; at += len) {
+        int64_t skip = (first + at) % w->source.block_elements;
+        len = k - at < RUN - skip ? k - at : RUN - skip;
         for (int r = 0; r < VW_GEMM_PANEL; r++) {
-            if (n + r < w->n)
-                widen(w, n + r, first + at, len, rows[r]);
+            if (n + r < w->source.n)
+                widen_operand(w, n + r, first + at - skip, skip + len, rows[r]);
             else
                 memset(rows[r], 0, sizeof rows[r]);
         }
         for (int64_t j = 0; j < len; j++)
             for (int r = 0; r < VW_GEMM_PANEL; r++)
-                out[(at + j) * VW_GEMM_PANEL + r] = rows[r][j];
+                out[(at + j) * VW_GEMM_PANEL + r] = rows[r][skip + j];
     }
 }

@@ -172,9 +172,10 @@ void VW_ISA_NAME(vw_gemm_expand)(const vw_gemm_operand *w, int64_t n, int64_t fi
     case VW_GEMM_PANEL_BF16: expand_bf16(w, n, first, k, out); break;
     case VW_GEMM_PANEL_F16: expand_f16(w, n, first, k, out); break;
     case VW_GEMM_PANEL_S8: expand_s8(w, n, first, k, out); break;
+    case VW_GEMM_PANEL_BLOCKS: VW_ISA_NAME(vw_gemm_expand_block)(w, n, first, k, out); break;
     default:
         if (w->source.dtype == VW_BLOCK)
-            VW_ISA_NAME(vw_gemm_expand_block)(&w->source, n, first, k, out);
+            VW_ISA_NAME(vw_gemm_expand_block)(w, n, first, k, out);
         else
             expand_source(&w->source, n, first, k, out);
     }

@@ -43,6 +43,7 @@
 extern void (*const VW_ISA_NAME(vw_gemm_tiles)[])(const vw_gemm_tile *);
 extern void (*const VW_ISA_NAME(vw_gemm_tiles_s8)[])(const vw_gemm_tile *);
 extern void (*const VW_ISA_NAME(vw_gemm_tiles_s7)[])(const vw_gemm_tile *);
+extern const vw_gemm_blocks VW_ISA_NAME(vw_gemm_blocks)[];
 void VW_ISA_NAME(vw_gemm_one_s8)(const vw_gemm_tile *t);
 void VW_ISA_NAME(vw_gemm_one_s7)(const vw_gemm_tile *t);
 
@@ -65,7 +66,7 @@ void VW_ISA_NAME(vw_gemm_quantise)(const float *panel, int64_t k, int64_t scale_
 void VW_ISA_NAME(vw_gemm_dot_block)(const vw_gemm_source *w, int64_t first, int64_t n,
                                     const float *x, int64_t x_stride, int m, float *c,
                                     int64_t c_stride);
-void VW_ISA_NAME(vw_gemm_expand_block)(const vw_gemm_source *w, int64_t n, int64_t first, int64_t k,
+void VW_ISA_NAME(vw_gemm_expand_block)(const vw_gemm_operand *w, int64_t n, int64_t first, int64_t k,
                                        float *out);
 void VW_ISA_NAME(vw_gemm_dot)(const vw_gemm_source *w, int64_t first, int64_t n, const float *x,
                               int64_t x_stride, int m, float *c, int64_t c_stride);

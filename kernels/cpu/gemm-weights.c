@@ -1,4 +1,5 @@
 /* gemm-weights.c - packing weights, and reading single rows back: compiled once. */
+#include "kernels/cpu/gemm-blocks.h"
 #include "kernels/cpu/gemm-pack.h"
 #include "kernels/cpu/gemm.h"
 
@@ -84,6 +85,7 @@ void vw_gemm_pack(const vw_gemm_kernels *kernels, const vw_gemm_source *w, vw_ge
         case VW_GEMM_PANEL_F16:
             pack_halves(w, 1, i, (uint16_t *)pack + panel * w->k * VW_GEMM_PANEL);
             break;
+        case VW_GEMM_PANEL_BLOCKS: vw_gemm_pack_blocks(w, i, pack); break;
         default: pack_s8(kernels, w, scale_k, is_kept, i, pack, scratch);
         }
     }
@@ -115,7 +117,16 @@ void vw_gemm_gather_row(const vw_gemm_operand *w, int64_t n, float scale, float 
 {
     const vw_gemm_source *source = &w->source;
     vw_gemm_s8 s = vw_gemm_s8_shape(source->n, source->k, w->scale_k);
-    if (w->layout != VW_GEMM_IN_PLACE) {
+    if (w->layout == VW_GEMM_PANEL_BLOCKS) {
+        uint8_t block[VW_GEMM_MAX_BLOCK_BYTES];
+        for (int64_t b = 0; b < source->k / VW_GEMM_BLOCK; b++) {
+            float *at = out + b * VW_GEMM_BLOCK;
+            vw_gemm_blocks_row(w, n, b, 1, block);
+            source->dequantise(block, 1, at);
+            for (int i = 0; i < VW_GEMM_BLOCK; i++)
+                at[i] *= scale;
+        }
+    } else if (w->layout != VW_GEMM_IN_PLACE) {
         for (int64_t k = 0; k < source->k; k++)
             out[k] = scale * packed_value(w, &s, n / VW_GEMM_PANEL, n % VW_GEMM_PANEL, k);
     } else if (source->dtype == VW_F32 && !source->scales && !source->is_in_out) {

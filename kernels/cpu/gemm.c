@@ -2,6 +2,7 @@
  *
  *   few rows, weights in place [out, in]   row path: dot products, gemm-dot.c
  *   few rows, packed weights               gemm-stream.c, f32 activations
+ *   one row, blocks of quantised weights   gemm-blocks.c, quantised activations
  *   all else, and all int8 products        tiles
  *
  * Tiles, from outside in: rows of X in blocks whose sums fit the L2 cache; panels of weights in groups
@@ -9,6 +10,7 @@
  * stored once and a gate finds both its halves; K in blocks, of which a panel fits the L1 cache; then
  * panels and tiles.  A weight that is not f32 panels is expanded once for a block of rows.
  */
+#include "kernels/cpu/gemm-blocks.h"
 #include "kernels/cpu/gemm-pack.h"
 #include "kernels/cpu/gemm.h"
 
@@ -96,6 +98,8 @@ static int tile_rows(const vw_gemm_job *job, int64_t t)
 
 static int64_t block_k(const vw_gemm_job *job)
 {
+    if (job->blocks)
+        return VW_GEMM_BLOCKS_K;
     if (!job->codes)
         return BLOCK_K;
     vw_gemm_s8 s = vw_gemm_s8_shape(1, job->k, job->w[0].scale_k);
@@ -107,7 +111,7 @@ static int64_t block_k(const vw_gemm_job *job)
 static int is_row_path(const vw_gemm_job *job, const vw_gemm_operand *w)
 {
     vw_dtype t = w->source.dtype;
-    return !job->codes && !job->is_one_path && job->x_step == 1 &&
+    return !job->codes && !job->blocks && !job->is_one_path && job->x_step == 1 &&
            job->m <= VW_GEMM_FEW_ROWS &&
            w->layout == VW_GEMM_IN_PLACE && !w->source.is_in_out &&
            (t == VW_F32 || t == VW_BF16 || t == VW_F16 || t == VW_E4M3 || t == VW_E5M2 ||
@@ -118,7 +122,8 @@ static int is_row_path(const vw_gemm_job *job, const vw_gemm_operand *w)
 static int is_stream_path(const vw_gemm_job *job, const vw_gemm_operand *w)
 {
     int64_t few = w->layout == VW_GEMM_PANEL_F32 ? 3 : VW_GEMM_FEW_ROWS;
-    return !job->codes && job->m <= few && w->layout != VW_GEMM_IN_PLACE;
+    return !job->codes && job->m <= few && w->layout != VW_GEMM_IN_PLACE &&
+           w->layout != VW_GEMM_PANEL_BLOCKS;
 }
 
 int vw_gemm_needs_prepare(const vw_gemm_job *job)
@@ -127,6 +132,12 @@ int vw_gemm_needs_prepare(const vw_gemm_job *job)
         if (!is_row_path(job, &job->w[i]) && !is_stream_path(job, &job->w[i]))
             return job->m > 0;
     return 0;
+}
+
+/* One row of X in blocks. */
+static int64_t x_blocks_bytes(const vw_gemm_job *job)
+{
+    return job->k / VW_GEMM_BLOCK * VW_GEMM_X_BLOCK_BYTES;
 }
 
 /* One tile of rows, f32. */
@@ -146,7 +157,10 @@ void vw_gemm_prepare(const vw_gemm_job *job, int part, int n_parts)
     int64_t n = n_tiles(job), k4 = (job->k + 3) / 4;
     for (int64_t t = n * part / n_parts; t < n * (part + 1) / n_parts; t++) {
         int64_t start = tile_start(job, t);
-        if (job->codes)
+        if (job->blocks)
+            job->blocks->pack_x(job->x + start * job->x_stride, job->x_stride, tile_rows(job, t),
+                                job->k, (char *)job->workspace + start * x_blocks_bytes(job));
+        else if (job->codes)
             job->codes->pack_x(job->x + start * job->x_stride, job->x_stride, tile_rows(job, t),
                                job->k, k4,
                                (char *)job->workspace + start * k4 * job->codes->x_bytes,
@@ -163,6 +177,11 @@ static void few_rows(const vw_gemm_job *job, const vw_gemm_operand *w, int64_t f
                      float *sums)
 {
     int most = is_row_path(job, w) ? job->kernels->dot_rows : 4, m;
+    if (job->blocks) {
+        vw_gemm_blocks_one(job, w, first / VW_GEMM_PANEL, (n + VW_GEMM_PANEL - 1) / VW_GEMM_PANEL,
+                           sums);
+        return;
+    }
     for (int64_t i = 0; i < job->m; i += m) {
         m = (int)(job->m - i < most ? job->m - i : most);
         const float *x = job->x + i * job->x_stride;
@@ -275,6 +294,28 @@ static void tiles_s8(const vw_gemm_job *job, const vw_gemm_operand *w, const blo
     }
 }
 
+static void tiles_blocks(const vw_gemm_job *job, const vw_gemm_operand *w, const block *b,
+                         float *sums)
+{
+    int wide = job->kernels->panels;
+    int64_t first_row = tile_start(job, b->first_tile), at = b->k / VW_GEMM_BLOCK;
+    for (int p = 0; p < b->n_panels; p += wide) {
+        vw_gemm_tile t = {.k = b->k_len / VW_GEMM_BLOCK, .c_stride = WIDTH, .is_first = b->k == 0};
+        for (int i = 0; i < wide; i++)
+            t.w[i] = vw_gemm_blocks_panel(w, b->panel + (p + i < b->n_panels ? p + i
+                                                                             : b->n_panels - 1)) +
+                     at * w->source.block_bytes * VW_GEMM_PANEL;
+        for (int64_t i = b->first_tile; i < b->last_tile; i++) {
+            int64_t start = tile_start(job, i);
+            int rows = tile_rows(job, i);
+            t.x = (const char *)job->workspace + start * x_blocks_bytes(job) +
+                  at * rows * VW_GEMM_X_BLOCK_BYTES;
+            t.c = sums + (start - first_row) * WIDTH + p * VW_GEMM_PANEL;
+            job->blocks->tile[vw_gemm_is_q4(w)][rows - 1](&t);
+        }
+    }
+}
+
 /* The scales of the rows, which int8 sums lack. */
 static void scale_rows(const vw_gemm_job *job, int64_t first, int64_t last, int64_t n, float *sums)
 {
@@ -291,7 +332,9 @@ static void block_sums(const vw_gemm_job *job, const vw_gemm_operand *w, block *
     int64_t step = block_k(job);
     for (b->k = 0; b->k < job->k; b->k += step) {
         b->k_len = job->k - b->k < step ? job->k - b->k : step;
-        if (job->codes)
+        if (job->blocks)
+            tiles_blocks(job, w, b, sums);
+        else if (job->codes)
             tiles_s8(job, w, b, sums);
         else
             tiles_f32(job, w, b, panels, sums);
@@ -358,7 +401,8 @@ void vw_gemm_multiply_in(const vw_gemm_job *job, int part, int n_parts, void *me
         if (first >= last)
             continue;
         int64_t n = last * VW_GEMM_PANEL < w->source.n ? last * VW_GEMM_PANEL : w->source.n;
-        if (is_row_path(job, w) || is_stream_path(job, w))
+        if ((job->blocks && job->m == 1 && job->k > 0) || is_row_path(job, w) ||
+            is_stream_path(job, w))
             multiply_few(job, i, first * VW_GEMM_PANEL, n, s);
         else
             multiply_tiles(job, i, first * VW_GEMM_PANEL, n, s);

@@ -36,8 +36,9 @@ typedef enum vw_gemm_layout {
     VW_GEMM_PANEL_F32,     /* f32 [panel][K][16] */
     VW_GEMM_PANEL_BF16,    /* bf16 [panel][ceil(K / 2)][16][2] */
     VW_GEMM_PANEL_F16,     /* f16 [panel][K][16] */
-    VW_GEMM_PANEL_S8       /* int8 [panel][K4][16][4], K4 = ceil(K / 4) padded to whole groups; then
+    VW_GEMM_PANEL_S8,      /* int8 [panel][K4][16][4], K4 = ceil(K / 4) padded to whole groups; then
                               f32 scales [panel][groups][16]; then int32 sums of the codes, same */
+    VW_GEMM_PANEL_BLOCKS   /* GGUF's blocks of 32, of 16 outputs interleaved: gemm-blocks.h */
 } vw_gemm_layout;
 
 typedef struct vw_gemm_operand {
@@ -57,6 +58,7 @@ typedef enum vw_gemm_finish {
 
 typedef struct vw_gemm_kernels vw_gemm_kernels;
 typedef struct vw_gemm_codes vw_gemm_codes;
+typedef struct vw_gemm_blocks vw_gemm_blocks;
 
 typedef struct vw_gemm_job {
     const vw_gemm_kernels *kernels;
@@ -72,6 +74,7 @@ typedef struct vw_gemm_job {
     float cap;
     int is_one_path; /* a row's sums must not depend on m: never take the row path */
     const vw_gemm_codes *codes; /* quantise activations so, one scale a row; all weights PANEL_S8 */
+    const vw_gemm_blocks *blocks; /* quantise them in blocks of 32; all weights PANEL_BLOCKS */
     void *workspace; /* vw_gemm_workspace() bytes, aligned to 64 */
 } vw_gemm_job;
 
@@ -123,6 +126,7 @@ typedef struct vw_gemm_tile {
     int64_t fetch;                           /* prefetch so many bytes behind each panel's block ... */
     int fetch_step;                          /* ... and so many more with every step */
     int64_t fetch_turn, fetch_jump;          /* one row: from this step on, so many bytes further */
+    int64_t c_panel;                         /* blocks, one row: from panel to panel in c */
 } vw_gemm_tile;
 
 /* Products of quantised activations with int8 weights: exact int32 sums of each scale group, times
@@ -137,6 +141,17 @@ struct vw_gemm_codes {
     void (*one)(const vw_gemm_tile *t);         /* one row, VW_GEMM_MAX_PANELS panels */
 };
 
+/* Products of activations quantised in blocks of 32 with weights that are: exact int32 sums of a
+ * block, times both scales, added in f32. */
+struct vw_gemm_blocks {
+    int most; /* the largest magnitude of an activation's code */
+    /* x rows [0, rows) for a tile, K of whole blocks; gemm-blocks.h has the layout. */
+    void (*pack_x)(const float *x, int64_t x_stride, int rows, int64_t k, void *out);
+    /* Of Q8_0 and Q4_0; a tile's k counts blocks. */
+    void (*const *tile[2])(const vw_gemm_tile *t); /* [rows - 1] */
+    void (*one[2])(const vw_gemm_tile *t);         /* one row, VW_GEMM_MAX_PANELS panels */
+};
+
 struct vw_gemm_kernels {
     const char *name;
     int rows, panels; /* of the largest tile */
@@ -148,6 +163,7 @@ struct vw_gemm_kernels {
     /* Activations of 8 bits, codes up to 127, and of 7 bits, up to 63.  The latter is faster where
      * the instructions that multiply bytes saturate, since with 7 bits they are exact. */
     vw_gemm_codes s8, s7;
+    const vw_gemm_blocks *blocks; /* [0] with codes up to 127, [1] up to 63 */
 
     /* x rows [0, rows) as [k][rows]. */
     void (*pack_x)(const float *x, int64_t x_stride, int64_t x_step, int rows, int64_t k,

@@ -31,6 +31,7 @@ VW_INLINE vi i_shl(vi a, int n) { return _mm256_slli_epi32(a, n); }
 VW_INLINE vi i_sar(vi a, int n) { return _mm256_srai_epi32(a, n); }
 VW_INLINE vi i_and(vi a, vi b) { return _mm256_and_si256(a, b); }
 VW_INLINE vi i_or(vi a, vi b) { return _mm256_or_si256(a, b); }
+VW_INLINE vi i_xor(vi a, vi b) { return _mm256_xor_si256(a, b); }
 VW_INLINE vi i_max(vi a, vi b) { return _mm256_max_epi32(a, b); }
 VW_INLINE vf v_bits(vi a) { return _mm256_castsi256_ps(a); }
 VW_INLINE vi i_bits(vf a) { return _mm256_castps_si256(a); }
@@ -48,6 +49,13 @@ VW_INLINE vi i_dot2(vi acc, vi a, vi b) { return i_add(acc, _mm256_madd_epi16(a,
 /* Of four s8 in each int32: numbers 0 and 2, or 1 and 3, as pairs of s16. */
 VW_INLINE vi i_even16(vi a) { return _mm256_srai_epi16(_mm256_slli_epi16(a, 8), 8); }
 VW_INLINE vi i_odd16(vi a) { return _mm256_srai_epi16(a, 8); }
+/* Of s16: sum and product, cut to 16 bits.  Of bytes: pairs of products u8 * s8 added to an s16, which
+ * saturates; the magnitude, as u8; a with the sign of b. */
+VW_INLINE vi i_add16(vi a, vi b) { return _mm256_add_epi16(a, b); }
+VW_INLINE vi i_mul16(vi a, vi b) { return _mm256_mullo_epi16(a, b); }
+VW_INLINE vi i_pairs_u8(vi u8, vi s8) { return _mm256_maddubs_epi16(u8, s8); }
+VW_INLINE vi i_abs8(vi a) { return _mm256_abs_epi8(a); }
+VW_INLINE vi i_sign8(vi a, vi b) { return _mm256_sign_epi8(a, b); }
 #define VW_HAS_DOT4_U7 1
 /* acc + the four products u7 * s8 in each int32; of 7 bits, or the sum of a pair would saturate. */
 VW_INLINE vi i_dot4_u7(vi acc, vi u7, vi s8)

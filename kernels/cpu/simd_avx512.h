@@ -40,6 +40,7 @@ VW_INLINE vi i_sub(vi a, vi b) { return _mm512_sub_epi32(a, b); }
 #define i_sar(a, n) _mm512_srai_epi32(a, n)
 VW_INLINE vi i_and(vi a, vi b) { return _mm512_and_si512(a, b); }
 VW_INLINE vi i_or(vi a, vi b) { return _mm512_or_si512(a, b); }
+VW_INLINE vi i_xor(vi a, vi b) { return _mm512_xor_si512(a, b); }
 VW_INLINE vi i_max(vi a, vi b) { return _mm512_max_epi32(a, b); }
 VW_INLINE vf v_bits(vi a) { return _mm512_castsi512_ps(a); }
 VW_INLINE vi i_bits(vf a) { return _mm512_castps_si512(a); }
@@ -59,6 +60,16 @@ VW_INLINE vi i_dot2(vi acc, vi a, vi b) { return i_add(acc, _mm512_madd_epi16(a,
 /* Of four s8 in each int32: numbers 0 and 2, or 1 and 3, as pairs of s16. */
 VW_INLINE vi i_even16(vi a) { return _mm512_srai_epi16(_mm512_slli_epi16(a, 8), 8); }
 VW_INLINE vi i_odd16(vi a) { return _mm512_srai_epi16(a, 8); }
+/* Of s16: sum and product, cut to 16 bits.  Of bytes: pairs of products u8 * s8 added to an s16, which
+ * saturates; the magnitude, as u8; a with the sign of b, where b is not 0. */
+VW_INLINE vi i_add16(vi a, vi b) { return _mm512_add_epi16(a, b); }
+VW_INLINE vi i_mul16(vi a, vi b) { return _mm512_mullo_epi16(a, b); }
+VW_INLINE vi i_pairs_u8(vi u8, vi s8) { return _mm512_maddubs_epi16(u8, s8); }
+VW_INLINE vi i_abs8(vi a) { return _mm512_abs_epi8(a); }
+VW_INLINE vi i_sign8(vi a, vi b)
+{
+    return _mm512_mask_sub_epi8(a, _mm512_movepi8_mask(b), i_zero(), a);
+}
 #define VW_HAS_DOT4_U7 1
 /* acc + the four products u7 * s8 in each int32; of 7 bits, or the sum of a pair would saturate. */
 VW_INLINE vi i_dot4_u7(vi acc, vi u7, vi s8)

@@ -30,6 +30,7 @@ VW_INLINE vi i_shl(vi a, int n) { return a << n; }
 VW_INLINE vi i_sar(vi a, int n) { return a >> n; }
 VW_INLINE vi i_and(vi a, vi b) { return a & b; }
 VW_INLINE vi i_or(vi a, vi b) { return a | b; }
+VW_INLINE vi i_xor(vi a, vi b) { return a ^ b; }
 VW_INLINE vi i_max(vi a, vi b) { return (a & (a > b)) | (b & ~(a > b)); }
 VW_INLINE vf v_bits(vi a) { return (vf)a; }
 VW_INLINE vi i_bits(vf a) { return (vi)a; }

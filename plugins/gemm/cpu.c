@@ -3,7 +3,8 @@
  * Stored weights run in place by default: a start is then immediate and nothing is kept twice.
  * Weights that the user has re-quantised to int8 are packed, and `pack = yes` packs the others,
  * which is a little faster for small batches.  Activations are f32 unless `activations = int8` or
- * `int7` says that products with int8 weights may quantise each row to 8 or 7 bits.
+ * `int7` says that products with int8 weights may quantise each row to 8 or 7 bits, and products with
+ * Q8_0 and Q4_0 weights, then packed too, each 32 values of a row.
  *
  * Bits: results do not depend on the number of threads.  Packed weights sum in the same order for
  * any number of rows; weights in place do so only for a batch-invariant plan, which gives up the
@@ -12,6 +13,7 @@
 #include "plugins/gemm/cpu.h"
 
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/gemm-blocks.h"
 
 enum { F32_ACTIVATIONS, INT8_ACTIVATIONS, INT7_ACTIVATIONS };
 
@@ -59,7 +61,7 @@ static vw_status open_cpu(const vw_host *host, const void *config, void **self, 
     host->log(host->core, VW_LOG_INFO, "matrix kernels: %s%s%s%s", g->kernels->name,
               g->config.activations ? "; activations are quantised to " : "",
               g->config.activations ? activations[g->config.activations] : "",
-              g->config.activations ? " where weights are int8" : "");
+              g->config.activations ? " where weights are int8, Q8_0 or Q4_0" : "");
     *self = g;
     return VW_OK;
 }
@@ -88,6 +90,8 @@ static vw_gemm_layout choose_layout(const cpu_gemm *g, const vw_matrix *w, vw_ge
         *is_kept = 1;
         return VW_GEMM_PANEL_S8;
     }
+    if (g->config.activations != F32_ACTIVATIONS && vw_gemm_is_blocks(&s))
+        return VW_GEMM_PANEL_BLOCKS;
     if (!g->config.pack || s.scales)
         return VW_GEMM_IN_PLACE;
     return w->dtype == VW_F32    ? VW_GEMM_PANEL_F32
@@ -113,7 +117,10 @@ static vw_status pack_size(void *self, const vw_matrix *stored, vw_gemm_format f
                        stored->format ? stored->format->name : vw_dtype_name(stored->dtype));
     vw_gemm_layout l = choose_layout(self, stored, format, &scale_k, &is_kept);
     *layout = l == VW_GEMM_IN_PLACE ? 0 : LAYOUT_VERSION | (uint32_t)l;
-    *pack_bytes = vw_gemm_pack_bytes(l, matrix_n(stored), matrix_k(stored), scale_k);
+    vw_gemm_source source = matrix_source(stored, VW_GEMM_FORWARD);
+    *pack_bytes = l == VW_GEMM_PANEL_BLOCKS
+                      ? vw_gemm_blocks_bytes(&source)
+                      : vw_gemm_pack_bytes(l, matrix_n(stored), matrix_k(stored), scale_k);
     return VW_OK;
 }
 
@@ -247,10 +254,15 @@ static void set_weights(const cpu_gemm *g, vw_gemm_job *job, const vw_gemm_probl
     job->codes = g->config.activations == INT8_ACTIVATIONS   ? &g->kernels->s8
                  : g->config.activations == INT7_ACTIVATIONS ? &g->kernels->s7
                                                              : NULL;
+    job->blocks = g->config.activations == F32_ACTIVATIONS
+                      ? NULL
+                      : &g->kernels->blocks[g->config.activations == INT7_ACTIVATIONS];
     for (int i = 0; i < p->n_weights; i++) {
         job->w[i] = operand(g, weights[i], p->op);
         if (job->w[i].layout != VW_GEMM_PANEL_S8)
             job->codes = NULL;
+        if (job->w[i].layout != VW_GEMM_PANEL_BLOCKS)
+            job->blocks = NULL;
     }
     job->n_weights = p->n_weights;
     job->k = job->w[0].source.k;
@@ -363,7 +375,8 @@ static const vw_option options[] = {
      .help = "copy f32, bf16, f16 and int8 weights into the order in which they are read"},
     {.key = "activations", .type = VW_OPTION_ENUM, .def = "f32", .choices = activations,
      .offset = offsetof(cpu_config, activations),
-     .help = "int8, int7: quantise each row of activations where weights are int8; faster, less exact; "
+     .help = "int8, int7: quantise each row of activations where weights are int8, each 32 values "
+             "where they are Q8_0 or Q4_0; faster, less exact; "
              "int7 rounds twice as coarsely and is faster still where the CPU has no VNNI"},
     VW_OPTION_END,
 };

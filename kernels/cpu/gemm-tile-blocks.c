@@ -1,0 +1,225 @@
+/* gemm-tile-blocks.c - GGUF's blocks of 32 times quantised activations: exact integer sums of a
+ * block, one float step a block.
+ *
+ * Codes of weights are unsigned and those of activations signed, which is what the byte products of
+ * x86 take.  Nibbles are so small that a block's sums of pairs fit 16 bits: they start from -8 times
+ * the sum of the activations, lane by lane, and so end at no more than 8 * 127 * 16 whatever wraps
+ * on the way; two instructions for four products rather than three.  Bytes need 32 bits at every
+ * step, and without VNNI a pair fits 16 bits only if the activations have 7 bits
+ * (255 * 63 * 2 < 2^15), or if the sign of the weight is moved to the activation
+ * (128 * 127 * 2 < 2^15), which is one instruction more and exact for 8.
+ */
+#include "kernels/cpu/gemm-blocks.h"
+#include "kernels/cpu/gemm-tile.h"
+#include "kernels/cpu/simd.h"
+
+enum { VECTORS = VW_GEMM_PANEL / VL, MOST_WIDE = VECTORS * VW_GEMM_MAX_PANELS, STEPS = 8,
+       AHEAD = 1536 };
+
+/* How weights are multiplied. */
+enum { U4, U8, S8 };
+
+#if defined(VW_HAS_DOT4)
+enum { HALVES = 0 };
+VW_INLINE vi multiply(const int form, vi acc, vi w, vi x)
+{
+    (void)form;
+    return i_dot4(acc, w, x);
+}
+#elif defined(VW_HAS_DOT4_U7)
+enum { HALVES = 1 }; /* U4: sums are pairs of 16 bits until the block ends */
+VW_INLINE vi multiply(const int form, vi acc, vi w, vi x)
+{
+    if (form == U4)
+        return i_add16(acc, i_pairs_u8(w, x));
+    if (form == U8)
+        return i_dot2(acc, i_pairs_u8(w, x), i_set1(0x00010001));
+    return i_dot2(acc, i_pairs_u8(i_abs8(w), i_sign8(x, w)), i_set1(0x00010001));
+}
+#else
+enum { HALVES = 0 };
+VW_INLINE vi multiply(const int form, vi acc, vi w, vi x)
+{
+    (void)form;
+    return i_dot2(i_dot2(acc, i_even16(w), i_even16(x)), i_odd16(w), i_odd16(x));
+}
+#endif
+
+/* Bytes: unsigned where the instructions want it and it costs nothing, else as they are. */
+#if defined(VW_HAS_DOT4)
+enum { BYTES_8 = U8, BYTES_7 = U8 };
+#elif defined(VW_HAS_DOT4_U7)
+enum { BYTES_8 = S8, BYTES_7 = U8 };
+#else
+enum { BYTES_8 = S8, BYTES_7 = S8 };
+#endif
+
+/* What a block's sums start from. */
+VW_INLINE vi start(const int form, const char *sums)
+{
+    if (form == S8)
+        return i_zero();
+#if defined(VW_HAS_DOT4_U7) && !defined(VW_HAS_DOT4)
+    if (form == U4)
+        return i_mul16(i_broadcast(sums), i_set1((int32_t)0xFFF8FFF8));
+#endif
+    return i_dot2(i_zero(), i_broadcast(sums),
+                  i_set1(form == U4 ? (int32_t)0xFFF8FFF8 : (int32_t)0xFF80FF80));
+}
+
+/* One step of four values: VECTORS vectors a panel. */
+VW_INLINE void load_step(const int form, const int panels, const int s, const char *const *w, vi *v)
+{
+    VW_UNROLL
+    for (int j = 0; j < panels * VECTORS; j++) {
+        const char *p = w[j / VECTORS] + 32 + j % VECTORS * VL * 4;
+        if (form == U4) {
+            vi both = i_load(p + s % 4 * 64);
+            v[j] = i_and(s < 4 ? both : i_sar(both, 4), i_set1(0x0F0F0F0F));
+        } else {
+            v[j] = i_load(p + s * 64);
+            if (form == U8)
+                v[j] = i_xor(v[j], i_set1((int32_t)0x80808080));
+        }
+    }
+}
+
+VW_INLINE void tile(const int form, const int rows, const int panels, const int is_one,
+                    const vw_gemm_tile *t)
+{
+    const int64_t bytes = (form == U4 ? 18 : 34) * VW_GEMM_PANEL;
+    const int64_t apart = is_one ? t->c_panel : VW_GEMM_PANEL;
+    const char *x = t->x, *w[VW_GEMM_MAX_PANELS];
+    VW_UNROLL
+    for (int p = 0; p < panels; p++)
+        w[p] = t->w[p];
+    for (int i = 0; t->is_first && i < rows; i++)
+        for (int j = 0; j < panels * VECTORS; j++)
+            v_store(t->c + i * t->c_stride + j / VECTORS * apart + j % VECTORS * VL, v_zero());
+    for (int64_t b = 0; b < t->k; b++, x += rows * VW_GEMM_X_BLOCK_BYTES) {
+        vi sum[VW_GEMM_TILE_ROWS][MOST_WIDE];
+        const char *code = x + 8 * rows;
+        VW_UNROLL
+        for (int i = 0; i < rows; i++) {
+            vi from = start(form, x + 4 * i);
+            VW_UNROLL
+            for (int j = 0; j < panels * VECTORS; j++)
+                sum[i][j] = from;
+        }
+        VW_UNROLL
+        for (int s = 0; s < STEPS; s++) {
+            vi v[MOST_WIDE];
+            load_step(form, panels, s, w, v);
+            VW_UNROLL
+            for (int p = 0; is_one && p < panels; p++)
+                if (form != U4 || s % 2 == 0)
+                    VW_PREFETCH(w[p] + s * (form == U4 ? 32 : 64) + AHEAD);
+            VW_UNROLL
+            for (int i = 0; i < rows; i++) {
+                vi xi = i_broadcast(code + (s * rows + i) * 4);
+                VW_UNROLL
+                for (int j = 0; j < panels * VECTORS; j++) {
+                    sum[i][j] = multiply(form, sum[i][j], v[j], xi);
+                    VW_KEEP(sum[i][j]); /* or all broadcasts are done first and registers run out */
+                }
+            }
+        }
+        VW_UNROLL
+        for (int j = 0; j < panels * VECTORS; j++) {
+            vf scale = v_load_f16(w[j / VECTORS] + j % VECTORS * VL * 2);
+            VW_UNROLL
+            for (int i = 0; i < rows; i++) {
+                float *c = t->c + i * t->c_stride + j / VECTORS * apart + j % VECTORS * VL;
+                vf both = v_mul(scale, v_bits(i_broadcast(x + 4 * rows + 4 * i)));
+                vi whole = form == U4 && HALVES ? i_dot2(i_zero(), sum[i][j], i_set1(0x00010001))
+                                                : sum[i][j];
+                v_store(c, v_fma(v_from_int(whole), both, v_load(c)));
+            }
+        }
+        VW_UNROLL
+        for (int p = 0; p < panels; p++)
+            w[p] += bytes;
+    }
+}
+
+/* ---- the tables ---- */
+
+#define TILES(name, form)                                                              \
+    static void name##_one(const vw_gemm_tile *t) { tile(form, 1, VW_GEMM_MAX_PANELS, 1, t); }
+#define TILE_Q4(rows) \
+    static void q4_##rows(const vw_gemm_tile *t) { tile(U4, rows, VW_GEMM_TILE_PANELS, 0, t); }
+#define TILE_Q8(rows) \
+    static void q8_##rows(const vw_gemm_tile *t) { tile(BYTES_8, rows, VW_GEMM_TILE_PANELS, 0, t); }
+#define TILE_Q8_7(rows) \
+    static void q8_7_##rows(const vw_gemm_tile *t) { tile(BYTES_7, rows, VW_GEMM_TILE_PANELS, 0, t); }
+VW_GEMM_EACH_TILE(TILE_Q4)
+VW_GEMM_EACH_TILE(TILE_Q8)
+VW_GEMM_EACH_TILE(TILE_Q8_7)
+TILES(q4, U4)
+TILES(q8, BYTES_8)
+TILES(q8_7, BYTES_7)
+#define NAME_Q4(rows) q4_##rows,
+#define NAME_Q8(rows) q8_##rows,
+#define NAME_Q8_7(rows) q8_7_##rows,
+static void (*const tiles_q4[])(const vw_gemm_tile *) = {VW_GEMM_EACH_TILE(NAME_Q4)};
+static void (*const tiles_q8[])(const vw_gemm_tile *) = {VW_GEMM_EACH_TILE(NAME_Q8)};
+static void (*const tiles_q8_7[])(const vw_gemm_tile *) = {VW_GEMM_EACH_TILE(NAME_Q8_7)};
+
+/* ---- activations ---- */
+
+/* One block of one row: vw_ref_quantise_int of its 32 values. */
+static void quantise_block(const float most, const float *x, int rows, char *out)
+{
+    vi top = i_zero();
+    int32_t lane[VL], best = 0, code[VW_GEMM_BLOCK];
+    for (int j = 0; j < VW_GEMM_BLOCK; j += VL)
+        top = i_max(top, i_and(i_bits(v_load(x + j)), i_set1(0x7FFFFFFF)));
+    i_store(lane, top);
+    for (int i = 0; i < VL; i++)
+        best = lane[i] > best ? lane[i] : best;
+    float amax = vw_bits_f32((uint32_t)best), ratio = most / amax;
+    int is_finite = isfinite(amax) != 0, is_used = is_finite && ratio <= 0x1p127f;
+    float scale = is_used ? amax / most : is_finite ? 0 : vw_bits_f32(0x7FC00000);
+    vi sum = i_zero(); /* VL is a multiple of 4, so each lane has its place in the fours */
+    for (int j = 0; j < VW_GEMM_BLOCK; j += VL) {
+        vi c = is_used ? v_to_int(v_mul(v_load(x + j), v_set1(ratio))) : i_zero();
+        sum = i_add(sum, c);
+        i_store(code + j, c);
+    }
+    int8_t bytes[VW_GEMM_BLOCK];
+    for (int i = 0; i < VW_GEMM_BLOCK; i++)
+        bytes[i] = (int8_t)code[i];
+    for (int s = 0; s < STEPS; s++)
+        memcpy(out + (8 + 4 * s) * rows, bytes + 4 * s, 4);
+    int sums[2] = {0, 0};
+    i_store(lane, sum);
+    for (int i = 0; i < VL; i++)
+        sums[i / 2 % 2] += lane[i];
+    int16_t pair[2] = {(int16_t)sums[0], (int16_t)sums[1]};
+    memcpy(out, pair, sizeof pair);
+    memcpy(out + 4 * rows, &scale, sizeof scale);
+}
+
+VW_INLINE void pack_x(const float most, const float *x, int64_t x_stride, int rows, int64_t k,
+                      char *out)
+{
+    for (int i = 0; i < rows; i++)
+        for (int64_t b = 0; b < k / VW_GEMM_BLOCK; b++)
+            quantise_block(most, x + i * x_stride + b * VW_GEMM_BLOCK, rows,
+                           out + b * rows * VW_GEMM_X_BLOCK_BYTES + 4 * i);
+}
+
+static void pack_x_8(const float *x, int64_t x_stride, int rows, int64_t k, void *out)
+{
+    pack_x(127, x, x_stride, rows, k, out);
+}
+
+static void pack_x_7(const float *x, int64_t x_stride, int rows, int64_t k, void *out)
+{
+    pack_x(63, x, x_stride, rows, k, out);
+}
+
+const vw_gemm_blocks VW_ISA_NAME(vw_gemm_blocks)[2] = {
+    {127, pack_x_8, {tiles_q8, tiles_q4}, {q8_one, q4_one}},
+    {63, pack_x_7, {tiles_q8_7, tiles_q4}, {q8_7_one, q4_one}},
+};
