@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "core/checkpoint.h"
+#include "core/json.h"
 
 enum { DEFAULT_GROUP = 32 };
 
@@ -146,7 +147,7 @@ static const char *form_text(const item *it)
 static void tell(conversion *c, const item *it, double relative_error)
 {
     vw_converted told = {.size = sizeof told,
-                         .name = it->source.tensor.name,
+                         .name = it->name,
                          .action = !it->spec               ? VW_CONVERT_UNMATCHED
                                    : it->form == FORM_KEEP ? VW_CONVERT_COPIED
                                                            : VW_CONVERT_CONVERTED,
@@ -185,11 +186,9 @@ static vw_status write_item(conversion *c, vw_weights_writer *w, item *it, vw_er
     return VW_OK;
 }
 
-/* Items [first, last): one file. */
-static vw_status write_shard(conversion *c, size_t first, size_t last, vw_error *err)
+vw_status vw_convert_write_file(conversion *c, const char *path, size_t first, size_t last,
+                                const char *const *metadata, vw_error *err)
 {
-    static const char *const metadata[] = {"format", "pt", NULL};
-    char path[VW_PLACE_BYTES], name[VW_SHARD_NAME];
     vw_weights_writer *w;
     size_t n = 0;
     vw_weights_tensor *list = vw_core_alloc(c->core, (last - first) * MAX_PIECES * sizeof *list + 1);
@@ -198,26 +197,29 @@ static vw_status write_shard(conversion *c, size_t first, size_t last, vw_error 
     for (size_t i = first; i < last; i++)
         for (int p = 0; p < c->items[i].n_pieces; p++)
             list[n++] = c->items[i].pieces[p].tensor;
-    vw_status st = vw_convert_path(c, vw_convert_shard(c, c->items[first].shard, name), path, err);
-    if (!st && !(st = c->wts->create(c->out->self, path, list, n, metadata, &w, err))) {
-        for (size_t i = first; i < last && !st; i++)
-            st = write_item(c, w, &c->items[i], err);
-        if (st)
-            c->wts->abort(c->out->self, w);
-        else
-            st = c->wts->finish(c->out->self, w, err);
-    }
+    vw_status st = c->wts->create(c->out->self, path, list, n, metadata, &w, err);
+    bool is_open = st == VW_OK;
+    for (size_t i = first; i < last && !st; i++)
+        st = write_item(c, w, &c->items[i], err);
+    if (st && is_open)
+        c->wts->abort(c->out->self, w);
+    else if (is_open)
+        st = c->wts->finish(c->out->self, w, err);
     vw_core_release(c->core, list);
     return st;
 }
 
 static vw_status write_all(conversion *c, vw_error *err)
 {
+    static const char *const metadata[] = {"format", "pt", NULL};
+    char path[VW_PLACE_BYTES], name[VW_SHARD_NAME];
     vw_status st = VW_OK;
     for (size_t i = 0, end; i < c->n_items && !st; i = end) {
         for (end = i; end < c->n_items && c->items[end].shard == c->items[i].shard;)
             end++;
-        st = write_shard(c, i, end, err);
+        st = vw_convert_path(c, vw_convert_shard(c, c->items[i].shard, name), path, err);
+        if (!st)
+            st = vw_convert_write_file(c, path, i, end, metadata, err);
     }
     if (!st && c->n_shards > 1)
         st = vw_convert_write_index(c, err);
@@ -269,22 +271,65 @@ static vw_status finish_folder(conversion *c, vw_error *err)
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
+static bool is_gguf_name(const char *path)
+{
+    size_t n = strlen(path);
+    return n > 5 && !strcmp(path + n - 5, ".gguf");
+}
+
+/* Names and configuration of the other kind of file, where source and target are of two. */
+static vw_status respell(conversion *c, vw_error *err)
+{
+    const vw_json *json = vw_json_service();
+    vw_engine *e = c->engine;
+    bool is_from_gguf = json->get(json->root(e->config), "general.architecture") != NULL;
+    if (is_from_gguf == c->is_gguf)
+        return is_from_gguf ? vw_fail(err, VW_E_UNSUPPORTED, "a GGUF file is written from a folder; %s "
+                                      "is one already", e->path)
+                            : VW_OK;
+    vw_status st = e->mdl->respell(e->model->self, &c->spelling, err);
+    if (st) {
+        c->spelling.size = 0;
+        return vw_fail_in(err, st, "between a folder and a GGUF file, model/%s",
+                          e->model->plugin->name);
+    }
+    return json->open_text(c->spelling.config, strlen(c->spelling.config), "the new configuration",
+                           &c->config, err);
+}
+
 static vw_status begin(conversion *c, vw_error *err)
 {
     vw_engine_options model = {.size = sizeof model, .no_tokenizer = 1};
     const vw_convert_options *o = c->options;
-    vw_status st = vw_convert_form_of(o->form, &c->form, err);
+    c->is_gguf = is_gguf_name(o->to);
     c->group = o->group ? o->group : DEFAULT_GROUP;
-    if (!st && c->group < 1)
-        st = vw_fail(err, VW_E_CONFIG, "a group of %lld values", (long long)c->group);
+    vw_status st = vw_convert_form_of(o->form, c->is_gguf, &c->form, err);
+    if (!st && c->is_gguf && o->shard_bytes)
+        st = vw_fail(err, VW_E_UNSUPPORTED, "a GGUF file is written in one part; leave --shard-size "
+                     "out");
     if (!st)
         st = vw_engine_begin(c->core, &model, NULL, &c->engine, err);
     if (!st)
-        st = vw_core_plugin(c->core, VW_KIND_WEIGHTS, "safetensors", &c->out, err);
+        st = vw_core_plugin(c->core, VW_KIND_WEIGHTS, c->is_gguf ? "gguf" : "safetensors", &c->out,
+                            err);
+    if (!st)
+        st = respell(c, err);
     if (st)
         return st;
     c->wts = c->out->ops;
     return make_plan(c, err);
+}
+
+static vw_status write_folder(conversion *c, vw_error *err)
+{
+    vw_status st = make_folder(c, err);
+    if (!st)
+        st = write_all(c, err);
+    if (!st)
+        st = finish_folder(c, err);
+    if (c->folder[0])
+        vw_checkpoint_abort(c->folder);
+    return st;
 }
 
 vw_status vw_convert(vw_core *core, const vw_convert_options *options, vw_error *err)
@@ -292,16 +337,11 @@ vw_status vw_convert(vw_core *core, const vw_convert_options *options, vw_error 
     conversion c = {.core = core, .options = options};
     vw_status st = begin(&c, err);
     if (!st)
-        st = make_folder(&c, err);
-    if (!st)
-        st = write_all(&c, err);
-    if (!st)
-        st = finish_folder(&c, err);
-    if (c.folder[0])
-        vw_checkpoint_abort(c.folder);
+        st = c.is_gguf ? vw_convert_write_gguf(&c, err) : write_folder(&c, err);
     for (size_t i = 0; i < c.n_items; i++)
         vw_core_release(core, c.items[i].names);
     vw_core_release(core, c.items);
+    vw_json_service()->close(c.config);
     vw_engine_close(c.engine);
     return st;
 }

@@ -15,7 +15,6 @@
 
 #include "core/checkpoint.h"
 #include "core/json.h"
-#include "core/json_write.h"
 
 enum { MOST_BYTES = 64 << 20 }; /* of a file that only travels */
 
@@ -55,7 +54,7 @@ vw_status vw_convert_write_index(conversion *c, vw_error *err)
 
 /* ---- config.json ----------------------------------------------------------------------------- */
 
-static void put_value(vw_json_writer *w, const char *key, const vw_json_value *v)
+void vw_convert_put_value(vw_json_writer *w, const char *key, const vw_json_value *v)
 {
     const vw_json *json = vw_json_service();
     const char *name, *text;
@@ -63,7 +62,7 @@ static void put_value(vw_json_writer *w, const char *key, const vw_json_value *v
     switch (json->type(v)) {
     case VW_JSON_BOOL: vw_json_add_bool(w, key, json->integer(v) != 0); break;
     case VW_JSON_INTEGER: vw_json_add_int(w, key, json->integer(v)); break;
-    case VW_JSON_REAL: vw_json_add_double(w, key, json->real(v)); break;
+    case VW_JSON_REAL: vw_json_add_real(w, key, json->real(v)); break;
     case VW_JSON_STRING:
         text = json->string(v, &bytes);
         vw_json_add_bytes(w, key, text, bytes);
@@ -71,14 +70,14 @@ static void put_value(vw_json_writer *w, const char *key, const vw_json_value *v
     case VW_JSON_ARRAY:
         vw_json_begin_array(w, key);
         for (size_t i = 0; i < json->count(v); i++)
-            put_value(w, NULL, json->at(v, i));
+            vw_convert_put_value(w, NULL, json->at(v, i));
         vw_json_end_array(w);
         break;
     case VW_JSON_OBJECT:
         vw_json_begin_object(w, key);
         for (size_t i = 0; i < json->count(v); i++) {
             const vw_json_value *member = json->member(v, i, &name);
-            put_value(w, name, member);
+            vw_convert_put_value(w, name, member);
         }
         vw_json_end_object(w);
         break;
@@ -95,7 +94,7 @@ static void put_ignored(const conversion *c, vw_json_writer *w, const char *key)
         const item *it = &c->items[i];
         if (!it->spec || !it->spec->rows || it->form == c->form)
             continue;
-        snprintf(name, sizeof name, "%s", it->source.tensor.name);
+        snprintf(name, sizeof name, "%s", it->name);
         char *ending = strstr(name, ".weight");
         if (ending && !strstr(name, "embed"))
             *ending = '\0';
@@ -161,7 +160,7 @@ vw_status vw_convert_write_config(conversion *c, vw_error *err)
     static const char *const dtypes[] = {[FORM_F32] = "float32", [FORM_BF16] = "bfloat16",
                                          [FORM_F16] = "float16"};
     const vw_json *json = vw_json_service();
-    const vw_json_value *root = json->root(c->engine->config);
+    const vw_json_value *root = json->root(c->config ? c->config : c->engine->config);
     const char *dtype = c->form >= FORM_F32 && c->form <= FORM_F16 ? dtypes[c->form] : NULL;
     vw_json_writer w = {0};
     vw_json_begin_object(&w, NULL);
@@ -172,7 +171,7 @@ vw_status vw_convert_write_config(conversion *c, vw_error *err)
         if (is_dtype && dtype)
             vw_json_add_string(&w, key, dtype);
         else if (c->form == FORM_KEEP || strcmp(key, "quantization_config") != 0)
-            put_value(&w, key, v);
+            vw_convert_put_value(&w, key, v);
     }
     if (c->form > FORM_F16)
         put_quantization(c, &w);
@@ -220,6 +219,11 @@ vw_status vw_convert_copy_files(conversion *c, vw_error *err)
     char from[VW_PLACE_BYTES];
     struct stat about;
     vw_status st = VW_OK;
+    if (c->spelling.size) {
+        vw_core_log(c->core, VW_LOG_WARN, "the vocabulary stays in %s; a tokenizer.model or "
+                    "tokenizer.json beside the new files makes them read text", folder);
+        return VW_OK;
+    }
     int n = scandir(folder, &names, NULL, alphasort);
     if (n < 0)
         return vw_fail(err, VW_E_IO, "%s: cannot be read: %s", folder, strerror(errno));

@@ -187,6 +187,7 @@ libcore_la_SOURCES += \
 	%D%/convert.c \
 	%D%/convert.h \
 	%D%/convert_config.c \
+	%D%/convert_gguf.c \
 	%D%/convert_item.c \
 	%D%/quantise.c \
 	%D%/quantise.h

@@ -118,6 +118,25 @@ void vw_quantise_q4_0(const float *x, int64_t n_blocks, uint8_t *blocks)
     }
 }
 
+void vw_q8_0_values(const void *blocks, int64_t n_blocks, float *out)
+{
+    const uint8_t *p = blocks;
+    for (; n_blocks > 0; n_blocks--, p += 34, out += 32)
+        for (size_t j = 0; j < 32; j++)
+            out[j] = (float)vw_dtype_get(VW_I8, p + 2, j) * (float)vw_dtype_get(VW_F16, p, 0);
+}
+
+void vw_q4_0_values(const void *blocks, int64_t n_blocks, float *out)
+{
+    const uint8_t *p = blocks;
+    for (; n_blocks > 0; n_blocks--, p += 18, out += 32)
+        for (int j = 0; j < 16; j++) {
+            float d = (float)vw_dtype_get(VW_F16, p, 0);
+            out[j] = (float)((p[2 + j] & 15) - 8) * d;
+            out[j + 16] = (float)((p[2 + j] >> 4) - 8) * d;
+        }
+}
+
 /* ---- back ------------------------------------------------------------------------------------ */
 
 void vw_dequantise_row(const vw_matrix *m, int64_t row, float *out)

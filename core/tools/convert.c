@@ -181,11 +181,11 @@ static int convert_main(int argc, char **argv)
     int status;
     vw_error err = {VW_OK, ""};
     const opt what[] = {
-        {'o', "out", OPT_TEXT, &v.out, "DIR", "the folder to write, which is not there yet", NULL, 0,
-         0},
+        {'o', "out", OPT_TEXT, &v.out, "DIR",
+         "the folder to write, which is not there yet; or a file: NAME.gguf", NULL, 0, 0},
         {0, "quant", OPT_TEXT, &v.form, "FORM",
          "f32, bf16, f16; or, of the matrices of products, int8-rows, int8-blocks, fp8-blocks, "
-         "int4-groups (default: as they are)", NULL, 0, 0},
+         "int4-groups; q8_0, q4_0 of a GGUF file (default: as they are)", NULL, 0, 0},
         {0, "group-size", OPT_INT, &v.group, "N", "values of a scale of int4-groups (default: 32)",
          NULL, 1, 1 << 20},
         {0, "include", OPT_LIST, &v.include, "PATTERN",
@@ -219,8 +219,9 @@ const command command_convert = {
     "convert", "-m DIR -o DIR [--quant FORM] [options]", "write a model's files in another form",
     "The folder is a model for every other command, and for other programs that read its form: int8\n"
     "rows and int4 groups are written as compressed-tensors has them, fp8 and int8 blocks as\n"
-    "DeepSeek-V3's files. Tensors lie in the order of the model, the three matrices of an expert in one\n"
+    "DeepSeek-V3's files. Gemma goes to a GGUF file and back. Tensors lie in the order of the model, the three matrices of an expert in one\n"
     "stretch, the experts of a layer one after another.\n",
     "  vishwamai convert -m /models/gemma-2b -o gemma-2b-int8 --quant int8-rows\n"
     "  vishwamai convert -m /models/gemma-2b -o small --quant int4-groups --exclude '*down_proj*'\n"
-    "  vishwamai convert -m big -o sharded --shard-size 5G\n", convert_main};
+    "  vishwamai convert -m big -o sharded --shard-size 5G\n"
+    "  vishwamai convert -m /models/gemma-2b -o gemma-2b.gguf --quant q8_0\n", convert_main};

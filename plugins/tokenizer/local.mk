@@ -30,6 +30,7 @@ tokenizer_sentencepiece_la_SOURCES = $(TOKENIZER_SOURCES) \
 	%D%/sentencepiece.c \
 	%D%/sentencepiece_chat.c \
 	%D%/sentencepiece_encode.c \
+	%D%/sentencepiece_gguf.c \
 	%D%/sentencepiece_model.c \
 	%D%/sentencepiece_shim.cc \
 	%D%/sentencepiece_train.c

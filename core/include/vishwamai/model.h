@@ -17,7 +17,7 @@ extern "C" {
 #endif
 
 #define VW_MODEL_OPS_MAJOR 0 /* provisional: one family so far */
-#define VW_MODEL_OPS_MINOR 2
+#define VW_MODEL_OPS_MINOR 3
 
 typedef enum vw_init { VW_INIT_ZEROS = 0, VW_INIT_ONES, VW_INIT_NORMAL } vw_init;
 
@@ -84,6 +84,18 @@ typedef struct vw_model_info {
     const char *const *prefixes;
 } vw_model_info;
 
+/* The same model as the other of the two usual kinds of file says it: for one read from a config.json
+ * what a GGUF file has, for one read from a GGUF file what published folders have.  Strings live as
+ * long as the instance. */
+typedef struct vw_spelling {
+    size_t size;
+    int32_t is_gguf;          /* of the other */
+    const char *architecture; /* GGUF's name of the family, in either case */
+    const char *config;       /* a JSON object: GGUF's keys, or config.json */
+    const char *const *names; /* [n_params], whole */
+    double vector_shift;      /* added to the values of vectors: GGUF's norms hold 1 + w */
+} vw_spelling;
+
 typedef struct vw_model_ops {
     size_t size;
 
@@ -104,6 +116,10 @@ typedef struct vw_model_ops {
      * are published models alone. */
     vw_status (*new_config)(void *self, const vw_new_model *about, char *text, size_t room,
                             vw_error *err);
+
+    /* The other spelling.  VW_E_UNSUPPORTED, with the reason, when it cannot say what this model is.
+     * Optional.  Since model 0.3. */
+    vw_status (*respell)(void *self, vw_spelling *out, vw_error *err);
 } vw_model_ops;
 
 #ifdef __cplusplus

@@ -321,9 +321,10 @@ typedef void (*vw_on_converted)(void *arg, const vw_converted *tensor);
 
 typedef struct vw_convert_options {
     size_t size;
-    const char *to;           /* a folder that is not there yet, or is empty */
+    const char *to;           /* a folder that is not there yet, or is empty; or a file *.gguf */
     /* What matrices become; NULL: what they are.  f32, bf16, f16: every tensor.  int8-rows, int8-blocks,
-     * fp8-blocks, int4-groups: those that products read; not norms, routers, embeddings. */
+     * fp8-blocks, int4-groups, of a GGUF file q8_0, q4_0: those that products read; not norms, routers,
+     * embeddings. */
     const char *form;
     int64_t group;            /* values of a scale of int4-groups; 0: 32 */
     uint64_t shard_bytes;     /* of a file, at most, where a tensor allows it; 0: one file */
