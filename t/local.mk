@@ -231,8 +231,9 @@ t_fuzz_safetensors_SOURCES = $(FUZZ_WEIGHTS)
 t_fuzz_safetensors_LDADD = $(MOCK_LIBS) libcore.la
 t_fuzz_safetensors_LDFLAGS = $(FUZZ_LDFLAGS)
 
+FUZZ_TOKENIZER_USE = t/fuzz/tokenizer_use.c t/fuzz/tokenizer_use.h t/folder.c
 if WITH_SENTENCEPIECE
-FUZZ_TOKENIZER = t/fuzz/tokenizer.c t/folder.c $(tokenizer_sentencepiece_la_SOURCES)
+FUZZ_TOKENIZER = t/fuzz/tokenizer.c $(FUZZ_TOKENIZER_USE) $(tokenizer_sentencepiece_la_SOURCES)
 check_PROGRAMS += t/fuzz-tokenizer.t
 t_fuzz_tokenizer_t_SOURCES = $(FUZZ_TOKENIZER) t/fuzz/replay.c
 t_fuzz_tokenizer_t_CXXFLAGS = $(AM_CXXFLAGS) $(SENTENCEPIECE_CFLAGS)
@@ -245,7 +246,7 @@ t_fuzz_tokenizer_LDFLAGS = $(FUZZ_LDFLAGS)
 endif
 
 if WITH_PCRE2
-FUZZ_BPE = t/fuzz/bpe.c t/folder.c $(tokenizer_bpe_la_SOURCES)
+FUZZ_BPE = t/fuzz/bpe.c $(FUZZ_TOKENIZER_USE) $(tokenizer_bpe_la_SOURCES)
 check_PROGRAMS += t/fuzz-bpe.t
 t_fuzz_bpe_t_SOURCES = $(FUZZ_BPE) t/fuzz/replay.c
 t_fuzz_bpe_t_CFLAGS = $(AM_CFLAGS) $(BPE_CFLAGS)
