@@ -256,6 +256,28 @@ fails(1, qr/^vishwamai: cannot make the folder .*none\/x\.\d+\.tmp: No such file
     fails(1, qr/up_proj\.weight" has values that are too large for f16/, 'convert', '-m', "$scratch/nan", '-o',
         "$scratch/x", '--quant', 'f16');
 }
+{
+    mkdir "$scratch/four";
+    my $good = read_file("$scratch/tiny-gemma-int4-groups/model.safetensors");
+    my ($e, $begin) = header("$scratch/tiny-gemma-int4-groups/model.safetensors");
+    my $up = 'model.layers.1.mlp.up_proj.weight';
+    my $at = $begin + $e->{"$up\_shape"}{data_offsets}[0];
+    write_file('four/config.json', read_file("$scratch/tiny-gemma-int4-groups/config.json"));
+    for my $case (
+        [qr/_shape" says \[577, 144\]; config.json makes it \[576, 144\]/, sub { substr($_[0], $at, 1) = "\x41" }],
+        [qr/_packed" is uint32 \[576, 18\]; config.json and four bits a value make it int32 \[576, 18\]/,
+            sub { $_[0] =~ s/("$up\_packed":\{"dtype":)"I32"/$1"U32"/ }],
+        [qr/tensor "$up" is int4 and needs its scales: .*no tensor "$up\_scale_inv"/,
+            sub { $_[0] =~ s/"$up\_scale"/"$up\_scalf"/ }],
+        [qr/_scale" is uint16 \[576, 5\]; expected f32, bf16 or f16, one scale, or 576 rows of scales for equal parts of 144/,
+            sub { $_[0] =~ s/("$up\_scale":\{"dtype":)"BF16"/$1"U16" /; }]) {
+        my ($says, $edit) = @$case;
+        my $bytes = $good;
+        $edit->($bytes);
+        write_file('four/model.safetensors', $bytes);
+        fails(1, $says, 'convert', '-m', "$scratch/four", '-o', "$scratch/x");
+    }
+}
 SKIP: {
     skip 'no limit on the size of files here', 1 if system("bash -c 'ulimit -f 2000' 2>/dev/null") != 0;
     my $status = system('bash', '-c', "trap '' XFSZ; ulimit -f 2000; exec vishwamai convert -m '$model' -o "
