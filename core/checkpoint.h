@@ -28,7 +28,7 @@ vw_status vw_checkpoint_begin(const char *out, int64_t step, char path[VW_CHECKP
 /* Sync, sum and rename it.  Where the step has a checkpoint already, that one stays if it is right
  * and goes if not. */
 vw_status vw_checkpoint_finish(const char *out, int64_t step, const char *path, vw_error *err);
-/* Remove it. */
+/* Remove it: a folder that holds files alone. */
 void vw_checkpoint_abort(const char *path);
 
 /* Is every file there, as it was written?  The error names the first that is not. */

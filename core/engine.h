@@ -1,6 +1,7 @@
 /* engine.h - the engine's inside: what a model that is ready to run consists of.
  *
  *     engine.c    open, close, info                  params.c   the checkpoint's tensors as vw_param
+ *     stored.c    how a parameter lies in the file
  *     kv.c        pages, block tables, sequences     plans.c    gemm and attention plans, kept by shape
  *     nn*.c       the blocks                         feed.c     tokens in, rows of logits out
  *     forward.c   a forward of inference             experts.c  the experts of a layer as one thing
@@ -221,7 +222,12 @@ vw_status vw_engine_serve(vw_engine *e, vw_error *err);
 /* Rows of logits made at once, when at most `tokens` are wanted. */
 int64_t vw_logit_rows(const vw_engine *e, int64_t tokens);
 
-/* params.c */
+/* params.c.  Prefix: find the one that this file's names have. */
+void vw_params_choose_names(vw_engine *e);
+/* Visit the file's tensors that belong to no parameter; ignored: the family knows of it. */
+typedef vw_status (*vw_on_surplus)(void *arg, const vw_weights_tensor *t, bool is_ignored,
+                                   vw_error *err);
+vw_status vw_params_surplus(vw_engine *e, vw_on_surplus on_surplus, void *arg, vw_error *err);
 vw_status vw_params_load(vw_engine *e, const vw_engine_options *options, vw_error *err);
 void vw_params_free(vw_engine *e);
 /* The values of a loaded matrix as f32 [rows][cols] on the device, exactly. */

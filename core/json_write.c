@@ -178,7 +178,7 @@ void vw_json_add_float(vw_json_writer *w, const char *key, float value)
     add_number(w, key, text);
 }
 
-void vw_json_add_double(vw_json_writer *w, const char *key, double value)
+static void add_real(vw_json_writer *w, const char *key, double value, const char *ending)
 {
     char text[48];
     if (!isfinite(value)) {
@@ -186,11 +186,23 @@ void vw_json_add_double(vw_json_writer *w, const char *key, double value)
         return;
     }
     for (int digits = 15; digits <= 17; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, value);
+        snprintf(text, sizeof text - 2, "%.*g", digits, value);
         if (strtod(text, NULL) == value)
             break;
     }
+    if (!strpbrk(text, ".e"))
+        strcat(text, ending);
     add_number(w, key, text);
+}
+
+void vw_json_add_double(vw_json_writer *w, const char *key, double value)
+{
+    add_real(w, key, value, "");
+}
+
+void vw_json_add_real(vw_json_writer *w, const char *key, double value)
+{
+    add_real(w, key, value, ".0");
 }
 
 void vw_json_add_string(vw_json_writer *w, const char *key, const char *text)

@@ -43,6 +43,8 @@ void vw_json_add_uint(vw_json_writer *w, const char *key, uint64_t value);
  * has no word for: infinities and NaN. */
 void vw_json_add_float(vw_json_writer *w, const char *key, float value);
 void vw_json_add_double(vw_json_writer *w, const char *key, double value);
+/* The same, but 2 becomes 2.0: for readers that tell the two apart. */
+void vw_json_add_real(vw_json_writer *w, const char *key, double value);
 
 /* Text is escaped; bytes that are not UTF-8 become U+FFFD, one for each.  NULL text is null. */
 void vw_json_add_string(vw_json_writer *w, const char *key, const char *text);

@@ -179,6 +179,8 @@ libcore_la_SOURCES += \
 	%D%/plans.c \
 	%D%/sampling.c \
 	%D%/sampling.h \
+	%D%/stored.c \
+	%D%/stored.h \
 	%D%/text.c \
 	%D%/text.h
 
@@ -196,6 +198,17 @@ libcore_la_SOURCES += \
 	%D%/trainee_save.c \
 	%D%/trainee_scaling.c \
 	%D%/training.h
+
+# Conversion of checkpoints.
+libcore_la_SOURCES += \
+	%D%/convert.c \
+	%D%/convert.h \
+	%D%/convert_config.c \
+	%D%/convert_gguf.c \
+	%D%/convert_item.c \
+	%D%/quantise.c \
+	%D%/quantise.h
+
 # Pipeline schedules: asked for, checked, timed.
 libcore_la_SOURCES += \
 	%D%/schedule.c \

@@ -12,40 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/json.h"
+#include "core/stored.h"
 
 enum { PACK_ROWS = 64, SLAB_PARTS = 64 };
 
-static const char scale_suffix[] = "_scale_inv";
-
 /* ---- what the file says against what the model wants ----------------------------------------- */
-
-static void shape_text(const vw_weights_tensor *t, char *text, size_t room)
-{
-    size_t at = (size_t)snprintf(text, room, "[");
-    for (int i = 0; i < t->n_dims && at < room; i++)
-        at += (size_t)snprintf(text + at, room - at, "%s%lld", i ? ", " : "",
-                               (long long)t->shape[i]);
-    if (at < room)
-        snprintf(text + at, room - at, "]");
-}
-
-static vw_status check_shape(const vw_param_spec *spec, const vw_weights_tensor *t, vw_error *err)
-{
-    char have[160];
-    bool is_turned = t->layout == VW_IN_OUT;
-    int64_t rows = is_turned ? spec->cols : spec->rows, cols = is_turned ? spec->rows : spec->cols;
-    bool fits = spec->rows ? t->n_dims == 2 && t->shape[0] == rows && t->shape[1] == cols
-                           : t->n_dims == 1 && t->shape[0] == spec->cols;
-    if (fits)
-        return VW_OK;
-    shape_text(t, have, sizeof have);
-    if (spec->rows)
-        return vw_fail(err, VW_E_FORMAT, "%s: tensor \"%s\" has shape %s; config.json makes it "
-                       "[%lld, %lld]", t->file, t->name, have, (long long)rows, (long long)cols);
-    return vw_fail(err, VW_E_FORMAT, "%s: tensor \"%s\" has shape %s; config.json makes it [%lld]",
-                   t->file, t->name, have, (long long)spec->cols);
-}
 
 /* What a writer of the family calls it; the first one's name where there are not so many. */
 static const char *name_by(const vw_param_spec *spec, int writer)
@@ -100,33 +71,42 @@ static void choose_prefix(vw_engine *e)
     e->prefix = prefixes && *prefixes ? *prefixes : "";
 }
 
+void vw_params_choose_names(vw_engine *e)
+{
+    choose_prefix(e);
+    choose_writer(e);
+}
+
 static int by_name(const void *a, const void *b)
 {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-static bool is_known(const char *const *sorted, size_t n, const char *prefix, const char *whole,
-                     const char *const *ignored)
+/* The parameter itself, or what belongs to it: its name and an ending. */
+static bool is_part(const char *const *sorted, size_t n, const char *prefix, const char *whole)
 {
     char base[512];
-    size_t n_prefix = strlen(prefix), tail = sizeof scale_suffix - 1;
-    const char *name = strncmp(whole, prefix, n_prefix) ? "" : whole + n_prefix;
-    size_t length = strlen(name);
-    if (bsearch(&name, sorted, n, sizeof *sorted, by_name))
-        return true;
-    if (length > tail && length < sizeof base && strcmp(name + length - tail, scale_suffix) == 0) {
-        const char *key = base;
-        snprintf(base, sizeof base, "%.*s", (int)(length - tail), name);
+    size_t n_prefix = strlen(prefix);
+    const char *name = strncmp(whole, prefix, n_prefix) ? "" : whole + n_prefix, *key = base;
+    for (size_t length = strlen(name); length && length < sizeof base; length--) {
+        if (name[length] && (name[length] != '_' || !vw_stored_is_ending(name + length)))
+            continue;
+        snprintf(base, sizeof base, "%.*s", (int)length, name);
         if (bsearch(&key, sorted, n, sizeof *sorted, by_name))
             return true;
     }
+    return false;
+}
+
+static bool is_ignored(const char *const *ignored, const char *whole)
+{
     for (; ignored && *ignored; ignored++)
         if (fnmatch(*ignored, whole, 0) == 0)
             return true;
     return false;
 }
 
-static vw_status refuse_surplus(vw_engine *e, vw_error *err)
+vw_status vw_params_surplus(vw_engine *e, vw_on_surplus on_surplus, void *arg, vw_error *err)
 {
     size_t n = e->info->n_params, count = e->wts->count(e->weights->self, e->reader);
     const char **names = vw_core_alloc(e->core, n * sizeof *names);
@@ -139,13 +119,21 @@ static vw_status refuse_surplus(vw_engine *e, vw_error *err)
     for (size_t i = 0; i < count && !st; i++) {
         vw_weights_tensor t;
         st = e->wts->tensor(e->weights->self, e->reader, i, &t, err);
-        if (!st && !is_known(names, n, e->prefix, t.name, e->info->ignored))
-            st = vw_fail(err, VW_E_FORMAT, "%s: tensor \"%s\" is no part of this model (%s); the "
-                         "checkpoint and its config.json do not belong together", t.file, t.name,
-                         e->info->description);
+        if (!st && !is_part(names, n, e->prefix, t.name))
+            st = on_surplus(arg, &t, is_ignored(e->info->ignored, t.name), err);
     }
     vw_core_release(e->core, names);
     return st;
+}
+
+static vw_status refuse(void *arg, const vw_weights_tensor *t, bool is_ignored, vw_error *err)
+{
+    const vw_engine *e = arg;
+    if (is_ignored)
+        return VW_OK;
+    return vw_fail(err, VW_E_FORMAT, "%s: tensor \"%s\" is no part of this model (%s); the "
+                   "checkpoint and its config.json do not belong together", t->file, t->name,
+                   e->info->description);
 }
 
 /* ---- vectors --------------------------------------------------------------------------------- */
@@ -178,43 +166,6 @@ static vw_status load_vector(vw_engine *e, vw_param *p, const vw_weights_tensor 
 }
 
 /* ---- matrices -------------------------------------------------------------------------------- */
-
-/* The block of a file's fp8 scales, [128, 128] unless config.json's quantization_config says. */
-static void scale_block(vw_engine *e, int64_t block[2])
-{
-    const vw_json *json = vw_json_service();
-    const vw_json_value *v = json->get(json->root(e->config), "quantization_config");
-    v = v ? json->get(v, "weight_block_size") : NULL;
-    for (size_t i = 0; i < 2; i++) {
-        int64_t size = v ? json->integer(json->at(v, i)) : 0;
-        block[i] = size > 0 ? size : 128;
-    }
-}
-
-static vw_status find_scales(vw_engine *e, const vw_weights_tensor *t, vw_matrix *m, vw_error *err)
-{
-    char name[600], have[160];
-    int64_t block[2];
-    vw_weights_tensor s;
-    m->scales = t->scales;
-    if (m->scales.rows || (t->dtype != VW_E4M3 && t->dtype != VW_E5M2))
-        return VW_OK;
-    snprintf(name, sizeof name, "%s%s", t->name, scale_suffix);
-    vw_status st = e->wts->find(e->weights->self, e->reader, name, &s, err);
-    if (st)
-        return vw_fail_in(err, st, "tensor \"%s\" is %s and needs its scales", t->name,
-                          vw_dtype_name(t->dtype));
-    scale_block(e, block);
-    int64_t rows = (m->rows + block[0] - 1) / block[0], cols = (m->cols + block[1] - 1) / block[1];
-    if (s.dtype != VW_F32 || s.n_dims != 2 || s.shape[0] != rows || s.shape[1] != cols) {
-        shape_text(&s, have, sizeof have);
-        return vw_fail(err, VW_E_FORMAT, "%s: tensor \"%s\" is %s %s; blocks of %lldx%lld make it "
-                       "f32 [%lld, %lld]", s.file, s.name, vw_dtype_name(s.dtype), have,
-                       (long long)block[0], (long long)block[1], (long long)rows, (long long)cols);
-    }
-    m->scales = (vw_scales){s.data, VW_F32, block[0], block[1], cols};
-    return VW_OK;
-}
 
 /* Bytes of the host as device memory: mapped if the device can, else copied. */
 static vw_status to_device(vw_engine *e, const void *host, size_t bytes, vw_buffer *buffer,
@@ -322,19 +273,17 @@ static vw_status refuse_pack(const vw_engine *e, const vw_weights_tensor *t, vw_
                    e->gemm->plugin->name, e->gemm->plugin->name);
 }
 
-static vw_status load_matrix(vw_engine *e, vw_param *p, const vw_weights_tensor *t,
+static vw_status load_matrix(vw_engine *e, vw_param *p, const vw_stored *stored,
                              const vw_engine_options *o, uint64_t done, uint64_t total,
                              vw_error *err)
 {
     size_t pack_bytes;
+    const vw_weights_tensor *t = &stored->tensor;
     vw_matrix *m = &p->weight.stored;
-    *m = (vw_matrix){.data = t->data, .dtype = t->dtype, .layout = t->layout, .rows = t->shape[0],
-                     .cols = t->shape[1], .row_stride = t->shape[1], .format = t->format};
+    *m = stored->matrix;
     p->weight.format = p->spec->n_heads ? VW_GEMM_STORED : e->format;
-    vw_status st = find_scales(e, t, m, err);
-    if (!st)
-        st = e->mm->pack_size(e->gemm->self, m, p->weight.format, &pack_bytes, &p->weight.layout,
-                              err);
+    vw_status st = e->mm->pack_size(e->gemm->self, m, p->weight.format, &pack_bytes,
+                                    &p->weight.layout, err);
     if (st)
         return vw_fail_in(err, st, "tensor \"%s\"", t->name);
     p->bytes = t->bytes;
@@ -443,18 +392,6 @@ static vw_status make_exact(vw_engine *e, vw_param *p, vw_error *err)
 
 /* ---- all of them ----------------------------------------------------------------------------- */
 
-static vw_status find_tensor(vw_engine *e, const vw_param_spec *spec, vw_weights_tensor *t,
-                             bool *is_absent, vw_error *err)
-{
-    char name[512];
-    vw_status st = e->wts->find(e->weights->self, e->reader,
-                                vw_param_name(e, spec, name, sizeof name), t, err);
-    *is_absent = st == VW_E_NOTFOUND && spec->is_optional;
-    if (*is_absent)
-        return VW_OK;
-    return st ? st : check_shape(spec, t, err);
-}
-
 /* Have the pages of what runs in place mapped before the first token needs them. */
 static void prefetch_part(void *arg, int part, int n_parts)
 {
@@ -469,11 +406,9 @@ vw_status vw_params_load(vw_engine *e, const vw_engine_options *o, vw_error *err
 {
     size_t n = e->info->n_params;
     uint64_t total = 0, done = 0;
-    bool is_absent;
-    vw_weights_tensor t;
-    choose_prefix(e);
-    choose_writer(e);
-    vw_status st = refuse_surplus(e, err);
+    vw_stored s;
+    vw_params_choose_names(e);
+    vw_status st = vw_params_surplus(e, refuse, e, err);
     e->params = vw_core_alloc(e->core, n * sizeof *e->params);
     e->param_list = vw_core_alloc(e->core, n * sizeof *e->param_list);
     if (!e->params || !e->param_list)
@@ -481,20 +416,20 @@ vw_status vw_params_load(vw_engine *e, const vw_engine_options *o, vw_error *err
     memset(e->params, 0, n * sizeof *e->params);
     memset(e->param_list, 0, n * sizeof *e->param_list);
     for (size_t i = 0; i < n && !st; i++) { /* everything is checked before anything is packed */
-        st = find_tensor(e, &e->info->params[i], &t, &is_absent, err);
-        total += st || is_absent ? 0 : t.bytes;
+        st = vw_stored_find(e, &e->info->params[i], &s, err);
+        total += st || s.is_absent ? 0 : s.tensor.bytes;
     }
     for (size_t i = 0; i < n && !st; i++) {
         vw_param *p = &e->params[i];
         p->spec = &e->info->params[i];
-        st = find_tensor(e, p->spec, &t, &is_absent, err);
-        if (st || is_absent)
+        st = vw_stored_find(e, p->spec, &s, err);
+        if (st || s.is_absent)
             continue;
-        st = p->spec->rows ? load_matrix(e, p, &t, o, done, total, err)
-                           : load_vector(e, p, &t, err);
+        st = p->spec->rows ? load_matrix(e, p, &s, o, done, total, err)
+                           : load_vector(e, p, &s.tensor, err);
         if (!st && p->spec->n_heads)
             st = make_exact(e, p, err);
-        done += t.bytes;
+        done += s.tensor.bytes;
         e->param_list[i] = p;
         e->parameters += (uint64_t)(p->spec->rows ? p->spec->rows : 1) * (uint64_t)p->spec->cols;
         e->weight_bytes += p->bytes;

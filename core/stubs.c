@@ -261,6 +261,7 @@ OPERATIONS(comm, "world", "split", "free", "rank", "n_ranks", "barrier", "all_re
 STUB(TOKENIZER, tokenizer, chat, const vw_chat_message *messages, size_t n_messages, int32_t *ids,
      size_t room, size_t *n)
 STUB(TOKENIZER, tokenizer, train, const vw_tokenizer_training *training)
+STUB(TOKENIZER, tokenizer, gguf_keys, const char **json)
 static const char *const *tokenizer_files(void *self)
 {
     (void)self;
@@ -269,8 +270,10 @@ static const char *const *tokenizer_files(void *self)
 const vw_tokenizer_ops vw_tokenizer_stubs = {
     sizeof vw_tokenizer_stubs,
     HAVE(tokenizer, chat), HAVE(tokenizer, train), HAVE(tokenizer, files),
+    HAVE(tokenizer, gguf_keys),
 };
-OPERATIONS(tokenizer, "load", "info", "encode", "piece", "chat", "train", "files");
+OPERATIONS(tokenizer, "load", "info", "encode", "piece", "chat", "train", "files",
+           "gguf_keys");
 
 static const char *weights_metadata(void *self, vw_weights_reader *reader, const char *key)
 {
@@ -319,6 +322,7 @@ OPERATIONS(balance, "place", "split");
 /* ---- model ----------------------------------------------------------------------------------- */
 
 STUB(MODEL, model, new_config, const vw_new_model *about, char *text, size_t room)
+STUB(MODEL, model, respell, vw_spelling *out)
 static vw_status model_draft(void *self, vw_cx *cx, vw_param *const *params)
 {
     return lacks(VW_KIND_MODEL, self, "draft", NULL);
@@ -327,8 +331,10 @@ const vw_model_ops vw_model_stubs = {
     .size = sizeof vw_model_stubs,
     HAVE(model, new_config),
     HAVE(model, draft),
+    HAVE(model, respell),
 };
-OPERATIONS(model, "load", "info", "forward", "new_config", "draft");
+OPERATIONS(model, "load", "info", "forward", "new_config", "draft",
+           "respell");
 
 /* ---- kinds whose operations are all required ------------------------------------------------- */
 

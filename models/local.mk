@@ -8,7 +8,8 @@ model_deepseek_la_LDFLAGS = -module $(PLUGIN_LDFLAGS)
 model_deepseek_la_CFLAGS = $(PLUGIN_CFLAGS)
 
 plugins_LTLIBRARIES += model_gemma.la
-model_gemma_la_SOURCES = %D%/gemma/config.c %D%/gemma/gemma.c %D%/gemma/gguf.c %D%/gemma/gemma.h %D%/gemma/params.c
+model_gemma_la_SOURCES = %D%/gemma/config.c %D%/gemma/gemma.c %D%/gemma/gguf.c %D%/gemma/gemma.h %D%/gemma/params.c \
+	%D%/gemma/respell.c
 model_gemma_la_LIBADD = $(PLUGIN_LIBS)
 model_gemma_la_LDFLAGS = -module $(PLUGIN_LDFLAGS)
 model_gemma_la_CFLAGS = $(PLUGIN_CFLAGS)

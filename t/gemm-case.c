@@ -8,6 +8,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+static const vw_block_format int4 = {sizeof int4, "int4", 8, 4, vw_int4_values};
+
 static uint64_t seed = 7;
 
 float case_number(void)
@@ -70,6 +72,14 @@ void case_make(gemm_case *c, const case_form *form, int64_t m, int64_t n, int64_
         put(form->dtype, c->data, (size_t)i, case_number());
     c->stored = (vw_matrix){.data = c->data, .dtype = form->dtype, .layout = form->layout,
                             .rows = rows, .cols = cols, .row_stride = cols};
+    if (form->dtype == CASE_INT4) { /* rows end with a whole block */
+        c->stored.format = &int4;
+        c->stored.row_stride = (cols + 7) / 8 * 8;
+        free(c->data);
+        c->stored.data = c->data = get((size_t)(rows * c->stored.row_stride) / 2);
+        for (int64_t i = 0; i < rows * c->stored.row_stride / 2; i++)
+            put(VW_I8, c->data, (size_t)i, case_number());
+    }
     if (form->scale_rows)
         c->stored.scales = make_scales(c, rows, cols);
     c->values = get((size_t)(n * k) * sizeof *c->values);
@@ -85,6 +95,11 @@ static void weight_values(gemm_case *c)
                         .scales = w->scales.rows ? w->scales.data : NULL,
                         .scale_dtype = w->scales.dtype, .scale_rows = w->scales.rows,
                         .scale_cols = w->scales.cols, .scale_stride = w->scales.row_stride};
+    if (w->format) {
+        s.block_elements = w->format->elements;
+        s.block_bytes = w->format->bytes;
+        s.dequantise = w->format->dequantise;
+    }
     int64_t group = c->form->format == VW_GEMM_INT8_BLOCK32 ? 32 : c->k;
     for (int64_t n = 0; n < c->n; n++) {
         float *row = c->values + n * c->k;

@@ -8,6 +8,8 @@
 #include <stdbool.h>
 
 /* How the weight of a case is stored and what it is computed as. */
+#define CASE_INT4 VW_BLOCK /* the dtype of a form in the block format "int4" */
+
 typedef struct case_form {
     const char *name;
     vw_dtype dtype;

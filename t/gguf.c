@@ -191,8 +191,11 @@ static void test_hostile(void)
         {24, "\0\0\0\0\1", 5, "the name of a key at byte 32 has"},
         {52, "\15", 1, "key \"general.architecture\" has a value of type 13, expected 0 to 12"},
         {56, "\377\377", 2, "a string at byte"},
+        {95, "\7", 1, "key \"general.alignment\" is 32, expected a bool, 0 or 1"},
         {99, "\7", 1, "general.alignment is 7, expected a power of two from 8"},
         {119, "\11", 1, "key \"list\" is an array of arrays"},
+        {119, "\15", 1, "key \"list\" has a value of type 13, expected 0 to 12"},
+        {131, "\377\377", 2, "a string at byte 139 has 65535 bytes, but the file ends after"},
         {123, "\377\377\377", 3, "key \"list\" has 16777215 elements, but the file ends after"},
         {150, "\0", 1, "a tensor's name has 0 bytes, expected 1 to 1024"},
         {161, "\5", 1, "tensor \"a.b\" has 5 dimensions, expected 1 to 4"},
@@ -237,6 +240,112 @@ static void test_hostile(void)
     mock_close(&mock, &it);
 }
 
+/* ---- models in parts --------------------------------------------------------------------------- */
+
+typedef struct builder {
+    unsigned char bytes[1024];
+    size_t n;
+} builder;
+
+static void put(builder *b, const void *data, size_t n)
+{
+    memcpy(b->bytes + b->n, data, n);
+    b->n += n;
+}
+
+static void put_number(builder *b, uint64_t x, size_t n) { put(b, &x, n); }
+
+static void put_text(builder *b, const char *text)
+{
+    put_number(b, strlen(text), 8);
+    put(b, text, strlen(text));
+}
+
+/* A part with one f32 tensor of four values. */
+static const char *write_part(const char *file, int no, int count, int total, const char *tensor)
+{
+    builder b = {.n = 0};
+    const float values[] = {1, 2, 3, (float)no};
+    put(&b, "GGUF\3\0\0\0", 8);
+    put_number(&b, 1, 8);
+    put_number(&b, 4, 8);
+    put_text(&b, "general.architecture");
+    put_number(&b, 8, 4);
+    put_text(&b, no ? "" : "gemma");
+    put_text(&b, "split.no");
+    put_number(&b, 2, 4);
+    put_number(&b, (uint64_t)no, 2);
+    put_text(&b, "split.count");
+    put_number(&b, 2, 4);
+    put_number(&b, (uint64_t)count, 2);
+    put_text(&b, "split.tensors.count");
+    put_number(&b, 5, 4);
+    put_number(&b, (uint64_t)total, 4);
+    put_text(&b, tensor);
+    put_number(&b, 1, 4);
+    put_number(&b, 4, 8);
+    put_number(&b, 0, 4);
+    put_number(&b, 0, 8);
+    while (b.n % 32)
+        put(&b, "", 1);
+    put(&b, values, sizeof values);
+    return folder_write(file, b.bytes, b.n);
+}
+
+static void test_parts(void)
+{
+    static const char *const names[] = {"m-00001-of-00003.gguf", "m-00002-of-00003.gguf",
+                                        "m-00003-of-00003.gguf"};
+    static const struct {
+        int part, no, count, total;
+        const char *tensor, *says;
+    } edits[] = {
+        {1, 2, 3, 3, "b", "00002-of-00003.gguf: split.no 2 and split.count 3; by its name it is part 2 of 3"},
+        {2, 2, 4, 3, "c", "00003-of-00003.gguf: split.no 2 and split.count 4; by its name it is part 3"},
+        {2, 2, 1, 3, "c", "split.no 2 and split.count 1"},
+        {2, 2, 3, 3, "a", "tensor \"a\" is in "},
+        {0, 0, 3, 5, "a", "split.tensors.count is 5, the 3 parts have 3"},
+        {0, 0, 2, 3, "a", "split.count is 2, so that its name should end in -00001-of-00002.gguf"},
+    };
+    mock_instance it;
+    vw_error err = {VW_OK, ""};
+    vw_weights_reader *r;
+    vw_weights_tensor t;
+    if (mock_try_open(&mock, mock_plugin(VW_KIND_WEIGHTS, "gguf"), NULL, &it, &err))
+        bail_out("%s", err.text);
+    const vw_weights_ops *ops = it.component.ops;
+    void *self = it.component.self;
+    static const char *const tensors[] = {"c", "a", "b"};
+    for (int i = 0; i < 3; i++)
+        write_part(names[i], i, 3, 3, tensors[i]);
+    for (int i = 0; i < 3; i++) { /* any of them stands for all */
+        ok(!ops->open(self, folder_path(names[i]), &r, &err), "by part %d: %s", i + 1, err.text);
+        is_int(ops->count(self, r), 3, "all tensors");
+        is_int(ops->tensor(self, r, 1, &t, &err), VW_OK, "in the order of their names");
+        is_str(t.name, "b", "over the parts");
+        is_str(t.file, folder_path(names[2]), "each with its file");
+        ok(!ops->find(self, r, "b", &t, &err) && ((const float *)t.data)[3] == 2, "and its values");
+        like(ops->config(self, r), "\"general.architecture\":\"gemma\"", "the first part's keys");
+        ops->release(self, r, t.data, t.bytes);
+        ops->close(self, r);
+    }
+    for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
+        for (int k = 0; k < 3; k++)
+            write_part(names[k], k, 3, 3, (const char *[]){"a", "b", "c"}[k]);
+        write_part(names[edits[i].part], edits[i].no, edits[i].count, edits[i].total, edits[i].tensor);
+        is_int(ops->open(self, folder_path(names[0]), &r, &err), VW_E_FORMAT, "edit %zu of a part", i);
+        like(err.text, edits[i].says, "its sentence");
+    }
+    write_part("lone.gguf", 0, 3, 3, "a");
+    is_int(ops->open(self, folder_path("lone.gguf"), &r, &err), VW_E_FORMAT, "a part under another name");
+    like(err.text, "lone.gguf: split.count is 3, so that its name should end in -00001-of-00003.gguf",
+         "its sentence");
+    write_part("n-00001-of-00002.gguf", 0, 2, 2, "a");
+    is_int(ops->open(self, folder_path("n-00001-of-00002.gguf"), &r, &err), VW_E_NOTFOUND, "a missing part");
+    like(err.text, "part 2 of 2: cannot open ", "its sentence");
+    mock_close(&mock, &it);
+}
+
 int main(void)
 {
     static const struct {
@@ -257,5 +366,6 @@ int main(void)
         for (size_t m = ways[i].near > 0.01; m < 3; m++) /* the first has no blocks */
             test_model(models[m], ways[i].settings, ways[i].near);
     test_hostile();
+    test_parts();
     return done_testing();
 }

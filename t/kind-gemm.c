@@ -32,6 +32,10 @@ static const case_form forms[] = {
     {"f16, one scale a row", VW_F16, VW_OUT_IN, 1, -1, VW_F32, VW_GEMM_STORED},
     {"int8 [in, out], a bf16 scale an output", VW_I8, VW_IN_OUT, -1, 1, VW_BF16, VW_GEMM_STORED},
     {"int8 [in, out], such scales for 24 inputs", VW_I8, VW_IN_OUT, 24, 1, VW_BF16, VW_GEMM_STORED},
+    {"int8 in blocks of 128 x 128", VW_I8, VW_OUT_IN, 128, 128, VW_F32, VW_GEMM_STORED},
+    {"int4, a bf16 scale for 32", CASE_INT4, VW_OUT_IN, 1, 32, VW_BF16, VW_GEMM_STORED},
+    {"int4, one f32 scale a row", CASE_INT4, VW_OUT_IN, 1, -1, VW_F32, VW_GEMM_STORED},
+    {"int4 as int8", CASE_INT4, VW_OUT_IN, 1, 32, VW_F32, VW_GEMM_INT8},
 };
 enum { N_FORMS = sizeof forms / sizeof *forms, GUARD = 5 };
 

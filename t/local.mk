@@ -134,7 +134,6 @@ check_PROGRAMS += t/golden-deepseek.t
 t_golden_deepseek_t_SOURCES = t/golden-deepseek.c $(GOLDEN)
 check_PROGRAMS += t/golden-grok.t
 t_golden_grok_t_SOURCES = t/golden-grok.c t/with_engine.c t/with_engine.h
-EXTRA_DIST += t/mutations/grok.tsv
 
 check_PROGRAMS += t/disk.t t/expert-cache.t
 t_disk_t_SOURCES = t/disk.c t/folder.c
@@ -144,6 +143,9 @@ t_models_t_SOURCES = t/models.c t/with_engine.c t/with_engine.h t/folder.c
 check_PROGRAMS += t/gguf.t
 t_gguf_t_SOURCES = t/gguf.c t/with_engine.c t/with_engine.h t/folder.c
 t_gguf_t_LDADD = libkernels_ref.la $(MOCK_LIBS) libcore.la -lm
+check_PROGRAMS += t/quantise.t
+t_quantise_t_SOURCES = t/quantise.c
+t_quantise_t_LDADD = libkernels_ref.la t/tap/libtap.la libcore.la -lm
 
 # Real names and shapes with holes for data: a part in the suite, all of it here.
 FULLSIZE_MODELS = deepseek-v3
@@ -154,11 +156,12 @@ check-fullsize: all
 	for m in $(FULLSIZE_MODELS); do $(SHELL) t/run $(top_srcdir)/t/fullsize/check $$m || exit 1; done
 
 # Planted errors: every one that t/mutations lists for a family must be noticed by its golden test.
-MUTATED_FAMILIES = deepseek gemma
-EXTRA_DIST += t/mutations/check t/mutations/deepseek.tsv t/mutations/gemma.tsv
+MUTATED_FAMILIES = deepseek gemma grok
+EXTRA_DIST += t/mutations/check t/mutations/deepseek.tsv t/mutations/gemma.tsv t/mutations/grok.tsv
 .PHONY: check-mutations
 check-mutations: all $(MUTATED_FAMILIES:%=t/golden-%.t)
 	$(SHELL) t/run $(top_srcdir)/t/mutations/check $(MUTATED_FAMILIES)
+
 # ---- training ----------------------------------------------------------------------------------
 check_PROGRAMS += t/golden-training.t t/tape.t t/teacher-store.t t/trainee.t t/trainee-adapt.t t/trainee-match.t \
 	t/trainee-model.t t/trainee-peft.t
@@ -173,9 +176,9 @@ t_trainee_t_SOURCES = t/trainee.c $(TRAINEE)
 t_golden_training_t_SOURCES = t/golden-training.c $(TRAINEE)
 
 # ---- the command -------------------------------------------------------------------------------
-script_tests += t/cli-balance.t t/cli-bench.t t/cli-chat.t t/cli-distill.t t/cli-eval.t t/cli-help.t \
-	t/cli-inspect.t t/cli-interrupt.t t/cli-logits.t t/cli-matrix.t t/cli-perplexity.t t/cli-run.t \
-	t/cli-schedule.t t/cli-tokenize.t t/cli-train.t
+script_tests += t/cli-balance.t t/cli-bench.t t/cli-chat.t t/cli-convert.t t/cli-distill.t \
+	t/cli-eval.t t/cli-help.t t/cli-inspect.t t/cli-interrupt.t t/cli-logits.t t/cli-matrix.t \
+	t/cli-perplexity.t t/cli-run.t t/cli-schedule.t t/cli-tokenize.t t/cli-train.t
 EXTRA_DIST += t/lib/Command.pm
 EXTRA_DIST += t/gpu-check t/gpu/jansson.h
 check_PROGRAMS += t/svg.t
@@ -266,8 +269,9 @@ t_fuzz_safetensors_SOURCES = $(FUZZ_WEIGHTS)
 t_fuzz_safetensors_LDADD = $(MOCK_LIBS) libcore.la
 t_fuzz_safetensors_LDFLAGS = $(FUZZ_LDFLAGS)
 
+FUZZ_TOKENIZER_USE = t/fuzz/tokenizer_use.c t/fuzz/tokenizer_use.h t/folder.c
 if WITH_SENTENCEPIECE
-FUZZ_TOKENIZER = t/fuzz/tokenizer.c t/folder.c $(tokenizer_sentencepiece_la_SOURCES)
+FUZZ_TOKENIZER = t/fuzz/tokenizer.c $(FUZZ_TOKENIZER_USE) $(tokenizer_sentencepiece_la_SOURCES)
 check_PROGRAMS += t/fuzz-tokenizer.t
 t_fuzz_tokenizer_t_SOURCES = $(FUZZ_TOKENIZER) t/fuzz/replay.c
 t_fuzz_tokenizer_t_CXXFLAGS = $(AM_CXXFLAGS) $(SENTENCEPIECE_CFLAGS)
@@ -280,7 +284,7 @@ t_fuzz_tokenizer_LDFLAGS = $(FUZZ_LDFLAGS)
 endif
 
 if WITH_PCRE2
-FUZZ_BPE = t/fuzz/bpe.c t/folder.c $(tokenizer_bpe_la_SOURCES)
+FUZZ_BPE = t/fuzz/bpe.c $(FUZZ_TOKENIZER_USE) $(tokenizer_bpe_la_SOURCES)
 check_PROGRAMS += t/fuzz-bpe.t
 t_fuzz_bpe_t_SOURCES = $(FUZZ_BPE) t/fuzz/replay.c
 t_fuzz_bpe_t_CFLAGS = $(AM_CFLAGS) $(BPE_CFLAGS)

@@ -27,7 +27,7 @@ typedef struct command {
 
 extern const command command_run, command_chat, command_tokenize, command_logits,
     command_perplexity, command_eval, command_train, command_runs, command_bench, command_balance,
-    command_schedule, command_inspect, command_check, command_config, command_new;
+    command_schedule, command_convert, command_inspect, command_check, command_config, command_new;
 
 /* All subcommands, in the order of the help; ends with NULL. */
 extern const command *const all_commands[];

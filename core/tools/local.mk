@@ -31,6 +31,7 @@ vishwamai_SOURCES = \
 	%D%/check.c \
 	%D%/command.h \
 	%D%/config.c \
+	%D%/convert.c \
 	%D%/eval.c \
 	%D%/eval_match.c \
 	%D%/eval_task.c \

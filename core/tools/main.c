@@ -12,8 +12,9 @@
 const command *const all_commands[] = {
     &command_run,        &command_chat,     &command_tokenize, &command_logits,
     &command_perplexity, &command_eval,     &command_train,    &command_runs,
-    &command_bench,      &command_balance,  &command_schedule, &command_inspect,
-    &command_check,      &command_config,   &command_new,      NULL,
+    &command_bench,      &command_balance,  &command_schedule, &command_convert,
+    &command_inspect,    &command_check,    &command_config,   &command_new,
+    NULL,
 };
 
 int report(const vw_error *err)

@@ -46,21 +46,21 @@ S = first.shape
 #   plain: as published; resaved: by transformers; wrapped: the text part of a multimodal one, with the names of
 #   published files; rewrapped: with the names that are written today
 CHECKPOINTS = {
-    "gemma2-odd-f32": ("F32", "plain", text("gemma2", "F32", S(72, 6, 2, 40, 100, 173, 5), sliding_window=9,
+    "gemma2-odd-f32": ("F32", "plain", text("gemma2", "F32", S(36, 6, 2, 14, 51, 101, 5), sliding_window=9,
                                             query_pre_attn_scalar=24, attn_logit_softcapping=20.0, final_logit_softcapping=9.0), 4, 3),
     # the soft-caps are the class defaults: absent
     "gemma2-defaults": ("BF16", "plain", text("gemma2", "BF16", S(75, 3, 1, 26, 101, 131, 4), sliding_window=16,
                                               query_pre_attn_scalar=26), 5, 12),
     "gemma2-resaved": ("F32", "resaved", text("gemma2", "F32", S(60, 4, 4, 18, 70, 109, 3), sliding_window=5, rope_theta=3000.0,
                                               query_pre_attn_scalar=10, rms_norm_eps=1e-3, attn_logit_softcapping=15.0, final_logit_softcapping=9.0), 4, 3),
-    # transformers demands that width is a multiple of the heads here; 66 = 6 x 11 and 6 x 40 = 240
-    "gemma3-text-f32": ("F32", "plain", text("gemma3_text", "F32", S(66, 6, 2, 40, 100, 173, 7), sliding_window=9, rope_theta=1e6,
+    # transformers demands that width is a multiple of the heads here; 30 = 6 x 5 and 6 x 14 = 84
+    "gemma3-text-f32": ("F32", "plain", text("gemma3_text", "F32", S(30, 6, 2, 14, 50, 101, 7), sliding_window=9, rope_theta=1e6,
                                              rope_local_base_freq=1e4, rope_scaling=SCALING, sliding_window_pattern=3,
                                              query_pre_attn_scalar=31, attn_logit_softcapping=None, final_logit_softcapping=None), 2, 1),
     "gemma3-resaved": ("BF16", "resaved", text("gemma3_text", "BF16", S(75, 5, 1, 26, 71, 113, 6), sliding_window=12, rope_theta=5e4,
                                                rope_local_base_freq=700.0, rope_scaling=None, sliding_window_pattern=2,
                                                query_pre_attn_scalar=20, rms_norm_eps=1e-3), 2, 1),
-    "gemma3-wrapped": ("F32", "wrapped", text("gemma3_text", "F32", S(56, 8, 4, 18, 77, 127, 7), sliding_window=7, rope_theta=1e6,
+    "gemma3-wrapped": ("F32", "wrapped", text("gemma3_text", "F32", S(24, 8, 4, 10, 37, 101, 7), sliding_window=7, rope_theta=1e6,
                                               rope_local_base_freq=1e4, rope_scaling=SCALING, sliding_window_pattern=6,
                                               query_pre_attn_scalar=256), 6, 1),
     "gemma3-rewrapped": ("F16", "rewrapped", text("gemma3_text", "F16", S(48, 4, 2, 22, 60, 97, 4), sliding_window=10, rope_theta=1e5,

@@ -50,8 +50,8 @@ def write_blocks():
 MODELS = {
     # name -> model_type, layers, type of each matrix, extra configuration
     "gemma3-mixed": ("gemma3_text", 6, dict(attn_q="Q8_0", attn_k="Q8_0", attn_v="Q6_K", attn_output="Q4_0", ffn_gate="Q4_K",
-                                            ffn_up="Q4_K", ffn_down="Q6_K", token_embd="Q6_K"),
-                     dict(rope_scaling={"rope_type": "linear", "factor": 8.0}, rope_theta=1e6, rope_local_base_freq=1e4)),
+                                            ffn_up="Q4_K", ffn_down="Q4_0", token_embd="Q6_K"),
+                     dict(head_dim=16, intermediate_size=32, rope_scaling={"rope_type": "linear", "factor": 8.0}, rope_theta=1e6, rope_local_base_freq=1e4)),
     "gemma2-mixed": ("gemma2", 2, dict(attn_q="Q4_0", attn_k="F16", attn_v="Q5_1", attn_output="Q5_0", ffn_gate="Q5_K",
                                        ffn_up="Q4_1", ffn_down="Q8_0", token_embd="Q8_0"),
                      dict(attn_logit_softcapping=30.0, final_logit_softcapping=12.0, rope_theta=1e4)),
@@ -76,7 +76,8 @@ def matrix(kind, rows, cols, gain, rng):
 def model(name, model_type, layers, kinds, extra, seed):
     rng = np.random.default_rng(seed)
     arch = {"gemma": "gemma", "gemma2": "gemma2", "gemma3_text": "gemma3"}[model_type]
-    d, f, H, K, D, V, window = 256, 256, 2, 1, 32, 96, 11
+    d, H, K, V, window = 256, 2, 1, 96, 11   # 256: rows of whole blocks of the K formats
+    f, D = extra.get("intermediate_size", 256), extra.get("head_dim", 32)
     c = dict(model_type=model_type, hidden_size=d, intermediate_size=f, num_attention_heads=H, num_key_value_heads=K, head_dim=D,
              num_hidden_layers=layers, rms_norm_eps=1e-6, vocab_size=V, sliding_window=window, query_pre_attn_scalar=D) | extra
     w = gguf.GGUFWriter(str(OUT / (name + ".gguf")), arch)

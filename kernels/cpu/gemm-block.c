@@ -1,4 +1,4 @@
-/* gemm-block.c - weights in GGUF's block formats, in place: a row at a time as f32, or a panel of them.
+/* gemm-block.c - weights in block formats, in place: a row at a time as f32, or a panel of them.
  *
  * Blocks become f32 in plain loops that the compiler turns into vectors of this instruction set,
  * with the same roundings as the reference, so that values are equal to the bit.  The row path
@@ -49,6 +49,20 @@ static void wide_q4_0(const uint8_t *p, int n, float *restrict out)
     }
 }
 
+/* Sixteen bytes are 32 codes, the low nibble in front of the high one. */
+static void wide_int4(const uint8_t *p, int n, float *restrict out)
+{
+    const __m128i mask = _mm_set1_epi8(15), eight = _mm_set1_epi8(8);
+    for (; n >= 4; n -= 4, p += 16, out += 32) {
+        __m128i q = _mm_loadu_si128((const __m128i *)(const void *)p);
+        __m128i low = _mm_sub_epi8(_mm_and_si128(q, mask), eight);
+        __m128i high = _mm_sub_epi8(_mm_and_si128(_mm_srli_epi16(q, 4), mask), eight);
+        store_codes(_mm_unpacklo_epi8(low, high), 1, out);
+        store_codes(_mm_unpackhi_epi8(low, high), 1, out + 16);
+    }
+    vw_int4_values(p, n, out);
+}
+
 /* Runs of 16 values share a scale; the shifts are by whole bits of bytes, so a mask follows. */
 static void wide_q6_k(const uint8_t *p, int n, float *restrict out)
 {
@@ -82,6 +96,11 @@ static void wide_q4_0(const uint8_t *p, int n, float *restrict out)
         for (int j = 0; j < 16; j++)
             out[16 + j] = (float)((p[2 + j] >> 4) - 8) * d;
     }
+}
+
+static void wide_int4(const uint8_t *p, int n, float *restrict out)
+{
+    vw_int4_values(p, n, out);
 }
 
 static void wide_q6_k(const uint8_t *p, int n, float *restrict out)
@@ -123,6 +142,20 @@ static void wide_q4_k(const uint8_t *p, int n, float *restrict out)
     }
 }
 
+/* Values [first, first + n) of row `row`, times the scales that lie beside. */
+static void scale_run(const vw_gemm_source *w, int64_t row, int64_t first, int64_t n,
+                      float *restrict out)
+{
+    for (int64_t k = 0, end; k < n; k = end) {
+        end = ((first + k) / w->scale_cols + 1) * w->scale_cols - first;
+        if (end > n)
+            end = n;
+        float scale = vw_ref_scale(w, row, first + k);
+        for (int64_t j = k; j < end; j++)
+            out[j] *= scale;
+    }
+}
+
 /* Values [first, first + n) of row `row`, first a multiple of RUN, into out, which has room for
  * whole blocks. */
 static void widen(const vw_gemm_source *w, int64_t row, int64_t first, int64_t n, float *out)
@@ -136,8 +169,11 @@ static void widen(const vw_gemm_source *w, int64_t row, int64_t first, int64_t n
     case VW_BLOCK_Q4_0: wide_q4_0(p, (int)blocks, out); break;
     case VW_BLOCK_Q4_K: wide_q4_k(p, (int)blocks, out); break;
     case VW_BLOCK_Q6_K: wide_q6_k(p, (int)blocks, out); break;
+    case VW_BLOCK_INT4: wide_int4(p, (int)blocks, out); break;
     default: w->dequantise(p, blocks, out);
     }
+    if (w->scales)
+        scale_run(w, row, first, n, out);
 }
 
 /* One output for m rows of X, m a constant. */

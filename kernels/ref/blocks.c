@@ -141,7 +141,8 @@ void vw_ref_q6_k(const void *blocks, int64_t n, float *out)
 }
 
 static const char *const names[VW_BLOCK_KINDS] = {NULL,   "q4_0", "q4_1", "q5_0", "q5_1",
-                                                  "q8_0", "q4_k", "q5_k", "q6_k"};
+                                                  "q8_0", "q4_k", "q5_k", "q6_k",
+                                                  "int4"};
 
 const char *vw_block_name(vw_block_kind kind)
 {

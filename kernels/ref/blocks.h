@@ -1,4 +1,5 @@
-/* blocks.h - the block formats of GGUF files: how many values lie in how many bytes, and which.
+/* blocks.h - the block formats of GGUF files: how many values lie in how many bytes, and which; and
+ * int4, whose scales lie beside.
  *
  * The definition is formats.md section 3.2; the order of the roundings is that of ggml's own
  * dequantisers, so that values are equal to the bit.  A gemm that has something faster for a format
@@ -12,7 +13,7 @@
 
 typedef enum vw_block_kind {
     VW_BLOCK_OTHER = 0, VW_BLOCK_Q4_0, VW_BLOCK_Q4_1, VW_BLOCK_Q5_0, VW_BLOCK_Q5_1, VW_BLOCK_Q8_0,
-    VW_BLOCK_Q4_K, VW_BLOCK_Q5_K, VW_BLOCK_Q6_K, VW_BLOCK_KINDS
+    VW_BLOCK_Q4_K, VW_BLOCK_Q5_K, VW_BLOCK_Q6_K, VW_BLOCK_INT4, VW_BLOCK_KINDS
 } vw_block_kind;
 
 /* n_blocks blocks into f32: 32 values each, 256 for the K formats. */

@@ -27,6 +27,8 @@ void vw_ref_weight_row(const vw_gemm_source *w, int64_t n, float *out)
 {
     if (w->dtype == VW_BLOCK) {
         block_row(w, n, out);
+        for (int64_t k = 0; w->scales && k < w->k; k++)
+            out[k] *= vw_ref_scale(w, n, k);
         return;
     }
     for (int64_t k = 0; k < w->k; k++) {

@@ -162,6 +162,9 @@ static void gemma_close(void *self)
 {
     gemma *g = self;
     const vw_host *host = g->host;
+    host->free(host->core, g->other_list);
+    host->free(host->core, g->other_names);
+    host->free(host->core, g->other_config);
     host->free(host->core, g->names);
     host->free(host->core, g->specs);
     host->free(host->core, g->inv_freq);
@@ -227,6 +230,7 @@ static int32_t probe(const vw_probe *about, char *why, size_t why_bytes)
 
 static const vw_model_ops ops = {
     .size = sizeof ops, .load = load, .info = info, .forward = forward,
+    .respell = gemma_respell,
 };
 
 static const char *const needs[] = {"device", "gemm", "attention", NULL};

@@ -47,6 +47,9 @@ typedef struct gemma {
     vw_param_spec *specs;
     char (*names)[96];       /* the specs' names */
     vw_model_info info;
+    char *other_config;      /* of the other spelling; NULL before it is asked for */
+    char (*other_names)[128];
+    const char **other_list;
 } gemma;
 
 /* Read and check config.json; config.c. */
@@ -61,6 +64,15 @@ typedef struct gguf_view {
 } gguf_view;
 vw_status gemma_configure_gguf(gemma *g, const vw_json *json, const vw_json_doc *config,
                                vw_error *err);
+
+/* llama.cpp knows the query scale by the size of the published models; a file says nothing. */
+double gemma_gguf_query_scalar(const gemma *g);
+
+/* As the kind has it; respell.c. */
+vw_status gemma_respell(void *self, vw_spelling *out, vw_error *err);
+
+/* The name of parameter i in either spelling, without a prefix; params.c. */
+void gemma_param_name(const gemma *g, size_t i, int32_t is_gguf, char *name, size_t room);
 
 /* The parameter list under the published names; params.c. */
 vw_status gemma_list_params(gemma *g, vw_error *err);

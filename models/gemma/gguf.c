@@ -61,8 +61,7 @@ static vw_status read_sizes(gemma *g, const gguf_view *v, vw_error *err)
     return VW_OK;
 }
 
-/* llama.cpp knows the query scale by the size of the published models; a file says nothing. */
-static double query_scalar(const gemma *g)
+double gemma_gguf_query_scalar(const gemma *g)
 {
     if (g->version == 2 && g->n_layers == 46)
         return (double)g->width / g->heads;
@@ -78,7 +77,7 @@ static vw_status read_attention(gemma *g, const gguf_view *v, vw_error *err)
     const char *type;
     int64_t window = 0;
     vw_status st;
-    g->query_scalar = query_scalar(g);
+    g->query_scalar = gemma_gguf_query_scalar(g);
     g->position_factor[GLOBAL] = g->position_factor[LOCAL] = 1.0;
     if ((st = get_real(v, "rope.freq_base", g->version == 3 ? 1e6 : 1e4, &g->theta[GLOBAL], err)) ||
         (st = get_real(v, "rope.freq_base_swa", g->version == 3 ? 1e4 : g->theta[GLOBAL],

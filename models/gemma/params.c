@@ -3,7 +3,6 @@
 #include "gemma.h"
 
 typedef struct layer_param {
-    const char *suffix;
     int64_t rows, cols; /* rows 0: a vector */
     vw_split split;
 } layer_param;
@@ -27,26 +26,49 @@ static const char *const gguf_suffixes[MAX_LAYER_PARAMS] = {
     [AFTER_MLP_NORM] = "post_ffw_norm", [Q_NORM] = "attn_q_norm", [K_NORM] = "attn_k_norm",
 };
 
+static const char *const suffixes[MAX_LAYER_PARAMS] = {
+    [INPUT_NORM] = "input_layernorm", [Q_PROJ] = "self_attn.q_proj", [K_PROJ] = "self_attn.k_proj",
+    [V_PROJ] = "self_attn.v_proj", [O_PROJ] = "self_attn.o_proj",
+    [MLP_NORM] = "pre_feedforward_layernorm", [GATE_PROJ] = "mlp.gate_proj",
+    [UP_PROJ] = "mlp.up_proj", [DOWN_PROJ] = "mlp.down_proj",
+    [AFTER_ATTENTION_NORM] = "post_attention_layernorm",
+    [AFTER_MLP_NORM] = "post_feedforward_layernorm", [Q_NORM] = "self_attn.q_norm",
+    [K_NORM] = "self_attn.k_norm",
+};
+
+void gemma_param_name(const gemma *g, size_t i, int32_t is_gguf, char *name, size_t room)
+{
+    size_t n = (size_t)g->layer_params, at = (i - FIRST_LAYER) % n;
+    const char *suffix = is_gguf ? gguf_suffixes[at] : suffixes[at];
+    if (!is_gguf && g->version == 1 && at == MLP_NORM) /* the one behind attention, in name alone */
+        suffix = "post_attention_layernorm";
+    if (i == EMBED_TOKENS)
+        snprintf(name, room, "%s.weight", is_gguf ? "token_embd" : "embed_tokens");
+    else if (i == FINAL_NORM)
+        snprintf(name, room, "%s.weight", is_gguf ? "output_norm" : "norm");
+    else
+        snprintf(name, room, "%s.%zu.%s.weight", is_gguf ? "blk" : "layers", (i - FIRST_LAYER) / n,
+                 suffix);
+}
+
 vw_status gemma_list_params(gemma *g, vw_error *err)
 {
     const int64_t d = g->width, q = (int64_t)g->heads * g->head_dim,
                   kv = (int64_t)g->kv_heads * g->head_dim;
-    const char *const mlp_norm = g->version == 1 ? "post_attention_layernorm"
-                                                 : "pre_feedforward_layernorm";
     const layer_param list[MAX_LAYER_PARAMS] = {
-        [INPUT_NORM] = {"input_layernorm", 0, d, VW_SPLIT_NONE},
-        [Q_PROJ] = {"self_attn.q_proj", q, d, VW_SPLIT_ROWS},
-        [K_PROJ] = {"self_attn.k_proj", kv, d, VW_SPLIT_ROWS},
-        [V_PROJ] = {"self_attn.v_proj", kv, d, VW_SPLIT_ROWS},
-        [O_PROJ] = {"self_attn.o_proj", d, q, VW_SPLIT_COLUMNS},
-        [MLP_NORM] = {mlp_norm, 0, d, VW_SPLIT_NONE},
-        [GATE_PROJ] = {"mlp.gate_proj", g->ffn, d, VW_SPLIT_ROWS},
-        [UP_PROJ] = {"mlp.up_proj", g->ffn, d, VW_SPLIT_ROWS},
-        [DOWN_PROJ] = {"mlp.down_proj", d, g->ffn, VW_SPLIT_COLUMNS},
-        [AFTER_ATTENTION_NORM] = {"post_attention_layernorm", 0, d, VW_SPLIT_NONE},
-        [AFTER_MLP_NORM] = {"post_feedforward_layernorm", 0, d, VW_SPLIT_NONE},
-        [Q_NORM] = {"self_attn.q_norm", 0, g->head_dim, VW_SPLIT_NONE},
-        [K_NORM] = {"self_attn.k_norm", 0, g->head_dim, VW_SPLIT_NONE},
+        [INPUT_NORM] = {0, d, VW_SPLIT_NONE},
+        [Q_PROJ] = {q, d, VW_SPLIT_ROWS},
+        [K_PROJ] = {kv, d, VW_SPLIT_ROWS},
+        [V_PROJ] = {kv, d, VW_SPLIT_ROWS},
+        [O_PROJ] = {d, q, VW_SPLIT_COLUMNS},
+        [MLP_NORM] = {0, d, VW_SPLIT_NONE},
+        [GATE_PROJ] = {g->ffn, d, VW_SPLIT_ROWS},
+        [UP_PROJ] = {g->ffn, d, VW_SPLIT_ROWS},
+        [DOWN_PROJ] = {d, g->ffn, VW_SPLIT_COLUMNS},
+        [AFTER_ATTENTION_NORM] = {0, d, VW_SPLIT_NONE},
+        [AFTER_MLP_NORM] = {0, d, VW_SPLIT_NONE},
+        [Q_NORM] = {0, g->head_dim, VW_SPLIT_NONE},
+        [K_NORM] = {0, g->head_dim, VW_SPLIT_NONE},
     };
     static const char *const prefixes[] = {"model.", "language_model.model.",
                                            "model.language_model.", NULL};
@@ -59,24 +81,19 @@ vw_status gemma_list_params(gemma *g, vw_error *err)
         return vw_fail(err, VW_E_NOMEM, "no memory for a list of %zu parameters", n);
     memset(g->specs, 0, n * sizeof *g->specs);
 
-    snprintf(g->names[EMBED_TOKENS], sizeof *g->names, "%s.weight",
-             g->is_gguf ? "token_embd" : "embed_tokens");
-    set_spec(g, EMBED_TOKENS, g->vocab_size, d, VW_SPLIT_VOCABULARY);
-    snprintf(g->names[FINAL_NORM], sizeof *g->names, "%s.weight",
-             g->is_gguf ? "output_norm" : "norm");
-    set_spec(g, FINAL_NORM, 0, d, VW_SPLIT_NONE);
-    for (int l = 0; l < g->n_layers; l++) {
-        for (size_t p = 0; p < per_layer; p++) {
-            size_t i = FIRST_LAYER + (size_t)l * per_layer + p;
-            snprintf(g->names[i], sizeof *g->names, "%s.%d.%s.weight",
-                     g->is_gguf ? "blk" : "layers", l,
-                     g->is_gguf ? gguf_suffixes[p] : list[p].suffix);
-            set_spec(g, i, list[p].rows, list[p].cols, list[p].split);
-        }
+    g->layer_params = (int32_t)per_layer;
+    for (size_t i = 0; i < n; i++) {
+        const layer_param *p = &list[i < FIRST_LAYER ? 0 : (i - FIRST_LAYER) % per_layer];
+        gemma_param_name(g, i, g->is_gguf, g->names[i], sizeof *g->names);
+        if (i == EMBED_TOKENS)
+            set_spec(g, i, g->vocab_size, d, VW_SPLIT_VOCABULARY);
+        else if (i == FINAL_NORM)
+            set_spec(g, i, 0, d, VW_SPLIT_NONE);
+        else
+            set_spec(g, i, p->rows, p->cols, p->split);
     }
     g->info.n_params = n;
     g->info.params = g->specs;
     g->info.prefixes = g->is_gguf ? NULL : prefixes;
-    g->layer_params = (int32_t)per_layer;
     return VW_OK;
 }

@@ -242,6 +242,17 @@ static const struct {
              {7, VW_BLOCK, formats + 3}, {8, VW_BLOCK, formats + 4}, {12, VW_BLOCK, formats + 5},
              {13, VW_BLOCK, formats + 6}, {14, VW_BLOCK, formats + 7}};
 
+int gguf_type_id(vw_dtype dtype, const vw_block_format *format, uint32_t *id)
+{
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (types[i].dtype == dtype &&
+            (dtype != VW_BLOCK || (format && !strcmp(format->name, types[i].format->name)))) {
+            *id = types[i].id;
+            return 1;
+        }
+    return 0;
+}
+
 static void set_type(cursor *c, vw_weights_tensor *t, uint32_t id)
 {
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
@@ -395,10 +406,6 @@ static vw_status read_header(gguf_file *f, vw_error *err)
                    version == 0x03000000 || version == 0x02000000 ? " (a big-endian file)" : "");
     uint64_t n_tensors = take_u64(&c, "a count"), n_keys = take_u64(&c, "a count");
     vw_status st = read_keys(f, &c, n_keys);
-    if (!st && gguf_int(gguf_find(f, "split.count"), 0) > 1)
-        st = vw_fail(err, VW_E_UNSUPPORTED, "%s is one of %lld parts of a model; join them "
-                     "(llama-gguf-split --merge)", f->path,
-                     (long long)gguf_int(gguf_find(f, "split.count"), 0));
     return st ? st : read_tensors(f, &c, n_tensors);
 }
 

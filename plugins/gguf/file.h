@@ -44,6 +44,9 @@ typedef struct gguf_file {
 vw_status gguf_open(gguf_file *f, const vw_host *host, const char *path, vw_error *err);
 void gguf_close(gguf_file *f);
 
+/* ggml's number of a type; 0 when it has none. */
+int gguf_type_id(vw_dtype dtype, const vw_block_format *format, uint32_t *id);
+
 const gguf_key *gguf_find(const gguf_file *f, const char *name);
 
 /* Element i of a key as a number: 0 for what is none. */

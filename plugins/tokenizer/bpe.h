@@ -1,6 +1,6 @@
 /* bpe.h - one byte-pair tokenizer in use, whatever file it came from.
  *
- *     bpe.c             the plugin: tokenizer.json of a folder
+ *     bpe.c             the plugin: tokenizer.json of a folder;  bpe_table.c what it does for the kind
  *     bpe_read.c        tokenizer.json: vocabulary, merges, added tokens
  *     bpe_read_steps.c  ... its normalizer, pre-tokenizer, decoder and post-processor
  *     bpe_encode.c      text to ids

@@ -82,7 +82,7 @@ const chat_rule *chat_rule_of(const checkpoint *c, char *why, size_t why_bytes)
             return rules + i;
     if (c->chat_template)
         snprintf(why, why_bytes, "its chat template is none of those that are known here (Gemma, "
-                 "DeepSeek, ChatML)");
+                 "DeepSeek, ChatML); `run' takes a prompt whose turns are written out");
     else
         snprintf(why, why_bytes, "it has no chat template and no <start_of_turn> and <end_of_turn>: "
                  "this model was not made for chat");

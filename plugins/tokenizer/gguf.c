@@ -4,9 +4,8 @@
  * BPE with ranked merges, whose way of splitting a text the file gives by a name only.  A name that is
  * not known here is an error: a wrong split makes a model quietly worse.
  */
-#include "plugins/tokenizer/bpe.h"
-#include "plugins/tokenizer/chat.h"
 #include "plugins/gguf/file.h"
+#include "plugins/tokenizer/bpe_table.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -14,11 +13,8 @@
 enum { NORMAL = 1, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE }; /* tokenizer.ggml.token_type */
 
 typedef struct gguf_tokenizer {
-    bpe_tokenizer t;
+    bpe_plugin b;
     gguf_file file; /* texts are borrowed from it */
-    vw_tokenizer_info info;
-    const chat_rule *chat; /* NULL: none, because */
-    char no_chat[200];
 } gguf_tokenizer;
 
 #define LLAMA3 "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}" \
@@ -84,9 +80,9 @@ static vw_status add_pieces(gguf_tokenizer *p, const gguf_key *tokens, bpe_added
             a->is_mark = chat_is_mark(text.at, (size_t)text.bytes);
         }
         if (type == UNKNOWN)
-            p->t.model.unk = id;
-        if (type != CONTROL && bpe_model_find(&p->t.model, text.at, (size_t)text.bytes) < 0)
-            st = bpe_model_add(&p->t.model, id, text.at, (size_t)text.bytes, err);
+            p->b.t.model.unk = id;
+        if (type != CONTROL && bpe_model_find(&p->b.t.model, text.at, (size_t)text.bytes) < 0)
+            st = bpe_model_add(&p->b.t.model, id, text.at, (size_t)text.bytes, err);
     }
     return st;
 }
@@ -94,14 +90,14 @@ static vw_status add_pieces(gguf_tokenizer *p, const gguf_key *tokens, bpe_added
 static vw_status add_scores(gguf_tokenizer *p, vw_error *err)
 {
     const gguf_key *scores = key_of(p, "scores");
-    size_t n = (size_t)p->t.n_ids;
-    float *values = p->t.host->alloc(p->t.host->core, (n + 1) * sizeof *values);
+    size_t n = (size_t)p->b.t.n_ids;
+    float *values = p->b.t.host->alloc(p->b.t.host->core, (n + 1) * sizeof *values);
     if (!values)
         return vw_fail(err, VW_E_NOMEM, "no memory for %zu scores", n);
     for (size_t i = 0; i < n; i++)
         values[i] = (float)gguf_real(scores, i);
-    vw_status st = bpe_model_score(&p->t.model, values, err);
-    p->t.host->free(p->t.host->core, values);
+    vw_status st = bpe_model_score(&p->b.t.model, values, err);
+    p->b.t.host->free(p->b.t.host->core, values);
     return st;
 }
 
@@ -120,13 +116,13 @@ static vw_status add_merges(gguf_tokenizer *p, vw_error *err)
             return vw_fail(err, VW_E_FORMAT, "merge %llu is not two pieces", (unsigned long long)i - 1);
         memcpy(whole, m.at, n);
         memcpy(whole + n, blank + 1, rest);
-        int32_t left = bpe_model_find(&p->t.model, m.at, n),
-                right = bpe_model_find(&p->t.model, blank + 1, rest),
-                id = bpe_model_find(&p->t.model, whole, n + rest);
+        int32_t left = bpe_model_find(&p->b.t.model, m.at, n),
+                right = bpe_model_find(&p->b.t.model, blank + 1, rest),
+                id = bpe_model_find(&p->b.t.model, whole, n + rest);
         if (left < 0 || right < 0 || id < 0)
             return vw_fail(err, VW_E_FORMAT, "merge %llu: a piece that the vocabulary lacks",
                            (unsigned long long)i - 1);
-        st = bpe_model_merge(&p->t.model, left, right, (int32_t)i, id, err);
+        st = bpe_model_merge(&p->b.t.model, left, right, (int32_t)i, id, err);
     }
     return st;
 }
@@ -136,16 +132,16 @@ static vw_status add_merges(gguf_tokenizer *p, vw_error *err)
 static vw_status spaces_as_marks(gguf_tokenizer *p, vw_error *err)
 {
     const gguf_key *prefix = key_of(p, "add_space_prefix");
-    bpe_step *s = p->t.steps + p->t.n_steps++;
+    bpe_step *s = p->b.t.steps + p->b.t.n_steps++;
     *s = (bpe_step){.kind = BPE_STEP_MARK, .mark = "\xE2\x96\x81"};
     s->puts_in_front = !prefix || gguf_int(prefix, 0);
-    p->t.decoder.strips_first = s->puts_in_front;
-    p->t.decoder.has_bytes = 1;
-    p->t.decoder.replace[0].from = "\xE2\x96\x81";
-    p->t.decoder.replace[0].n_from = 3;
-    p->t.decoder.replace[0].to = " ";
-    p->t.decoder.replace[0].n_to = p->t.decoder.n_replace = 1;
-    bpe_model_find_bytes(&p->t.model);
+    p->b.t.decoder.strips_first = s->puts_in_front;
+    p->b.t.decoder.has_bytes = 1;
+    p->b.t.decoder.replace[0].from = "\xE2\x96\x81";
+    p->b.t.decoder.replace[0].n_from = 3;
+    p->b.t.decoder.replace[0].to = " ";
+    p->b.t.decoder.replace[0].n_to = p->b.t.decoder.n_replace = 1;
+    bpe_model_find_bytes(&p->b.t.model);
     return add_scores(p, err);
 }
 
@@ -161,17 +157,17 @@ static vw_status bytes_as_letters(gguf_tokenizer *p, vw_error *err)
         return vw_fail(err, VW_E_UNSUPPORTED, "tokenizer.ggml.pre is \"%.*s\", a way of splitting text "
                        "that is not known here", (int)(pre.bytes < 60 ? pre.bytes : 60), pre.at);
     for (int i = 0; i < 3 && splits[s].patterns[i]; i++) {
-        bpe_step *step = p->t.steps + p->t.n_steps;
+        bpe_step *step = p->b.t.steps + p->b.t.n_steps;
         *step = (bpe_step){.kind = BPE_STEP_CUT, .behaviour = BPE_ISOLATED};
         const char *pattern = splits[s].patterns[i];
-        vw_status st = bpe_pattern_regex(&step->pattern, p->t.host, pattern, strlen(pattern), err);
+        vw_status st = bpe_pattern_regex(&step->pattern, p->b.t.host, pattern, strlen(pattern), err);
         if (st)
             return st;
-        p->t.n_steps++;
+        p->b.t.n_steps++;
     }
-    p->t.steps[p->t.n_steps++] = (bpe_step){.kind = BPE_STEP_BYTES};
-    p->t.model.whole_first = splits[s].whole_first;
-    p->t.decoder.is_byte_level = 1;
+    p->b.t.steps[p->b.t.n_steps++] = (bpe_step){.kind = BPE_STEP_BYTES};
+    p->b.t.model.whole_first = splits[s].whole_first;
+    p->b.t.decoder.is_byte_level = 1;
     return add_merges(p, err);
 }
 
@@ -181,36 +177,36 @@ static int32_t id_key(const gguf_tokenizer *p, const char *name)
 {
     const gguf_key *k = key_of(p, name);
     int64_t id = k ? gguf_int(k, 0) : -1;
-    return id >= 0 && id < p->t.n_ids ? (int32_t)id : -1;
+    return id >= 0 && id < p->b.t.n_ids ? (int32_t)id : -1;
 }
 
 static vw_status fill_info(gguf_tokenizer *p, int is_bpe, vw_error *err)
 {
     const gguf_key *bos = key_of(p, "add_bos_token"), *eos = key_of(p, "add_eos_token");
     gguf_text text = gguf_string(gguf_find(&p->file, "tokenizer.chat_template"));
-    checkpoint c = {.host = p->t.host, .find = bpe_find, .tokenizer = &p->t};
-    p->info = (vw_tokenizer_info){.size = sizeof p->info, .vocab_size = p->t.n_ids,
+    checkpoint c = {.host = p->b.t.host, .find = bpe_find, .tokenizer = &p->b.t};
+    p->b.info = (vw_tokenizer_info){.size = sizeof p->b.info, .vocab_size = p->b.t.n_ids,
                                   .bos = id_key(p, "bos_token_id"), .eos = id_key(p, "eos_token_id"),
-                                  .pad = id_key(p, "padding_token_id"), .unk = p->t.model.unk};
-    p->info.adds_bos = p->info.bos >= 0 && (bos ? gguf_int(bos, 0) != 0 : !is_bpe);
-    p->info.adds_eos = p->info.eos >= 0 && gguf_int(eos, 0) != 0;
-    checkpoint_add_ends(&c, &p->info);
-    checkpoint_add_stop(&p->info, id_key(p, "eot_token_id"));
+                                  .pad = id_key(p, "padding_token_id"), .unk = p->b.t.model.unk};
+    p->b.info.adds_bos = p->b.info.bos >= 0 && (bos ? gguf_int(bos, 0) != 0 : !is_bpe);
+    p->b.info.adds_eos = p->b.info.eos >= 0 && gguf_int(eos, 0) != 0;
+    checkpoint_add_ends(&c, &p->b.info);
+    checkpoint_add_stop(&p->b.info, id_key(p, "eot_token_id"));
     if (text.bytes) {
-        c.chat_template = p->t.host->alloc(p->t.host->core, (size_t)text.bytes + 1);
+        c.chat_template = p->b.t.host->alloc(p->b.t.host->core, (size_t)text.bytes + 1);
         if (!c.chat_template)
             return vw_fail(err, VW_E_NOMEM, "no memory for a chat template");
         memcpy(c.chat_template, text.at, (size_t)text.bytes);
         c.chat_template[text.bytes] = '\0';
     }
-    p->chat = chat_rule_of(&c, p->no_chat, sizeof p->no_chat);
+    p->b.chat = chat_rule_of(&c, p->b.no_chat, sizeof p->b.no_chat);
     checkpoint_free(&c);
     return VW_OK;
 }
 
 static vw_status read_all(gguf_tokenizer *p, vw_error *err)
 {
-    const vw_host *host = p->t.host;
+    const vw_host *host = p->b.t.host;
     const gguf_key *tokens = key_of(p, "tokens"), *merges = key_of(p, "merges");
     gguf_text model = gguf_string(key_of(p, "model"));
     int is_bpe = is_text(model, "gpt2");
@@ -220,10 +216,10 @@ static vw_status read_all(gguf_tokenizer *p, vw_error *err)
                        "are read", (int)(model.bytes < 60 ? model.bytes : 60), model.at);
     if (!tokens || tokens->element != GGUF_STRING || !tokens->count || tokens->count > BPE_MAX_IDS)
         return vw_fail(err, VW_E_FORMAT, "tokenizer.ggml.tokens is missing or no list of texts");
-    p->t.n_ids = (int32_t)tokens->count;
-    vw_status st = bpe_model_make(&p->t.model, host, p->t.n_ids,
+    p->b.t.n_ids = (int32_t)tokens->count;
+    vw_status st = bpe_model_make(&p->b.t.model, host, p->b.t.n_ids,
                                   is_bpe && merges ? (size_t)merges->count : 0, err);
-    bpe_added *added = host->alloc(host->core, ((size_t)p->t.n_ids + 1) * sizeof *added);
+    bpe_added *added = host->alloc(host->core, ((size_t)p->b.t.n_ids + 1) * sizeof *added);
     if (!st && !added)
         st = vw_fail(err, VW_E_NOMEM, "no memory for a vocabulary");
     if (!st)
@@ -231,16 +227,16 @@ static vw_status read_all(gguf_tokenizer *p, vw_error *err)
     if (!st)
         st = is_bpe ? bytes_as_letters(p, err) : spaces_as_marks(p, err);
     if (!st)
-        st = bpe_take_added(&p->t, added, n_added, err);
+        st = bpe_take_added(&p->b.t, added, n_added, err);
     host->free(host->core, added);
     if (!st)
-        st = bpe_decode_all(&p->t, err);
+        st = bpe_decode_all(&p->b.t, err);
     return st ? st : fill_info(p, is_bpe, err);
 }
 
 static void unload(gguf_tokenizer *p)
 {
-    bpe_free(&p->t);
+    bpe_free(&p->b.t);
     gguf_close(&p->file);
 }
 
@@ -248,18 +244,18 @@ static vw_status load(void *self, const char *path, vw_error *err)
 {
     gguf_tokenizer *p = self;
     size_t n = strlen(path) + 1;
-    if (p->t.path)
-        return vw_fail(err, VW_E_INVALID, "%s is loaded already", p->t.path);
-    vw_status st = gguf_open(&p->file, p->t.host, path, err);
+    if (p->b.t.path)
+        return vw_fail(err, VW_E_INVALID, "%s is loaded already", p->b.t.path);
+    vw_status st = gguf_open(&p->file, p->b.t.host, path, err);
     if (st)
         return st;
-    bpe_buffer_init(&p->t.matches, p->t.host);
-    bpe_buffer_init(&p->t.decoded, p->t.host);
-    p->t.path = p->t.host->alloc(p->t.host->core, n);
-    if (!p->t.path)
+    bpe_buffer_init(&p->b.t.matches, p->b.t.host);
+    bpe_buffer_init(&p->b.t.decoded, p->b.t.host);
+    p->b.t.path = p->b.t.host->alloc(p->b.t.host->core, n);
+    if (!p->b.t.path)
         st = vw_fail(err, VW_E_NOMEM, "no memory for a path");
     else
-        memcpy(p->t.path, path, n);
+        memcpy(p->b.t.path, path, n);
     if (!st && (st = read_all(p, err)))
         st = vw_fail_in(err, st, "%s", path);
     if (st)
@@ -267,82 +263,7 @@ static vw_status load(void *self, const char *path, vw_error *err)
     return st;
 }
 
-/* ---- the table ------------------------------------------------------------------------------- */
-
-static vw_status not_loaded(vw_error *err)
-{
-    return vw_fail(err, VW_E_INVALID, "no tokenizer is loaded");
-}
-
-static vw_status info(void *self, vw_tokenizer_info *out, vw_error *err)
-{
-    const gguf_tokenizer *p = self;
-    if (!p->t.path)
-        return not_loaded(err);
-    *out = p->info;
-    return VW_OK;
-}
-
-static vw_status encode(void *self, const char *text, size_t bytes, int parse_special, int32_t *ids,
-                        size_t room, size_t *n, vw_error *err)
-{
-    const gguf_tokenizer *p = self;
-    bpe_ids out = {ids, room, 0};
-    if (!p->t.path)
-        return not_loaded(err);
-    vw_status st = bpe_encode(&p->t, text, bytes, parse_special ? BPE_ALL : BPE_NO_SPECIAL, 1, &out,
-                              err);
-    if (!st)
-        *n = out.n;
-    return st;
-}
-
-static vw_status piece(void *self, int32_t id, int is_first, int show_special, char *text,
-                       size_t room, size_t *bytes, vw_error *err)
-{
-    const gguf_tokenizer *p = self;
-    return p->t.path ? bpe_piece(&p->t, id, is_first, show_special, text, room, bytes, err)
-                     : not_loaded(err);
-}
-
-typedef struct destination {
-    const gguf_tokenizer *p;
-    bpe_ids out;
-} destination;
-
-static vw_status put_text(void *arg, const char *text, size_t bytes, vw_error *err)
-{
-    destination *d = arg;
-    return bpe_encode(&d->p->t, text, bytes, BPE_NO_MARKS, d->out.n == 0, &d->out, err);
-}
-
-static vw_status put_mark(void *arg, const char *mark, vw_error *err)
-{
-    destination *d = arg;
-    int32_t id = bpe_find(&d->p->t, mark);
-    if (id < 0)
-        return put_text(arg, mark, strlen(mark), err);
-    bpe_push(&d->out, id);
-    return VW_OK;
-}
-
-static vw_status chat(void *self, const vw_chat_message *messages, size_t n_messages, int32_t *ids,
-                      size_t room, size_t *n, vw_error *err)
-{
-    const gguf_tokenizer *p = self;
-    destination d = {p, {ids, room, 0}};
-    const chat_sink sink = {&d, put_mark, put_text};
-    if (!p->t.path)
-        return not_loaded(err);
-    if (!p->chat)
-        return vw_fail(err, VW_E_UNSUPPORTED, "%s: %s", p->t.path, p->no_chat);
-    if (chat_begins_with_bos(p->chat) && p->info.bos >= 0)
-        bpe_push(&d.out, p->info.bos);
-    vw_status st = chat_write(p->t.host, p->chat, messages, n_messages, &sink, err);
-    if (!st)
-        *n = d.out.n;
-    return st;
-}
+/* ---- the description ------------------------------------------------------------------------- */
 
 static int32_t probe(const vw_probe *about, char *why, size_t why_bytes)
 {
@@ -366,7 +287,7 @@ static vw_status open_plugin(const vw_host *host, const void *config, void **sel
     if (!p)
         return vw_fail(err, VW_E_NOMEM, "no memory for tokenizer/gguf");
     memset(p, 0, sizeof *p);
-    p->t.host = host;
+    p->b.t.host = host;
     *self = p;
     return VW_OK;
 }
@@ -374,7 +295,7 @@ static vw_status open_plugin(const vw_host *host, const void *config, void **sel
 static void close_plugin(void *self)
 {
     gguf_tokenizer *p = self;
-    const vw_host *host = p->t.host;
+    const vw_host *host = p->b.t.host;
     unload(p);
     host->free(host->core, p);
 }
@@ -382,10 +303,10 @@ static void close_plugin(void *self)
 static const vw_tokenizer_ops ops = {
     .size = sizeof ops,
     .load = load,
-    .info = info,
-    .encode = encode,
-    .piece = piece,
-    .chat = chat,
+    .info = bpe_table_info,
+    .encode = bpe_table_encode,
+    .piece = bpe_table_piece,
+    .chat = bpe_table_chat,
 };
 
 static const vw_plugin description = {

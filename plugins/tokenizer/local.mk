@@ -8,6 +8,7 @@ noinst_HEADERS += \
 	%D%/bpe_normal.h \
 	%D%/bpe_pattern.h \
 	%D%/bpe_split.h \
+	%D%/bpe_table.h \
 	%D%/chat.h \
 	%D%/checkpoint.h \
 	%D%/sentencepiece.h \
@@ -30,6 +31,7 @@ tokenizer_sentencepiece_la_SOURCES = $(TOKENIZER_SOURCES) \
 	%D%/sentencepiece.c \
 	%D%/sentencepiece_chat.c \
 	%D%/sentencepiece_encode.c \
+	%D%/sentencepiece_gguf.c \
 	%D%/sentencepiece_model.c \
 	%D%/sentencepiece_shim.cc \
 	%D%/sentencepiece_train.c
@@ -50,6 +52,7 @@ BPE_SOURCES = $(TOKENIZER_SOURCES) \
 	%D%/bpe_read.c \
 	%D%/bpe_read_steps.c \
 	%D%/bpe_split.c \
+	%D%/bpe_table.c \
 	%D%/bpe_vocabulary.c
 BPE_CFLAGS = $(PCRE2_CFLAGS) $(UTF8PROC_CFLAGS)
 BPE_LIBS = $(PCRE2_LIBS) $(UTF8PROC_LIBS)

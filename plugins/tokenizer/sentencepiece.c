@@ -101,6 +101,8 @@ static void unload(sp_plugin *sp)
     sp_model_free(sp->host, &sp->model);
     sp->host->free(sp->host->core, sp->path);
     sp->path = NULL;
+    free(sp->gguf);
+    sp->gguf = NULL;
 }
 
 static vw_status load(void *self, const char *folder, vw_error *err)
@@ -268,6 +270,7 @@ static const vw_tokenizer_ops ops = {
     .chat = sp_chat_ids,
     .train = sp_train,
     .files = files,
+    .gguf_keys = sp_gguf_keys,
 };
 
 static const vw_plugin description = {

@@ -41,6 +41,7 @@ typedef struct sp_plugin {
     vw_tokenizer_info info;
     const chat_rule *chat; /* NULL: none, because */
     char no_chat[200];
+    char *gguf;         /* its keys in a GGUF file, once somebody asked; of the C library's memory */
 } sp_plugin;
 
 /* Ids on their way to the caller: counted all, kept as far as there is room. */
@@ -69,6 +70,9 @@ int32_t sp_find_special(const void *sp, const char *text);
 /* Append the ids of a text.  `is_first`: nothing stands before it. */
 vw_status sp_encode(const sp_plugin *sp, const char *text, size_t bytes, sp_mode mode, int is_first,
                     sp_ids *out, vw_error *err);
+
+/* As the kind has it; sentencepiece_gguf.c. */
+vw_status sp_gguf_keys(void *self, const char **json, vw_error *err);
 
 vw_status sp_train(void *self, const vw_tokenizer_training *training, vw_error *err);
 

@@ -167,6 +167,8 @@ static vw_status read_piece(model_reader *r, wire w, int32_t id)
             p->text = text_of(&f);
         if (f.number == 2 && !isfinite(vw_bits_f32((uint32_t)f.value)))
             return refuse(r, "piece %d has no finite score", id);
+        if (f.number == 2)
+            p->score = vw_bits_f32((uint32_t)f.value);
         if (f.number == 3 && (f.value < SP_NORMAL || f.value > SP_BYTE))
             return refuse(r, "piece %d is of the type %llu, expected 1 to 6", id,
                           (unsigned long long)f.value);

@@ -26,6 +26,7 @@ typedef struct sp_text {
 
 typedef struct sp_piece {
     sp_text text;
+    float score;
     uint8_t type; /* sp_type */
     uint8_t byte; /* of an SP_BYTE */
 } sp_piece;

@@ -1,11 +1,13 @@
-/* gguf.c - weights/gguf: one GGUF file, mapped and run in place.
+/* gguf.c - weights/gguf: a GGUF file, or the parts of one, mapped and run in place.
  *
  * Quantised tensors are handed out as they lie in the file, with their block format; what executes
  * them is the gemm's affair.  The file's keys are the model's configuration: they are given as a JSON
  * object, each under its own dotted name, without the arrays of a vocabulary; and "shape:NAME" is the
  * shape of a tensor, since some files leave to it what others say in a key.
  */
-#include "plugins/gguf/file.h"
+#include "plugins/gguf/parts.h"
+#include "plugins/weights/find.h"
+#include "plugins/weights/gguf_write.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -17,10 +19,12 @@ enum { MAX_LIST = 1024 }; /* longer arrays are vocabularies */
 
 typedef struct gguf_plugin {
     const vw_host *host;
+    gguf_writing writing;
 } gguf_plugin;
 
 struct vw_weights_reader {
-    gguf_file file;
+    gguf_parts parts;
+    const gguf_file *first; /* has the model's keys */
     char *config; /* its keys as JSON; of the C library's memory */
 };
 
@@ -82,11 +86,11 @@ static vw_status make_config(vw_weights_reader *r, vw_error *err)
     size_t bytes = 0;
     FILE *to = open_memstream(&r->config, &bytes);
     if (!to)
-        return vw_fail(err, VW_E_NOMEM, "%s: no memory for its keys", r->file.path);
+        return vw_fail(err, VW_E_NOMEM, "%s: no memory for its keys", r->first->path);
     fputc('{', to);
     size_t n = 0;
-    for (size_t i = 0; i < r->file.n_keys; i++) {
-        const gguf_key *k = r->file.keys + i;
+    for (size_t i = 0; i < r->first->n_keys; i++) {
+        const gguf_key *k = r->first->keys + i;
         if (k->count > MAX_LIST)
             continue;
         if (n++)
@@ -95,8 +99,8 @@ static vw_status make_config(vw_weights_reader *r, vw_error *err)
         fputc(':', to);
         write_value(to, k);
     }
-    for (size_t i = 0; i < r->file.n_tensors; i++) {
-        const vw_weights_tensor *t = r->file.tensors + i;
+    for (size_t i = 0; i < r->parts.n_tensors; i++) {
+        const vw_weights_tensor *t = r->parts.tensors + i;
         char name[1200];
         snprintf(name, sizeof name, "shape:%s", t->name);
         if (n++)
@@ -107,7 +111,7 @@ static vw_status make_config(vw_weights_reader *r, vw_error *err)
         fputc(']', to);
     }
     fputc('}', to);
-    return fclose(to) ? vw_fail(err, VW_E_NOMEM, "%s: no memory for its keys", r->file.path) : VW_OK;
+    return fclose(to) ? vw_fail(err, VW_E_NOMEM, "%s: no memory for its keys", r->first->path) : VW_OK;
 }
 
 /* ---- the table ------------------------------------------------------------------------------- */
@@ -117,7 +121,7 @@ static void close_reader(void *self, vw_weights_reader *r)
     gguf_plugin *g = self;
     if (!r)
         return;
-    gguf_close(&r->file);
+    gguf_parts_close(&r->parts);
     free(r->config);
     g->host->free(g->host->core, r);
 }
@@ -129,7 +133,8 @@ static vw_status open_reader(void *self, const char *path, vw_weights_reader **r
     if (!r)
         return vw_fail(err, VW_E_NOMEM, "no memory to open %s", path);
     memset(r, 0, sizeof *r);
-    vw_status st = gguf_open(&r->file, g->host, path, err);
+    vw_status st = gguf_parts_open(&r->parts, g->host, path, err);
+    r->first = r->parts.files;
     if (!st)
         st = make_config(r, err);
     if (st) {
@@ -143,41 +148,34 @@ static vw_status open_reader(void *self, const char *path, vw_weights_reader **r
 static size_t count(void *self, vw_weights_reader *r)
 {
     (void)self;
-    return r->file.n_tensors;
+    return r->parts.n_tensors;
 }
 
 static vw_status tensor(void *self, vw_weights_reader *r, size_t i, vw_weights_tensor *out,
                         vw_error *err)
 {
     (void)self;
-    if (i >= r->file.n_tensors)
-        return vw_fail(err, VW_E_INVALID, "%s: tensor %zu of %zu", r->file.path, i, r->file.n_tensors);
-    *out = r->file.tensors[i];
+    if (i >= r->parts.n_tensors)
+        return vw_fail(err, VW_E_INVALID, "%s: tensor %zu of %zu", r->first->path, i, r->parts.n_tensors);
+    *out = r->parts.tensors[i];
     return VW_OK;
 }
 
 static vw_status find(void *self, vw_weights_reader *r, const char *name, vw_weights_tensor *out,
                       vw_error *err)
 {
-    size_t lo = 0, hi = r->file.n_tensors;
+    size_t n = r->parts.n_tensors;
+    const vw_weights_tensor *t = weights_find(r->parts.tensors, n, name);
     (void)self;
-    while (lo < hi) {
-        size_t mid = lo + (hi - lo) / 2;
-        int d = strcmp(r->file.tensors[mid].name, name);
-        if (d == 0) {
-            *out = r->file.tensors[mid];
-            return VW_OK;
-        }
-        if (d < 0)
-            lo = mid + 1;
-        else
-            hi = mid;
+    if (t) {
+        *out = *t;
+        return VW_OK;
     }
-    if (!r->file.n_tensors)
-        return vw_fail(err, VW_E_NOTFOUND, "%s: no tensor \"%s\"; it has none", r->file.path, name);
-    return vw_fail(err, VW_E_NOTFOUND, "%s: no tensor \"%s\" among %zu; the nearest in order is \"%s\"",
-                   r->file.path, name, r->file.n_tensors,
-                   r->file.tensors[lo < r->file.n_tensors ? lo : lo - 1].name);
+    const char *near = err ? weights_nearest(r->parts.tensors, n, name) : NULL;
+    if (near)
+        return vw_fail(err, VW_E_NOTFOUND, "%s: no tensor \"%s\"; the nearest name is \"%s\"",
+                       r->first->path, name, near);
+    return vw_fail(err, VW_E_NOTFOUND, "%s: no tensor \"%s\" among %zu", r->first->path, name, n);
 }
 
 static const char *config(void *self, vw_weights_reader *r)
@@ -188,8 +186,12 @@ static const char *config(void *self, vw_weights_reader *r)
 
 static int is_ours(const vw_weights_reader *r, const unsigned char *data, size_t bytes)
 {
-    return data >= r->file.map && data <= r->file.map + r->file.bytes &&
-           bytes <= (size_t)(r->file.map + r->file.bytes - data);
+    for (size_t i = 0; i < r->parts.n; i++) {
+        const gguf_file *f = &r->parts.files[i];
+        if (data >= f->map && data <= f->map + f->bytes && bytes <= (size_t)(f->map + f->bytes - data))
+            return 1;
+    }
+    return 0;
 }
 
 static vw_status locate(void *self, vw_weights_reader *r, const void *data, size_t bytes,
@@ -224,6 +226,33 @@ static void release(void *self, vw_weights_reader *r, const void *data, size_t b
     advise(r, data, bytes, 0);
 }
 
+static vw_status create(void *self, const char *path, const vw_weights_tensor *tensors, size_t n,
+                        const char *const *metadata_pairs, vw_weights_writer **writer,
+                        vw_error *err)
+{
+    gguf_plugin *g = self;
+    return gguf_write_create(&g->writing, path, tensors, n, metadata_pairs, writer, err);
+}
+
+static vw_status write_bytes(void *self, vw_weights_writer *writer, const void *data, size_t bytes,
+                             vw_error *err)
+{
+    (void)self;
+    return gguf_write_bytes(writer, data, bytes, err);
+}
+
+static vw_status finish(void *self, vw_weights_writer *writer, vw_error *err)
+{
+    gguf_plugin *g = self;
+    return gguf_write_finish(&g->writing, writer, err);
+}
+
+static void abort_writer(void *self, vw_weights_writer *writer)
+{
+    gguf_plugin *g = self;
+    gguf_write_abort(&g->writing, writer);
+}
+
 /* ---- the description ------------------------------------------------------------------------- */
 
 static int32_t probe(const vw_probe *about, char *why, size_t why_bytes)
@@ -249,6 +278,7 @@ static vw_status open_plugin(const vw_host *host, const void *config_struct, voi
     if (!g)
         return vw_fail(err, VW_E_NOMEM, "no memory for weights/gguf");
     g->host = host;
+    g->writing = (gguf_writing){host, host->service(host->core, "json", VW_JSON_MAJOR)};
     *self = g;
     return VW_OK;
 }
@@ -268,6 +298,10 @@ static const vw_weights_ops ops = {
     .find = find,
     .prefetch = prefetch,
     .release = release,
+    .create = create,
+    .write = write_bytes,
+    .finish = finish,
+    .abort = abort_writer,
     .config = config,
     .locate = locate,
 };
@@ -278,7 +312,7 @@ static const vw_plugin description = {
     .ops_major = VW_WEIGHTS_OPS_MAJOR,
     .ops_minor = VW_WEIGHTS_OPS_MINOR,
     .name = "gguf",
-    .summary = "GGUF files, mapped: quantised tensors run as they are stored; reads",
+    .summary = "GGUF files, mapped: quantised tensors run as they are stored",
     .version = "0.1.0",
     .license = "Apache-2.0",
     .author = "the VishwamAI developers",

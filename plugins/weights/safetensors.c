@@ -4,6 +4,7 @@
  * A checkpoint of 92,000 tensors opens in a fraction of a second, because opening reads directories
  * alone; the bytes come as they are touched, or as prefetch and release say.
  */
+#include "plugins/weights/find.h"
 #include "plugins/weights/safetensors.h"
 
 #include <dirent.h>
@@ -28,63 +29,19 @@ static vw_status tensor(void *self, vw_weights_reader *r, size_t i, vw_weights_t
 }
 
 enum {
-    MAX_NEAR = 255,          /* longer names are not compared */
     PREFETCH_BYTES = 1 << 24 /* looked at and mapped in one go */
 };
-
-/* Edits between two names, or `limit` if there are at least so many. */
-static size_t distance(const char *a, size_t n, const char *b, size_t m, size_t limit)
-{
-    size_t row[MAX_NEAR + 1];
-    if ((n > m ? n - m : m - n) >= limit || m > MAX_NEAR)
-        return limit;
-    for (size_t j = 0; j <= m; j++)
-        row[j] = j;
-    for (size_t i = 1; i <= n; i++) {
-        size_t diagonal = row[0], best = row[0] = i;
-        for (size_t j = 1; j <= m; j++) {
-            size_t cost = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            if (row[j] + 1 < cost)
-                cost = row[j] + 1;
-            if (row[j - 1] + 1 < cost)
-                cost = row[j - 1] + 1;
-            row[j] = cost;
-            best = cost < best ? cost : best;
-        }
-        if (best >= limit)
-            return limit;
-    }
-    return row[m];
-}
-
-static const char *nearest(const vw_weights_reader *r, const char *name)
-{
-    size_t n = strlen(name), limit = n / 2 + 4;
-    const char *best = NULL;
-    for (size_t i = 0; i < r->n_tensors; i++) {
-        const char *other = r->tensors[i].name;
-        size_t d = distance(name, n, other, strlen(other), limit);
-        if (d < limit) {
-            limit = d;
-            best = other;
-        }
-    }
-    return best;
-}
 
 static vw_status find(void *self, vw_weights_reader *r, const char *name, vw_weights_tensor *out,
                       vw_error *err)
 {
-    vw_weights_tensor key = {.name = name};
-    const vw_weights_tensor *t =
-        bsearch(&key, r->tensors, r->n_tensors, sizeof *r->tensors, st_by_name);
+    const vw_weights_tensor *t = weights_find(r->tensors, r->n_tensors, name);
     (void)self;
     if (t) {
         *out = *t;
         return VW_OK;
     }
-    const char *near = err ? nearest(r, name) : NULL;
+    const char *near = err ? weights_nearest(r->tensors, r->n_tensors, name) : NULL;
     if (near)
         return vw_fail(err, VW_E_NOTFOUND, "%s: no tensor %s; the nearest name is %s", r->path,
                        st_quote(name).text, st_quote(near).text);

@@ -2,22 +2,18 @@
  *
  * The header needs every size before the first byte of data, hence declare, then write.  It is
  * padded with spaces so that the data begins at a multiple of 64: a tensor that stands first, or
- * behind others of whole cache lines, is then mapped aligned.  A crash leaves a *.tmp file and
- * never half a checkpoint under its name.
+ * behind others of whole cache lines, is then mapped aligned.  Where there is a MiB of data it begins
+ * with a page, so that stretches of the file can be read past the cache.
  */
+#include "plugins/weights/output.h"
 #include "plugins/weights/safetensors.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-enum { ALIGN = 64 };
+enum { ALIGN = 64, PAGE = 4096, LARGE = 1 << 20 };
 
 struct vw_weights_writer {
-    char *path, *temporary;
-    int fd;
+    output out;
     uint64_t want, given; /* bytes of data */
 };
 
@@ -81,6 +77,7 @@ static void put_header(header_out *h, const vw_weights_tensor *tensors, size_t n
                        const char *const *pairs)
 {
     uint64_t at = 0, bytes;
+    size_t align;
     int has_pairs = pairs && pairs[0];
     put_text(h, "{");
     if (has_pairs)
@@ -104,7 +101,8 @@ static void put_header(header_out *h, const vw_weights_tensor *tensors, size_t n
         put_text(h, "]}");
     }
     put_text(h, "}");
-    while ((8 + h->bytes) % ALIGN)
+    align = at < LARGE ? ALIGN : PAGE;
+    while ((8 + h->bytes) % align)
         put_text(h, " ");
 }
 
@@ -153,20 +151,6 @@ static vw_status check_tensors(const st_plugin *st, const char *path,
 
 /* ---- the file -------------------------------------------------------------------------------- */
 
-static vw_status write_all(vw_weights_writer *w, const void *data, size_t bytes, vw_error *err)
-{
-    for (const char *at = data; bytes;) {
-        ssize_t n = write(w->fd, at, bytes < (1u << 30) ? bytes : 1u << 30);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return vw_fail(err, VW_E_IO, "cannot write %s: %s", w->temporary, strerror(errno));
-        at += n;
-        bytes -= (size_t)n;
-    }
-    return VW_OK;
-}
-
 static vw_status write_header(const st_plugin *st, vw_weights_writer *w,
                               const vw_weights_tensor *tensors, size_t n,
                               const char *const *pairs, vw_error *err)
@@ -175,39 +159,18 @@ static vw_status write_header(const st_plugin *st, vw_weights_writer *w,
     put_header(&h, tensors, n, pairs);
     if (h.bytes > ST_MAX_HEADER)
         return vw_fail(err, VW_E_INVALID, "%s: a header of %zu bytes, the format allows %zu",
-                       w->path, h.bytes, ST_MAX_HEADER);
+                       w->out.path, h.bytes, ST_MAX_HEADER);
     char *text = st_alloc(st, 8 + h.bytes);
     if (!text)
-        return vw_fail(err, VW_E_NOMEM, "%s: no memory for its header", w->path);
+        return vw_fail(err, VW_E_NOMEM, "%s: no memory for its header", w->out.path);
     for (int i = 0; i < 8; i++)
         text[i] = (char)(h.bytes >> 8 * i & 255);
     h.text = text + 8;
     h.bytes = 0;
     put_header(&h, tensors, n, pairs);
-    vw_status status = write_all(w, text, 8 + h.bytes, err);
+    vw_status status = output_write(&w->out, text, 8 + h.bytes, err);
     st_free(st, text);
     return status;
-}
-
-/* Under a name that nobody else has: another process may write the same path. */
-static vw_status open_temporary(const st_plugin *st, vw_weights_writer *w, vw_error *err)
-{
-    size_t room = strlen(w->path) + 48;
-    w->temporary = st_alloc(st, room);
-    if (!w->temporary)
-        return vw_fail(err, VW_E_NOMEM, "no memory to write %s", w->path);
-    for (int i = 0; i < 100 && w->fd < 0; i++) {
-        snprintf(w->temporary, room, "%s.%ld.%d.tmp", w->path, (long)getpid(), i);
-        w->fd = open(w->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (w->fd < 0 && errno != EEXIST)
-            break;
-    }
-    if (w->fd >= 0)
-        return VW_OK;
-    vw_fail(err, VW_E_IO, "cannot write %s: %s", w->temporary, strerror(errno));
-    st_free(st, w->temporary);
-    w->temporary = NULL;
-    return VW_E_IO;
 }
 
 vw_status st_create(void *self, const char *path, const vw_weights_tensor *tensors, size_t n,
@@ -221,11 +184,8 @@ vw_status st_create(void *self, const char *path, const vw_weights_tensor *tenso
     vw_weights_writer *w = st_alloc(st, sizeof *w);
     if (!w)
         return vw_fail(err, VW_E_NOMEM, "no memory to write %s", path);
-    w->fd = -1;
     w->want = total;
-    w->path = st_copy(st, path);
-    status = w->path ? open_temporary(st, w, err) :
-                       vw_fail(err, VW_E_NOMEM, "no memory to write %s", path);
+    status = output_begin(&w->out, st->host, path, err);
     if (!status)
         status = write_header(st, w, tensors, n, metadata_pairs, err);
     if (status) {
@@ -241,60 +201,29 @@ vw_status st_write(void *self, vw_weights_writer *w, const void *data, size_t by
     (void)self;
     if (bytes > w->want - w->given)
         return vw_fail(err, VW_E_INVALID, "%s: %llu bytes more than the declared tensors hold",
-                       w->path, (unsigned long long)(bytes - (w->want - w->given)));
-    vw_status status = write_all(w, data, bytes, err);
+                       w->out.path, (unsigned long long)(bytes - (w->want - w->given)));
+    vw_status status = output_write(&w->out, data, bytes, err);
     if (!status)
         w->given += bytes;
     return status;
 }
 
-/* So that the new name itself survives a power failure. */
-static void sync_folder(const char *path)
-{
-    char folder[4096];
-    const char *slash = strrchr(path, '/');
-    size_t n = slash ? (size_t)(slash - path) + (slash == path) : 1;
-    if (n >= sizeof folder)
-        return;
-    memcpy(folder, slash ? path : ".", n);
-    folder[n] = '\0';
-    int fd = open(folder, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return;
-    fsync(fd);
-    close(fd);
-}
-
 vw_status st_finish(void *self, vw_weights_writer *w, vw_error *err)
 {
-    vw_status status = VW_OK;
-    if (w->given != w->want)
+    vw_status status;
+    if (w->given == w->want)
+        status = output_finish(&w->out, err);
+    else
         status = vw_fail(err, VW_E_INVALID, "%s: %llu bytes given, the declared tensors hold %llu",
-                         w->path, (unsigned long long)w->given, (unsigned long long)w->want);
-    else if (fsync(w->fd))
-        status = vw_fail(err, VW_E_IO, "cannot write %s: %s", w->temporary, strerror(errno));
-    else if (rename(w->temporary, w->path))
-        status = vw_fail(err, VW_E_IO, "cannot rename %s to %s: %s", w->temporary, w->path,
-                         strerror(errno));
-    if (!status) {
-        sync_folder(w->path);
-        st_free(self, w->temporary);
-        w->temporary = NULL;
-    }
+                         w->out.path, (unsigned long long)w->given, (unsigned long long)w->want);
     st_abort(self, w);
     return status;
 }
 
 void st_abort(void *self, vw_weights_writer *w)
 {
-    const st_plugin *st = self;
     if (!w)
         return;
-    if (w->fd >= 0)
-        close(w->fd);
-    if (w->temporary)
-        unlink(w->temporary);
-    st_free(st, w->temporary);
-    st_free(st, w->path);
-    st_free(st, w);
+    output_abort(&w->out);
+    st_free(self, w);
 }

@@ -187,6 +187,17 @@ static inline double vw_dtype_get(vw_dtype t, const void *data, size_t i)
     }
 }
 
+/* The block format "int4": eight codes in four bytes, low nibble first, each 8 more than its value,
+ * whose scales lie beside (compressed-tensors' "pack-quantized", four bits). */
+static inline void vw_int4_values(const void *blocks, int64_t n_blocks, float *out)
+{
+    const uint8_t *p = (const uint8_t *)blocks;
+    for (int64_t i = 0; i < 4 * n_blocks; i++) {
+        out[2 * i] = (float)((p[i] & 15) - 8);
+        out[2 * i + 1] = (float)((p[i] >> 4) - 8);
+    }
+}
+
 #ifdef __cplusplus
 }
 #endif

@@ -95,6 +95,18 @@ typedef struct vw_model_info {
     int32_t hides_pad;
 } vw_model_info;
 
+/* The same model as the other of the two usual kinds of file says it: for one read from a config.json
+ * what a GGUF file has, for one read from a GGUF file what published folders have.  Strings live as
+ * long as the instance. */
+typedef struct vw_spelling {
+    size_t size;
+    int32_t is_gguf;          /* of the other */
+    const char *architecture; /* GGUF's name of the family, in either case */
+    const char *config;       /* a JSON object: GGUF's keys, or config.json */
+    const char *const *names; /* [n_params], whole */
+    double vector_shift;      /* added to the values of vectors: GGUF's norms hold 1 + w */
+} vw_spelling;
+
 typedef struct vw_model_ops {
     size_t size;
 
@@ -122,6 +134,10 @@ typedef struct vw_model_ops {
      * model with n_drafts gives hidden_out each token's state in forward() besides.  Optional:
      * only where n_drafts > 0.  Since 0.3. */
     vw_status (*draft)(void *self, vw_cx *cx, vw_param *const *params);
+
+    /* The other spelling.  VW_E_UNSUPPORTED, with the reason, when it cannot say what this model is.
+     * Optional.  Since model 0.3. */
+    vw_status (*respell)(void *self, vw_spelling *out, vw_error *err);
 } vw_model_ops;
 
 #ifdef __cplusplus

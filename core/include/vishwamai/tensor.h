@@ -29,7 +29,8 @@ typedef struct vw_scales {
 } vw_scales;
 
 /* A block format of a weight file (GGUF's Q8_0, Q4_K ...): `elements` consecutive values of a row
- * are stored in `bytes` bytes.  Static data of whoever defines it. */
+ * are stored in `bytes` bytes.  Static data of whoever defines it.  A matrix in one may have scales
+ * beside, which its values are then times ("int4"). */
 typedef struct vw_block_format {
     size_t size;
     const char *name;

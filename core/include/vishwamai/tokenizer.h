@@ -14,7 +14,7 @@ extern "C" {
 #endif
 
 #define VW_TOKENIZER_OPS_MAJOR 1
-#define VW_TOKENIZER_OPS_MINOR 0
+#define VW_TOKENIZER_OPS_MINOR 1
 
 #define VW_TOKENIZER_MAX_EOS 8
 
@@ -80,6 +80,10 @@ typedef struct vw_tokenizer_ops {
     /* Names of the files that make up a tokenizer of this plugin, NULL-ended, constant: what a model
      * that uses it takes along.  Those that are there are copied.  Optional; NULL: not known. */
     const char *const *(*files)(void *self);
+
+    /* The vocabulary as the keys of a GGUF file ("tokenizer.ggml.tokens" ...): a JSON object, valid
+     * until the next call or close.  Optional: VW_E_UNSUPPORTED.  Since tokenizer 1.1. */
+    vw_status (*gguf_keys)(void *self, const char **json, vw_error *err);
 } vw_tokenizer_ops;
 
 #ifdef __cplusplus

@@ -336,6 +336,48 @@ vw_status vw_generate(vw_engine *engine, vw_sequence *sequence, const vw_generat
 vw_status vw_score(vw_engine *engine, const int32_t *tokens, size_t n, size_t first,
                    double *logprob, size_t *n_greedy, vw_error *err);
 
+/* ---- conversion ------------------------------------------------------------------------------ */
+
+typedef enum vw_convert_action {
+    VW_CONVERT_COPIED = 0, /* as it was */
+    VW_CONVERT_CONVERTED,
+    VW_CONVERT_UNMATCHED   /* no part of the model: copied */
+} vw_convert_action;
+
+/* What became of one tensor with all that belongs to it (scales). */
+typedef struct vw_converted {
+    size_t size;
+    const char *name;         /* in the source */
+    vw_convert_action action;
+    const char *from, *to;    /* forms: "bf16", "int8-rows", "q8_0" ... */
+    const char *why;          /* it was not converted, though others were; or NULL */
+    uint64_t bytes_before, bytes_after;
+    double relative_error;    /* root of sum (new - old)^2 / sum old^2 */
+} vw_converted;
+typedef void (*vw_on_converted)(void *arg, const vw_converted *tensor);
+
+typedef struct vw_convert_options {
+    size_t size;
+    const char *to;           /* a folder that is not there yet, or is empty; or a file *.gguf */
+    /* What matrices become; NULL: what they are.  f32, bf16, f16: every tensor.  int8-rows, int8-blocks,
+     * fp8-blocks, int4-groups, of a GGUF file q8_0, q4_0: those that products read; not norms, routers,
+     * embeddings. */
+    const char *form;
+    int64_t group;            /* values of a scale of int4-groups; 0: 32 */
+    uint64_t shard_bytes;     /* of a file, at most, where a tensor allows it; 0: one file */
+    const char *const *include, *const *exclude; /* patterns of names, NULL-ended: convert these
+                                 alone, be they what they may; and none of these */
+    vw_on_converted on_tensor; /* or NULL */
+    void *arg;
+    vw_progress progress;
+    void *progress_arg;
+} vw_convert_options;
+
+/* Write the model of [model] path again, tensor by tensor, in the order of its parameters: those of an
+ * expert lie in one stretch, experts of a layer one after another.  The folder appears under its name
+ * when it is whole; what fails or is interrupted leaves nothing. */
+vw_status vw_convert(vw_core *core, const vw_convert_options *options, vw_error *err);
+
 /* ---- training -------------------------------------------------------------------------------- */
 
 /* Learn a tokenizer from a file or a folder of files (text or JSON lines; [data] format and

@@ -60,8 +60,8 @@ typedef struct vw_weights_ops {
     /* Write one file: declare all tensors (data ignored), then give their bytes in that order,
      * whole or in pieces, then finish.  The file appears under its name, synced, only at finish;
      * abort removes what there was.  Both end the writer, finish also when it fails; after a failed
-     * write only abort is left.  metadata_pairs: key, value, key, value ... NULL; may be NULL.
-     * Optional. */
+     * write only abort is left.  metadata_pairs: key, value, key, value ... NULL; may be NULL.  Where
+     * the format's values have types (GGUF), each is a JSON value that says which.  Optional. */
     vw_status (*create)(void *self, const char *path, const vw_weights_tensor *tensors, size_t n,
                         const char *const *metadata_pairs, vw_weights_writer **writer,
                         vw_error *err);

@@ -1,0 +1,89 @@
+/* convert_gguf.c - a model as one GGUF file: the keys of its family and of its vocabulary.
+ *
+ * weights/gguf takes each key with a JSON value; the model plugin and the tokenizer give objects of
+ * them, whose members are passed on one by one.
+ */
+#include "core/convert.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/json.h"
+
+typedef struct keys {
+    char **pairs; /* key, value ..., NULL; of the C library's memory */
+    size_t n;
+    bool is_out_of_room;
+} keys;
+
+static void add_pair(keys *k, const char *key, const char *value)
+{
+    char **more = realloc(k->pairs, (k->n + 3) * sizeof *more);
+    if (more)
+        k->pairs = more;
+    char *a = more ? strdup(key) : NULL, *b = more && value ? strdup(value) : NULL;
+    if (!a || !b) {
+        free(a);
+        free(b);
+        k->is_out_of_room = true;
+        return;
+    }
+    k->pairs[k->n++] = a;
+    k->pairs[k->n++] = b;
+    k->pairs[k->n] = NULL;
+}
+
+static void add_members(keys *k, const vw_json_value *object)
+{
+    const vw_json *json = vw_json_service();
+    for (size_t i = 0; i < json->count(object); i++) {
+        vw_json_writer w = {0};
+        const char *key;
+        const vw_json_value *v = json->member(object, i, &key);
+        vw_convert_put_value(&w, NULL, v);
+        add_pair(k, key, vw_json_text(&w, NULL));
+        vw_json_writer_free(&w);
+    }
+}
+
+/* A model without its vocabulary is still a model; its ids are then all there is. */
+static vw_status add_vocabulary(const conversion *c, keys *k, vw_error *err)
+{
+    const vw_json *json = vw_json_service();
+    const vw_engine *e = c->engine;
+    const char *text;
+    vw_json_doc *doc;
+    vw_error why = {VW_OK, "the source has none"};
+    if (!e->tokenizer || e->tok->gguf_keys(e->tokenizer->self, &text, &why)) {
+        vw_core_log(c->core, VW_LOG_WARN, "the GGUF file gets no vocabulary: %s", why.text);
+        add_pair(k, "tokenizer.ggml.model", "\"none\"");
+        return VW_OK;
+    }
+    vw_status st = json->open_text(text, strlen(text), "the vocabulary", &doc, err);
+    if (!st)
+        add_members(k, json->root(doc));
+    if (!st)
+        json->close(doc);
+    return st;
+}
+
+vw_status vw_convert_write_gguf(conversion *c, vw_error *err)
+{
+    const vw_json *json = vw_json_service();
+    const char *path = c->options->to;
+    keys k = {0};
+    vw_status st = VW_OK;
+    if (access(path, F_OK) == 0)
+        return vw_fail(err, VW_E_INVALID, "%s is there already", path);
+    add_members(&k, json->root(c->config));
+    st = add_vocabulary(c, &k, err);
+    if (!st && k.is_out_of_room)
+        st = vw_fail(err, VW_E_NOMEM, "no memory for the keys of %s", path);
+    if (!st)
+        st = vw_convert_write_file(c, path, 0, c->n_items, (const char *const *)k.pairs, err);
+    for (size_t i = 0; i < k.n; i++)
+        free(k.pairs[i]);
+    free(k.pairs);
+    return st;
+}

@@ -1,0 +1,26 @@
+/* bpe_table.h - a byte-pair tokenizer as a plugin: the operations that do not care which file it was
+ * read from.  A plugin's instance begins with a bpe_plugin, which its own load() fills.
+ */
+#ifndef VW_TOKENIZER_BPE_TABLE_H
+#define VW_TOKENIZER_BPE_TABLE_H
+
+#include "plugins/tokenizer/bpe.h"
+#include "plugins/tokenizer/chat.h"
+
+typedef struct bpe_plugin {
+    bpe_tokenizer t;
+    vw_tokenizer_info info;
+    const chat_rule *chat; /* NULL: none, because */
+    char no_chat[200];
+} bpe_plugin;
+
+/* As the kind has them. */
+vw_status bpe_table_info(void *self, vw_tokenizer_info *out, vw_error *err);
+vw_status bpe_table_encode(void *self, const char *text, size_t bytes, int parse_special,
+                           int32_t *ids, size_t room, size_t *n, vw_error *err);
+vw_status bpe_table_piece(void *self, int32_t id, int is_first, int show_special, char *text,
+                          size_t room, size_t *bytes, vw_error *err);
+vw_status bpe_table_chat(void *self, const vw_chat_message *messages, size_t n_messages,
+                         int32_t *ids, size_t room, size_t *n, vw_error *err);
+
+#endif
