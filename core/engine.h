@@ -222,7 +222,7 @@ vw_status vw_engine_serve(vw_engine *e, vw_error *err);
 /* Rows of logits made at once, when at most `tokens` are wanted. */
 int64_t vw_logit_rows(const vw_engine *e, int64_t tokens);
 
-/* params.c.  Prefix: find the one that this file's names have. */
+/* params.c.  Names: whose this file has, and with what prefix. */
 void vw_params_choose_names(vw_engine *e);
 /* Visit the file's tensors that belong to no parameter; ignored: the family knows of it. */
 typedef vw_status (*vw_on_surplus)(void *arg, const vw_weights_tensor *t, bool is_ignored,
