@@ -184,24 +184,26 @@ static const char *config(void *self, vw_weights_reader *r)
     return r->config;
 }
 
-static int is_ours(const vw_weights_reader *r, const unsigned char *data, size_t bytes)
+/* The part that these bytes are mapped from, or NULL. */
+static const gguf_file *part_of(const vw_weights_reader *r, const unsigned char *data, size_t bytes)
 {
     for (size_t i = 0; i < r->parts.n; i++) {
         const gguf_file *f = &r->parts.files[i];
         if (data >= f->map && data <= f->map + f->bytes && bytes <= (size_t)(f->map + f->bytes - data))
-            return 1;
+            return f;
     }
-    return 0;
+    return NULL;
 }
 
 static vw_status locate(void *self, vw_weights_reader *r, const void *data, size_t bytes,
                         const char **file, uint64_t *offset, vw_error *err)
 {
+    const gguf_file *f = part_of(r, data, bytes);
     (void)self;
-    if (!is_ours(r, data, bytes))
-        return vw_fail(err, VW_E_INVALID, "%s: these bytes are not of this file", r->file.path);
-    *file = r->file.path;
-    *offset = (uint64_t)((const unsigned char *)data - r->file.map);
+    if (!f)
+        return vw_fail(err, VW_E_INVALID, "%s: these bytes are not of this file", r->first->path);
+    *file = f->path;
+    *offset = (uint64_t)((const unsigned char *)data - f->map);
     return VW_OK;
 }
 
@@ -210,7 +212,7 @@ static void advise(const vw_weights_reader *r, const void *data, size_t bytes, i
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = (uintptr_t)data, end = first + bytes;
     first = is_needed ? first / page * page : (first + page - 1) / page * page;
     end = is_needed ? end : end / page * page;
-    if (first < end && is_ours(r, data, bytes))
+    if (first < end && part_of(r, data, bytes))
         madvise((void *)first, end - first, is_needed ? MADV_WILLNEED : MADV_DONTNEED);
 }
 
