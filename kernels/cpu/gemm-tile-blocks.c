@@ -13,6 +13,11 @@
 #include "kernels/cpu/gemm-tile.h"
 #include "kernels/cpu/simd.h"
 
+#ifdef VW_EMULATE_AVX512 /* what is emulated gains nothing by it and takes minutes to compile */
+#undef VW_UNROLL
+#define VW_UNROLL
+#endif
+
 enum { VECTORS = VW_GEMM_PANEL / VL, MOST_WIDE = VECTORS * VW_GEMM_MAX_PANELS, STEPS = 8,
        AHEAD = 1536 };
 
