@@ -49,7 +49,7 @@ static vw_status run(drafter *d, int64_t from, int64_t n, const int32_t *ids, vo
     batch b = {.n_tokens = n, .n_wanted = guess != NULL, .n_sequences = 1, .max_keys = from + n,
                .max_queries_one = n, .ids = device, .positions = device + n,
                .wanted = device + 2 * n, .query_start = device + 2 * n + 1,
-               .n_keys = device + 2 * n + 3};
+               .n_keys = device + 2 * n + 3, .ends = device + 2 * n + 3};
     for (int64_t i = 0; i < n; i++) {
         host[i] = ids[i];
         host[n + i] = (int32_t)(from + i);

@@ -330,7 +330,7 @@ vw_status vw_engine_serve(vw_engine *e, vw_error *err)
         return vw_fail_in(err, st, "%s", e->path);
     if (!st)
         st = vw_kv_open(e, err);
-    return st || e->is_plan ? st : open_buffers(e, err);
+    return st ? st : open_buffers(e, err);
 }
 
 vw_status vw_engine_open(vw_core *core, const vw_engine_options *options, vw_engine **engine,

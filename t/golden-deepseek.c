@@ -129,7 +129,7 @@ static void test_draft_logits(const char *model, const char *form, const char *s
     batch b = {.n_tokens = (int64_t)n, .n_wanted = (int64_t)n, .n_sequences = 1,
                .max_keys = (int64_t)n, .max_queries_one = (int64_t)n, .ids = g.tokens + 1,
                .positions = positions, .query_start = starts, .n_keys = n_keys,
-               .wanted = positions, .tables = {s->table[0]}};
+               .ends = n_keys, .wanted = positions, .tables = {s->table[0]}};
     if (vw_forward_draft(w.engine, &b, w.engine->hidden.data, keep_rows, got, &w.err))
         bail_out("%s", w.err.text);
     snprintf(name, sizeof name, "long.draft_%s", state);
