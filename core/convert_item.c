@@ -86,22 +86,24 @@ static const char *why_not(const conversion *c, const item *it)
     return s->split == VW_SPLIT_VOCABULARY ? "an embedding or head" : NULL;
 }
 
-/* What is kept and has scales of its own would contradict a configuration that names one form. */
+/* What is kept and has scales of its own would contradict a configuration that names one form, and
+ * what lies turned would be misread. */
 static convert_form choose_form(const conversion *c, item *it)
 {
     const vw_stored *s = &it->source;
-    bool is_coded = s->n_parts > 1 || s->tensor.format;
+    bool is_turned = s->tensor.layout == VW_IN_OUT;
+    bool is_coded = s->n_parts > 1 || s->tensor.format || is_turned;
     it->why = NULL;
     if (!it->spec)
         return FORM_KEEP;
     if (!it->spec->rows && (c->is_gguf || c->spelling.size))
         return FORM_F32; /* llama.cpp has norms in f32 alone */
     if (c->form == FORM_KEEP)
-        return is_coded && c->spelling.size ? FORM_F32 : FORM_KEEP;
+        return is_turned || (is_coded && c->spelling.size) ? FORM_F32 : FORM_KEEP;
     it->why = why_not(c, it);
     if (it->why)
         return is_coded ? FORM_F32 : FORM_KEEP;
-    return s->n_parts == 1 && s->tensor.dtype == forms[c->form].dtype ? FORM_KEEP : c->form;
+    return !is_coded && s->tensor.dtype == forms[c->form].dtype ? FORM_KEEP : c->form;
 }
 
 /* ---- pieces ---------------------------------------------------------------------------------- */

@@ -139,9 +139,25 @@ void vw_q4_0_values(const void *blocks, int64_t n_blocks, float *out)
 
 /* ---- back ------------------------------------------------------------------------------------ */
 
+/* An output that is a column of what is stored. */
+static void dequantise_column(const vw_matrix *m, int64_t column, float *out)
+{
+    const vw_scales *s = &m->scales;
+    for (int64_t k = 0; k < m->rows; k++) {
+        out[k] = (float)vw_dtype_get(m->dtype, m->data, (size_t)(k * m->row_stride + column));
+        if (s->rows > 0)
+            out[k] *= (float)vw_dtype_get(s->dtype, s->data, (size_t)(k / s->rows * s->row_stride +
+                                                                      column / s->cols));
+    }
+}
+
 void vw_dequantise_row(const vw_matrix *m, int64_t row, float *out)
 {
     const vw_scales *s = &m->scales;
+    if (m->layout == VW_IN_OUT) {
+        dequantise_column(m, row, out);
+        return;
+    }
     if (m->format) {
         int64_t blocks = m->row_stride / m->format->elements;
         m->format->dequantise((const char *)m->data + row * blocks * m->format->bytes, blocks, out);

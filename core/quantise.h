@@ -31,7 +31,7 @@ void vw_quantise_q4_0(const float *x, int64_t n_blocks, uint8_t *blocks);
 void vw_q8_0_values(const void *blocks, int64_t n_blocks, float *out);
 void vw_q4_0_values(const void *blocks, int64_t n_blocks, float *out);
 
-/* Row `row` of a stored [out, in] matrix as f32; out has room for whole blocks of its format. */
+/* Output `row` of a stored matrix, its inputs as f32; out has room for whole blocks of its format. */
 void vw_dequantise_row(const vw_matrix *m, int64_t row, float *out);
 
 #endif

@@ -33,6 +33,16 @@ sub convert {
 
 sub perplexity { json_of('perplexity', '-m', $_[0], @text)->{perplexity} }
 
+# ---- what lies turned, with scales that belong to it ---------------------------------------------
+my $pickles = "$top/t/data/goldens/grok-original";
+sub last_logits { json_of('logits', '-m', $_[0], '--tokens', '5 9 17 20')->{logits}[-1] }
+my $was = last_logits($pickles);
+for my $form ('keep', 'f32') {
+    convert($pickles, "grok-$form", $form eq 'keep' ? () : ('--quant', $form));
+    my $is = last_logits("$scratch/grok-$form");
+    is(scalar(grep { abs($is->[$_] - $was->[$_]) > 1e-4 } 0 .. $#$was), 0, "grok-$form: the same logits");
+}
+
 # ---- each form: bounds ----------------------------------------------------------------------------
 # An error that is spread evenly over a step d has the deviation d / sqrt(12).  Rows and blocks of
 # normal values reach about 4 deviations, of trained ones 7: int8 0.9 % and 1.6 %, int4 in groups of 32 (2.1 deviations, 15 steps)

@@ -212,20 +212,37 @@ static const char *config(void *self, vw_weights_reader *r)
     return r->config;
 }
 
+/* The file that these bytes are mapped from, or NULL. */
+static const grok1_leaf *leaf_of(const vw_weights_reader *r, const unsigned char *data, size_t bytes)
+{
+    for (size_t i = 0; i < r->n_leaves; i++) {
+        const grok1_leaf *l = &r->leaves[i];
+        if (data >= l->map && data <= l->map + l->bytes && bytes <= (size_t)(l->map + l->bytes - data))
+            return l;
+    }
+    return NULL;
+}
+
+static vw_status locate(void *self, vw_weights_reader *r, const void *data, size_t bytes,
+                        const char **file, uint64_t *offset, vw_error *err)
+{
+    const grok1_leaf *l = leaf_of(r, data, bytes);
+    (void)self;
+    if (!l)
+        return vw_fail(err, VW_E_INVALID, "%s: these bytes are not of its files", r->folder);
+    *file = l->path;
+    *offset = (uint64_t)((const unsigned char *)data - l->map);
+    return VW_OK;
+}
+
 /* Hints about memory that is none of the reader's would be an attack on it. */
 static void advise(const vw_weights_reader *r, const void *data, size_t bytes, int is_needed)
 {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = (uintptr_t)data, end = first + bytes;
-    for (size_t i = 0; i < r->n_leaves; i++) {
-        uintptr_t map = (uintptr_t)r->leaves[i].map;
-        if (first < map || end > map + r->leaves[i].bytes || end < first)
-            continue;
-        first = is_needed ? first / page * page : (first + page - 1) / page * page;
-        end = is_needed ? end : end / page * page;
-        if (first < end)
-            madvise((void *)first, end - first, is_needed ? MADV_WILLNEED : MADV_DONTNEED);
-        return;
-    }
+    first = is_needed ? first / page * page : (first + page - 1) / page * page;
+    end = is_needed ? end : end / page * page;
+    if (first < end && leaf_of(r, data, bytes))
+        madvise((void *)first, end - first, is_needed ? MADV_WILLNEED : MADV_DONTNEED);
 }
 
 static void prefetch(void *self, vw_weights_reader *r, const void *data, size_t bytes)
@@ -287,6 +304,7 @@ static const vw_weights_ops ops = {
     .prefetch = prefetch,
     .release = release,
     .config = config,
+    .locate = locate,
 };
 
 static const vw_plugin description = {
