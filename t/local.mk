@@ -174,8 +174,8 @@ t_trainee_t_SOURCES = t/trainee.c $(TRAINEE)
 t_golden_training_t_SOURCES = t/golden-training.c $(TRAINEE)
 
 # ---- the command -------------------------------------------------------------------------------
-script_tests += t/cli-balance.t t/cli-bench.t t/cli-chat.t t/cli-convert.t t/cli-distill.t \
-	t/cli-eval.t t/cli-help.t t/cli-inspect.t t/cli-interrupt.t t/cli-logits.t t/cli-matrix.t \
+script_tests += t/cli-balance.t t/cli-bench.t t/cli-chat.t t/cli-chat-deepseek.t t/cli-convert.t \
+	t/cli-distill.t t/cli-eval.t t/cli-help.t t/cli-inspect.t t/cli-interrupt.t t/cli-logits.t t/cli-matrix.t \
 	t/cli-perplexity.t t/cli-run.t t/cli-schedule.t t/cli-tokenize.t t/cli-train.t
 EXTRA_DIST += t/lib/Command.pm
 EXTRA_DIST += t/gpu-check t/gpu/jansson.h
