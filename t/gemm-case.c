@@ -10,6 +10,30 @@
 
 static const vw_block_format int4 = {sizeof int4, "int4", 8, 4, vw_int4_values};
 
+const case_form case_forms[N_CASE_FORMS] = {
+    [F32] = {"f32", VW_F32, VW_OUT_IN, 0, 0, VW_F32, VW_GEMM_STORED},
+    [BF16] = {"bf16", VW_BF16, VW_OUT_IN, 0, 0, VW_F32, VW_GEMM_STORED},
+    {"f16", VW_F16, VW_OUT_IN, 0, 0, VW_F32, VW_GEMM_STORED},
+    [E4M3_BLOCKS] = {"e4m3 in blocks of 128 x 128", VW_E4M3, VW_OUT_IN, 128, 128, VW_F32,
+                     VW_GEMM_STORED},
+    {"e4m3 with e8m0 scales, 1 x 32", VW_E4M3, VW_OUT_IN, 1, 32, VW_E8M0, VW_GEMM_STORED},
+    {"e5m2, one bf16 scale", VW_E5M2, VW_OUT_IN, -1, -1, VW_BF16, VW_GEMM_STORED},
+    {"int8, one scale a row", VW_I8, VW_OUT_IN, 1, -1, VW_F32, VW_GEMM_STORED},
+    {"f32 [in, out]", VW_F32, VW_IN_OUT, 0, 0, VW_F32, VW_GEMM_STORED},
+    [BF16_IN_OUT] = {"bf16 [in, out]", VW_BF16, VW_IN_OUT, 0, 0, VW_F32, VW_GEMM_STORED},
+    {"bf16 as int8", VW_BF16, VW_OUT_IN, 0, 0, VW_F32, VW_GEMM_INT8},
+    {"bf16 as int8 in blocks of 32", VW_BF16, VW_OUT_IN, 0, 0, VW_F32, VW_GEMM_INT8_BLOCK32},
+    {"e4m3, one scale", VW_E4M3, VW_OUT_IN, -1, -1, VW_F32, VW_GEMM_STORED},
+    {"e4m3, one scale a row", VW_E4M3, VW_OUT_IN, 1, -1, VW_F32, VW_GEMM_STORED},
+    {"f16, one scale a row", VW_F16, VW_OUT_IN, 1, -1, VW_F32, VW_GEMM_STORED},
+    {"int8 [in, out], a bf16 scale an output", VW_I8, VW_IN_OUT, -1, 1, VW_BF16, VW_GEMM_STORED},
+    {"int8 [in, out], such scales for 24 inputs", VW_I8, VW_IN_OUT, 24, 1, VW_BF16, VW_GEMM_STORED},
+    {"int8 in blocks of 128 x 128", VW_I8, VW_OUT_IN, 128, 128, VW_F32, VW_GEMM_STORED},
+    {"int4, a bf16 scale for 32", CASE_INT4, VW_OUT_IN, 1, 32, VW_BF16, VW_GEMM_STORED},
+    {"int4, one f32 scale a row", CASE_INT4, VW_OUT_IN, 1, -1, VW_F32, VW_GEMM_STORED},
+    {"int4 as int8", CASE_INT4, VW_OUT_IN, 1, 32, VW_F32, VW_GEMM_INT8},
+};
+
 static uint64_t seed = 7;
 
 float case_number(void)

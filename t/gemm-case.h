@@ -19,6 +19,10 @@ typedef struct case_form {
     vw_gemm_format format;
 } case_form;
 
+/* All that a gemm of this project knows; some by their place. */
+enum { F32 = 0, BF16 = 1, E4M3_BLOCKS = 3, BF16_IN_OUT = 8, N_CASE_FORMS = 20 };
+extern const case_form case_forms[N_CASE_FORMS];
+
 /* What a gemm does to the rows of X before it multiplies. */
 typedef enum case_rounding {
     CASE_EXACT,

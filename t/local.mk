@@ -57,7 +57,8 @@ check_PROGRAMS += t/gemm-gradient.t
 t_gemm_gradient_t_SOURCES = t/gemm-gradient.c
 t_gemm_gradient_t_LDADD = $(MOCK_LIBS) -lm
 check_PROGRAMS += t/kind-gemm.t
-t_kind_gemm_t_SOURCES = t/kind-gemm.c t/gemm-groups.c t/gemm-case.c t/gemm-case.h
+t_kind_gemm_t_SOURCES = t/kind-gemm.c t/gemm-case.c t/gemm-case.h t/gemm-groups.c t/gemm-plans.c \
+	t/gemm-product.c t/gemm-product.h
 t_kind_gemm_t_LDADD = libkernels_ref.la $(MOCK_LIBS) -lm
 
 # ---- attention and device ----------------------------------------------------------------------
