@@ -20,18 +20,33 @@ typedef struct shape {
     int64_t n, k;
 } shape;
 
-static void check_shapes(opened *o, const char *what, const shape *shapes, int n_shapes,
-                         const int64_t *ms, int n_ms)
+/* The product that this one makes of a case: a weight whose format it does not run in place may have
+ * activations of few bits, one scale a row, or for 32 values where the weight is in blocks. */
+static void expect_rounding(opened *o, gemm_case *c)
 {
-    for (int f = 0; f < N_CASE_FORMS; f++) {
+    const case_form *f = c->form;
+    vw_error err;
+    size_t pack_bytes = 0;
+    uint32_t layout;
+    bool is_int8 = f->format != VW_GEMM_STORED || f->dtype == VW_I8;
+    if (f->dtype == VW_BLOCK && !is_int8 && (o->rounding == CASE_INT7 || o->rounding == CASE_INT8)) {
+        o->ops->pack_size(o->self, &c->stored, f->format, &pack_bytes, &layout, &err);
+        c->x_group = 32;
+    }
+    if (o->rounding == CASE_WEIGHT || (o->rounding != CASE_EXACT && (is_int8 || pack_bytes)))
+        case_expect(c, o->rounding);
+}
+
+static void check_shapes(opened *o, const char *what, int first_form, int n_forms,
+                         const shape *shapes, int n_shapes, const int64_t *ms, int n_ms)
+{
+    for (int f = first_form; f < first_form + n_forms; f++) {
         int n_right = 0, n_run = 0;
         for (int s = 0; s < n_shapes; s++) {
             gemm_case c;
             product p;
             case_make(&c, &case_forms[f], ms[n_ms - 1], shapes[s].n, shapes[s].k);
-            if (o->rounding == CASE_WEIGHT || (o->rounding != CASE_EXACT &&
-                (case_forms[f].format != VW_GEMM_STORED || case_forms[f].dtype == VW_I8)))
-                case_expect(&c, o->rounding);
+            expect_rounding(o, &c);
             bool is_there = product_make_one(o, &c, c.m, &p);
             for (int i = 0; is_there && i < n_ms; i++) {
                 n_right += product_is_right(o, &p, &c, ms[i]);
@@ -55,9 +70,12 @@ static void check_all_shapes(opened *o)
                                     {40, 144}, {40, 576}, {40, 1552}, {24, 2112}};
     static const shape n_tails[] = {{1, 64}, {7, 64}, {8, 100}, {24, 33}, {576, 40}, {1031, 17}};
     static const int64_t few[] = {1, 7, 64}, tails[] = {1, 3, 33}, edges[] = {1, 33, 129};
-    check_shapes(o, "dense shapes", dense, 7, few, 3);
-    check_shapes(o, "ragged K", k_tails, 9, tails, 3);
-    check_shapes(o, "ragged N", n_tails, 6, edges, 3);
+    /* whole blocks of 256 or 32, and parts of them */
+    static const shape blocks[] = {{40, 256}, {72, 1024}, {17, 2304}, {33, 96}, {8, 100}, {1, 33}};
+    check_shapes(o, "dense shapes", 0, FIRST_GGUF, dense, 7, few, 3);
+    check_shapes(o, "ragged K", 0, FIRST_GGUF, k_tails, 9, tails, 3);
+    check_shapes(o, "ragged N", 0, FIRST_GGUF, n_tails, 6, edges, 3);
+    check_shapes(o, "blocks", FIRST_GGUF, N_CASE_FORMS - FIRST_GGUF, blocks, 6, tails, 3);
 }
 
 /* ---- 2: would an error be found? ---- */
@@ -272,9 +290,9 @@ static void check_everything(opened *o)
         check_epilogues(o);
         check_specials(o);
         check_gradients(o);
-        if (o->ops->run_grouped || must_do_all(o))
-            check_groups(o);
     }
+    if (o->ops->run_grouped || must_do_all(o))
+        check_groups(o);
     check_determinism(o);
 }
 
