@@ -46,7 +46,8 @@ struct vw_param {
     vw_buffer buffer;      /* the pack, the mapped bytes, or the f32 values of a vector */
     vw_buffer scales;
     float *vector;         /* vectors: device f32 [cols] */
-    size_t bytes;          /* that a use of the whole parameter reads */
+    size_t bytes;          /* that a use of the whole parameter reads, and */
+    size_t scale_bytes;    /* of scales that lie apart; 0: there are none, or in the pack */
     float *values;         /* training: the f32 master, which weight and vector then read */
     float *gradient;       /* device, as values; NULL: not trained */
     const vw_adapter *adapter; /* of products with it, and */

@@ -273,6 +273,14 @@ static vw_status refuse_pack(const vw_engine *e, const vw_weights_tensor *t, vw_
                    e->gemm->plugin->name, e->gemm->plugin->name);
 }
 
+static size_t scale_bytes(const vw_matrix *m)
+{
+    if (!m->scales.data)
+        return 0;
+    int64_t rows = (m->rows + m->scales.rows - 1) / m->scales.rows;
+    return (size_t)(rows * m->scales.row_stride) * vw_dtype_bits(m->scales.dtype) / 8;
+}
+
 static vw_status load_matrix(vw_engine *e, vw_param *p, const vw_stored *stored,
                              const vw_engine_options *o, uint64_t done, uint64_t total,
                              vw_error *err)
@@ -287,11 +295,12 @@ static vw_status load_matrix(vw_engine *e, vw_param *p, const vw_stored *stored,
     if (st)
         return vw_fail_in(err, st, "tensor \"%s\"", t->name);
     p->bytes = t->bytes;
+    p->scale_bytes = pack_bytes ? 0 : scale_bytes(m);
     if (is_streamed(e, p)) { /* it stays in the file; the cache of experts takes it from there */
-        e->memory.streamed += t->bytes;
+        e->memory.streamed += p->bytes + p->scale_bytes;
         return pack_bytes ? refuse_pack(e, t, err) : VW_OK;
     }
-    e->memory.in_place += pack_bytes ? 0 : t->bytes;
+    e->memory.in_place += pack_bytes ? 0 : p->bytes + p->scale_bytes;
     e->memory.packed += pack_bytes;
     if (e->is_plan) {
         p->bytes = pack_bytes ? pack_bytes : t->bytes;
@@ -303,8 +312,7 @@ static vw_status load_matrix(vw_engine *e, vw_param *p, const vw_stored *stored,
     st = to_device(e, t->data, t->bytes, &p->buffer, err);
     m->data = p->buffer.data;
     if (!st && m->scales.data) {
-        size_t n = (size_t)((m->rows + m->scales.rows - 1) / m->scales.rows * m->scales.row_stride);
-        st = to_device(e, m->scales.data, n * vw_dtype_bits(m->scales.dtype) / 8, &p->scales, err);
+        st = to_device(e, m->scales.data, p->scale_bytes, &p->scales, err);
         m->scales.data = p->scales.data;
     }
     return st;
@@ -383,10 +391,11 @@ static vw_status make_exact(vw_engine *e, vw_param *p, vw_error *err)
     if (p->weight.pack)
         e->memory.packed -= p->bytes;
     else
-        e->memory.in_place -= p->bytes;
+        e->memory.in_place -= p->bytes + p->scale_bytes;
     e->memory.packed += bytes;
     p->weight = w;
     p->bytes = bytes;
+    p->scale_bytes = 0;
     return make_sides(e, p, err);
 }
 
@@ -432,7 +441,7 @@ vw_status vw_params_load(vw_engine *e, const vw_engine_options *o, vw_error *err
         done += s.tensor.bytes;
         e->param_list[i] = p;
         e->parameters += (uint64_t)(p->spec->rows ? p->spec->rows : 1) * (uint64_t)p->spec->cols;
-        e->weight_bytes += p->bytes;
+        e->weight_bytes += p->bytes + p->scale_bytes;
         if (!st)
             st = vw_report(o, "loading", done, total, "bytes", err);
     }
