@@ -164,8 +164,9 @@ static void two_turns(with_engine *w, const golden *g, const vw_sampling *sampli
     vw_sequence_free(s);
 }
 
-/* Tokens are the same whatever is drafted; batch_invariant makes logits of one row and of several the
- * same bits, so that no tie can be broken otherwise. */
+/* Tokens are the same whatever is drafted, in a cache of one context, which guesses fill first;
+ * batch_invariant makes logits of one row and of several the same bits, so that no tie can be broken
+ * otherwise. */
 static void test_drafting(const char *model, const char *form, double least, double most)
 {
     static const int counts[] = {0, 1, 3, 16};
@@ -181,7 +182,7 @@ static void test_drafting(const char *model, const char *form, double least, dou
         golden g;
         snprintf(settings, sizeof settings, "model.deepseek.attention=%s model.deepseek.mtp=%s "
                  "engine.draft_tokens=%d engine.batch_invariant=yes engine.batch_tokens=9 "
-                 "engine.ctx_size=60 kv.page_tokens=5", form, counts[c] ? "on" : "off", counts[c]);
+                 "engine.ctx_size=60 kv.page_tokens=5 engine.max_sequences=1", form, counts[c] ? "on" : "off", counts[c]);
         open_model(&w, model, settings);
         golden_open(&w, model, "short", &g);
         for (int way = 0; way < 2; way++) {
