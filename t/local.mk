@@ -131,9 +131,10 @@ t_engine_t_SOURCES = t/engine.c t/with_engine.c t/with_engine.h
 GOLDEN = t/golden.c t/golden.h t/with_engine.c t/with_engine.h
 t_golden_gemma_t_SOURCES = t/golden-gemma.c $(GOLDEN)
 check_PROGRAMS += t/golden-deepseek.t
-t_golden_deepseek_t_SOURCES = t/golden-deepseek.c $(GOLDEN)
+GOLDEN_CONFIG = $(GOLDEN) t/golden-config.c t/golden-config.h t/folder.c t/folder.h
+t_golden_deepseek_t_SOURCES = t/golden-deepseek.c $(GOLDEN_CONFIG)
 check_PROGRAMS += t/golden-grok.t
-t_golden_grok_t_SOURCES = t/golden-grok.c t/with_engine.c t/with_engine.h
+t_golden_grok_t_SOURCES = t/golden-grok.c $(GOLDEN_CONFIG)
 
 check_PROGRAMS += t/disk.t t/expert-cache.t
 t_disk_t_SOURCES = t/disk.c t/folder.c
