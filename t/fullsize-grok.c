@@ -245,6 +245,11 @@ static void test_original(mock_host *mock, mock_instance *model)
     like(err.text, "tensor00000_001 is of a second host; the published checkpoint is of one",
          "is told");
     unlink(folder_path("ckpt-0/tensor00000_001"));
+    unlink(folder_path("ckpt-0/tensor00020_000"));
+    alarm(20);
+    if (!mkfifo(folder_path("ckpt-0/tensor00020_000"), 0600))
+        is_int(ops->open(it.component.self, folder_path(""), &r, &err), VW_E_IO, "a pipe does not hang us");
+    alarm(0);
     mock_close(mock, &it);
 }
 

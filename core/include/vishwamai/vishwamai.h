@@ -306,7 +306,7 @@ typedef int (*vw_on_piece)(void *arg, const vw_piece *piece);
 
 typedef struct vw_generate_options {
     size_t size;
-    const int32_t *prompt;    /* appended to the sequence first; may be empty if it has tokens */
+    const int32_t *prompt;    /* appended to the sequence first; one token at least */
     size_t n_prompt;
     int64_t max_tokens;       /* negative: until something else ends it */
     const vw_sampling *sampling;
