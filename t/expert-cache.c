@@ -31,7 +31,7 @@ static void random_ids(int32_t *ids, const with_engine *w)
 
 static vw_expert_stats stats_of(const with_engine *w)
 {
-    vw_expert_stats s;
+    vw_expert_stats s = {.size = sizeof s};
     vw_engine_expert_stats(w->engine, &s);
     return s;
 }

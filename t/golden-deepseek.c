@@ -55,7 +55,7 @@ static void test_model(const char *model, const char *plugins, const char *form)
     for (int p = 0; p < 2; p++) {
         golden g;
         int32_t ids[GREEDY_ROOM] = {0};
-        vw_generate_stats stats;
+        vw_generate_stats stats = {.size = sizeof stats};
         golden_open(&w, model, prompts[p], &g);
         snprintf(what, sizeof what, "%s, %s, %s, %s prompt", model, plugins, form, prompts[p]);
         golden_compare(&w, &g, 0, what);
@@ -186,7 +186,7 @@ static void test_drafting(const char *model, const char *form, double least, dou
         open_model(&w, model, settings);
         golden_open(&w, model, "short", &g);
         for (int way = 0; way < 2; way++) {
-            vw_generate_stats stats;
+            vw_generate_stats stats = {.size = sizeof stats};
             two_turns(&w, &g, &ways[way], c ? ids : plain[way], &stats);
             if (!c) {
                 is_int(stats.n_drafted, 0, "nothing is drafted");

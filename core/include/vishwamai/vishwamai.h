@@ -8,6 +8,8 @@
  *
  * Whoever makes a thing frees it, in the reverse order; every free accepts NULL.  Strings that are
  * returned are borrowed unless a comment says otherwise.  Outputs are written only on success.
+ * Structs that begin with `size` grow at their end alone: the caller sets it to sizeof before a call,
+ * also for one that is filled, and what lies behind it is neither read nor written.
  * Thread rule: one object is used by one thread at a time; different objects by different threads.
  */
 #ifndef VISHWAMAI_H
