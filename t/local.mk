@@ -100,6 +100,9 @@ include t/cuda-sim/local.mk
 # ---- tokenizer and weights ---------------------------------------------------------------------
 check_PROGRAMS += t/json.t
 t_json_t_SOURCES = t/json.c t/folder.c t/folder.h
+check_PROGRAMS += t/kind-model.t
+t_kind_model_t_SOURCES = t/kind-model.c
+t_kind_model_t_LDADD = $(MOCK_LIBS) libcore.la -lpthread
 check_PROGRAMS += t/kind-weights.t
 t_kind_weights_t_SOURCES = t/kind-weights.c t/folder.c
 t_kind_weights_t_LDADD = $(MOCK_LIBS) libcore.la -lpthread
