@@ -229,6 +229,8 @@ void vw_params_choose_names(vw_engine *e);
 typedef vw_status (*vw_on_surplus)(void *arg, const vw_weights_tensor *t, bool is_ignored,
                                    vw_error *err);
 vw_status vw_params_surplus(vw_engine *e, vw_on_surplus on_surplus, void *arg, vw_error *err);
+/* Room for the parameters and for the list of them, zeros. */
+vw_status vw_params_new(vw_engine *e, vw_error *err);
 vw_status vw_params_load(vw_engine *e, const vw_engine_options *options, vw_error *err);
 void vw_params_free(vw_engine *e);
 /* The values of a loaded matrix as f32 [rows][cols] on the device, exactly. */

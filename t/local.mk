@@ -101,6 +101,9 @@ include t/cuda-sim/local.mk
 # ---- tokenizer and weights ---------------------------------------------------------------------
 check_PROGRAMS += t/json.t
 t_json_t_SOURCES = t/json.c t/folder.c t/folder.h
+check_PROGRAMS += t/kind-model.t
+t_kind_model_t_SOURCES = t/kind-model.c
+t_kind_model_t_LDADD = $(MOCK_LIBS) libcore.la -lpthread
 check_PROGRAMS += t/kind-weights.t
 t_kind_weights_t_SOURCES = t/kind-weights.c t/folder.c
 t_kind_weights_t_LDADD = $(MOCK_LIBS) libcore.la -lpthread
@@ -129,9 +132,10 @@ t_engine_t_SOURCES = t/engine.c t/with_engine.c t/with_engine.h
 GOLDEN = t/golden.c t/golden.h t/with_engine.c t/with_engine.h
 t_golden_gemma_t_SOURCES = t/golden-gemma.c $(GOLDEN)
 check_PROGRAMS += t/golden-deepseek.t
-t_golden_deepseek_t_SOURCES = t/golden-deepseek.c $(GOLDEN)
+GOLDEN_CONFIG = $(GOLDEN) t/golden-config.c t/golden-config.h t/folder.c t/folder.h
+t_golden_deepseek_t_SOURCES = t/golden-deepseek.c $(GOLDEN_CONFIG)
 check_PROGRAMS += t/golden-grok.t
-t_golden_grok_t_SOURCES = t/golden-grok.c t/with_engine.c t/with_engine.h
+t_golden_grok_t_SOURCES = t/golden-grok.c $(GOLDEN_CONFIG)
 
 check_PROGRAMS += t/disk.t t/expert-cache.t
 t_disk_t_SOURCES = t/disk.c t/folder.c

@@ -9,7 +9,7 @@
 
 #include <vishwamai/model.h>
 
-enum { DEEPSEEK_MAX_LAYERS = 1000, DEEPSEEK_MAX_EXPERTS = 2048 };
+enum { DEEPSEEK_MAX_LAYERS = 1000, DEEPSEEK_MAX_EXPERTS = 2048, DEEPSEEK_MAX_FURTHER = 8 };
 
 /* The model's own parameters come first, then each layer's. */
 enum { EMBED_TOKENS, FINAL_NORM, LM_HEAD, FIRST_LAYER };
@@ -59,8 +59,8 @@ typedef struct deepseek {
     vw_experts_spec *experts;
     vw_param_spec *specs;
     char (*names)[96];
-    char ignored_layers[64]; /* a pattern, when there are layers that are not loaded */
-    const char *ignored[8];
+    char ignored_layers[DEEPSEEK_MAX_FURTHER][32]; /* patterns of layers that are not loaded */
+    const char *ignored[DEEPSEEK_MAX_FURTHER + 4];
     vw_model_info info;
 } deepseek;
 
