@@ -37,11 +37,25 @@ static vw_status find(vw_engine *e, const char *name, const char *ending, vw_wei
 
 /* ---- shapes ---------------------------------------------------------------------------------- */
 
+static vw_status wrong_slices(const vw_param_spec *spec, const vw_weights_tensor *t, vw_error *err)
+{
+    char have[160];
+    vw_stored_shape(t, have, sizeof have);
+    return vw_fail(err, VW_E_FORMAT, "%s: tensor \"%s\" has shape %s; the model's configuration makes "
+                   "it [%d, %lld, %lld]", t->file, t->name, have, spec->n_slices,
+                   (long long)spec->rows, (long long)spec->cols);
+}
+
 static vw_status check_shape(const vw_param_spec *spec, const vw_weights_tensor *t, vw_error *err)
 {
     char have[160];
     bool is_turned = t->layout == VW_IN_OUT;
     int64_t rows = is_turned ? spec->cols : spec->rows, cols = is_turned ? spec->rows : spec->cols;
+    const int64_t *slice = t->shape + 1;
+    if (spec->n_slices)
+        return t->n_dims == 3 && t->shape[0] == spec->n_slices && slice[0] == rows && slice[1] == cols
+                   ? VW_OK
+                   : wrong_slices(spec, t, err);
     bool fits = spec->rows ? t->n_dims == 2 && t->shape[0] == rows && t->shape[1] == cols
                            : t->n_dims == 1 && t->shape[0] == spec->cols;
     if (fits)
@@ -52,6 +66,16 @@ static vw_status check_shape(const vw_param_spec *spec, const vw_weights_tensor 
                        "[%lld, %lld]", t->file, t->name, have, (long long)rows, (long long)cols);
     return vw_fail(err, VW_E_FORMAT, "%s: tensor \"%s\" has shape %s; config.json makes it [%lld]",
                    t->file, t->name, have, (long long)spec->cols);
+}
+
+/* One slice of it, as if it were a tensor by itself. */
+static void take_slice(const vw_param_spec *spec, vw_weights_tensor *t)
+{
+    t->bytes /= (size_t)spec->n_slices;
+    t->data = (const char *)t->data + (size_t)spec->slice * t->bytes;
+    t->n_dims = 2;
+    t->shape[0] = t->shape[1];
+    t->shape[1] = t->shape[2];
 }
 
 /* Eight codes in an int32, a row's last one filled up; the shape before that stands beside. */
@@ -178,8 +202,12 @@ vw_status vw_stored_find(vw_engine *e, const vw_param_spec *spec, vw_stored *out
         return VW_OK;
     if (st && !is_packed)
         return st;
+    st = is_packed ? VW_OK : check_shape(spec, t, err);
+    if (!st && spec->n_slices)
+        take_slice(spec, t);
     out->parts[out->n_parts++] = *t;
-    st = is_packed ? check_packed(e, name, spec, out, err) : check_shape(spec, t, err);
+    if (!st && is_packed)
+        st = check_packed(e, name, spec, out, err);
     if (st || !spec->rows)
         return st;
     *m = (vw_matrix){.data = t->data, .dtype = t->dtype, .layout = t->layout, .rows = t->shape[0],

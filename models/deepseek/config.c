@@ -123,21 +123,26 @@ static vw_status read_shape(deepseek *m, const vw_json *json, const vw_json_doc 
 
 /* ---- experts --------------------------------------------------------------------------------- */
 
-static vw_status check_experts(const deepseek *m, vw_error *err)
+vw_status deepseek_check(const deepseek *m, vw_error *err)
 {
+    if (!(m->eps > 0) || m->eps > 1)
+        return vw_fail(err, VW_E_FORMAT, "the epsilon of norms is %g; expected a small positive number "
+                       "such as 1e-6", m->eps);
+    if (!m->n_experts)
+        return VW_OK;
     if (m->top_k > m->n_experts)
-        return vw_fail(err, VW_E_FORMAT, "config.json: num_experts_per_tok is %d, but n_routed_experts "
-                       "is %d", m->top_k, m->n_experts);
+        return vw_fail(err, VW_E_FORMAT, "a token takes %d experts, but there are %d", m->top_k,
+                       m->n_experts);
     if (m->n_experts % m->n_groups || m->top_groups > m->n_groups)
-        return vw_fail(err, VW_E_FORMAT, "config.json: %d of %d groups (topk_group, n_group) of %d "
-                       "experts: n_group must divide the experts, and topk_group be no more",
+        return vw_fail(err, VW_E_FORMAT, "a token's experts are of %d groups among %d of %d experts: the "
+                       "groups must divide the experts, and those taken be no more than there are",
                        m->top_groups, m->n_groups, m->n_experts);
     int32_t size = m->n_experts / m->n_groups;
     if (m->top_groups * size < m->top_k || (m->n_groups > 1 && size < m->group_best))
-        return vw_fail(err, VW_E_FORMAT, "config.json: %d groups of %d experts cannot give %d experts a "
+        return vw_fail(err, VW_E_FORMAT, "%d groups of %d experts cannot give %d experts a "
                        "token", m->top_groups, size, m->top_k);
     if (!isfinite(m->route_scale))
-        return vw_fail(err, VW_E_FORMAT, "config.json: routed_scaling_factor is not finite");
+        return vw_fail(err, VW_E_FORMAT, "the factor of experts' weights is not finite");
     return VW_OK;
 }
 
@@ -190,8 +195,7 @@ static vw_status read_experts(deepseek *m, int is_v2, const vw_json *json, const
         m->n_dense = m->n_layers;
     if (!m->n_experts)
         return VW_OK;
-    st = read_choice(m, is_v2, json, doc, err);
-    return st ? st : check_experts(m, err);
+    return read_choice(m, is_v2, json, doc, err);
 }
 
 /* ---- the whole ------------------------------------------------------------------------------- */
@@ -234,13 +238,9 @@ vw_status deepseek_configure(deepseek *m, const vw_json *json, const vw_json_doc
         (st = read_token(json, doc, "eos_token_id", m->vocab_size, &m->info.eos, err)) ||
         (st = read_token(json, doc, "pad_token_id", m->vocab_size, &m->info.pad, err)))
         return st;
-    if (!(m->eps > 0) || m->eps > 1)
-        return vw_fail(err, VW_E_FORMAT, "config.json: rms_norm_eps is %g; expected a small positive "
-                       "number such as 1e-6", m->eps);
     if (m->options->mtp && !m->n_further)
         return vw_fail(err, VW_E_CONFIG, "[model.deepseek] mtp is on, but config.json says "
                        "num_nextn_predict_layers 0: this checkpoint has no layer that drafts");
     m->n_drafts = m->options->mtp ? 1 : 0;
-    m->is_absorbed = m->options->attention != NAIVE;
     return VW_OK;
 }

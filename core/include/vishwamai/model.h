@@ -40,6 +40,9 @@ typedef struct vw_param_spec {
     /* For per_head: n_heads heads, of which each has rows / n_heads rows, the first head_split of
      * them before the others.  Kept in f32, exactly as the file's values are.  0: an ordinary one. */
     int32_t n_heads, head_split;
+    /* The file's tensor is [n_slices, rows, cols], and this is slice number `slice` of it; all slices
+     * have its name.  n_slices 0: the tensor is the parameter. */
+    int32_t n_slices, slice;
     /* What other writers of the family call it, NULL-ended, or NULL.  A file is of one writer: of
      * the first whose names it has most of; `name` is the first one's. */
     const char *const *others;
