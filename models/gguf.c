@@ -35,7 +35,10 @@ vw_status gguf_key_int(const gguf_view *v, const char *key, int64_t min, int64_t
 vw_status gguf_key_real(const gguf_view *v, const char *key, double def, double *out, vw_error *err)
 {
     char name[GGUF_KEY_ROOM];
-    return v->json->get_real(v->doc, v->root, gguf_key_name(v, key, name), def, out, err);
+    const vw_json_value *value = v->json->get(v->root, gguf_key_name(v, key, name));
+    if (value && v->json->type(value) == VW_JSON_NULL) /* how weights/gguf gives infinities */
+        return vw_fail(err, VW_E_FORMAT, "\"%s\" is no finite number", name);
+    return v->json->get_real(v->doc, v->root, name, def, out, err);
 }
 
 vw_status gguf_key_sizes(const gguf_view *v, const gguf_size *sizes, size_t n, vw_error *err)

@@ -125,24 +125,25 @@ static vw_status read_shape(deepseek *m, const vw_json *json, const vw_json_doc 
 
 vw_status deepseek_check(const deepseek *m, vw_error *err)
 {
+    const deepseek_words *w = m->words;
     if (!(m->eps > 0) || m->eps > 1)
-        return vw_fail(err, VW_E_FORMAT, "the epsilon of norms is %g; expected a small positive number "
-                       "such as 1e-6", m->eps);
+        return vw_fail(err, VW_E_FORMAT, "%s is %g; expected a small positive number such as 1e-6",
+                       w->eps, m->eps);
     if (!m->n_experts)
         return VW_OK;
     if (m->top_k > m->n_experts)
-        return vw_fail(err, VW_E_FORMAT, "a token takes %d experts, but there are %d", m->top_k,
+        return vw_fail(err, VW_E_FORMAT, "%s is %d, but %s is %d", w->used, m->top_k, w->experts,
                        m->n_experts);
     if (m->n_experts % m->n_groups || m->top_groups > m->n_groups)
-        return vw_fail(err, VW_E_FORMAT, "a token's experts are of %d groups among %d of %d experts: the "
-                       "groups must divide the experts, and those taken be no more than there are",
-                       m->top_groups, m->n_groups, m->n_experts);
+        return vw_fail(err, VW_E_FORMAT, "%d of %d groups (%s, %s) of %d experts: %s must divide the "
+                       "experts, and %s be no more", m->top_groups, m->n_groups, w->groups_used,
+                       w->groups, m->n_experts, w->groups, w->groups_used);
     int32_t size = m->n_experts / m->n_groups;
     if (m->top_groups * size < m->top_k || (m->n_groups > 1 && size < m->group_best))
         return vw_fail(err, VW_E_FORMAT, "%d groups of %d experts cannot give %d experts a "
                        "token", m->top_groups, size, m->top_k);
     if (!isfinite(m->route_scale))
-        return vw_fail(err, VW_E_FORMAT, "the factor of experts' weights is not finite");
+        return vw_fail(err, VW_E_FORMAT, "%s is not finite", w->scale);
     return VW_OK;
 }
 
@@ -216,6 +217,11 @@ static vw_status read_token(const vw_json *json, const vw_json_doc *doc, const c
     return st;
 }
 
+static const deepseek_words words = {
+    "n_routed_experts", "config.json: num_experts_per_tok", "n_group", "topk_group",
+    "config.json: routed_scaling_factor", "config.json: rms_norm_eps", "config.json: rope_theta",
+};
+
 vw_status deepseek_configure(deepseek *m, const vw_json *json, const vw_json_doc *doc, vw_error *err)
 {
     const vw_json_value *root = json->root(doc);
@@ -223,6 +229,7 @@ vw_status deepseek_configure(deepseek *m, const vw_json *json, const vw_json_doc
     vw_status st = json->get_string(doc, root, "model_type", "", &type, err);
     if (st)
         return st;
+    m->words = &words;
     int is_v2 = !strcmp(type, "deepseek_v2");
     if (!is_v2 && strcmp(type, "deepseek_v3") != 0)
         return vw_fail(err, VW_E_UNSUPPORTED, "config.json: model_type is \"%s\"; this plugin runs "

@@ -45,6 +45,11 @@ typedef struct deepseek_options {
     int64_t expert_groups, expert_groups_used; /* of a GGUF file that leaves them out; 0: it does not */
 } deepseek_options;
 
+/* What a file calls the numbers that deepseek_check() may find fault with. */
+typedef struct deepseek_words {
+    const char *experts, *used, *groups, *groups_used, *scale, *eps, *theta;
+} deepseek_words;
+
 typedef struct deepseek_layer {
     size_t draft, attention, kv_b, ffn; /* where its parameters begin in the list; draft: 0 for none */
     int32_t is_mixture;
@@ -55,6 +60,7 @@ typedef struct deepseek_layer {
 typedef struct deepseek {
     const vw_host *host;
     const deepseek_options *options;
+    const deepseek_words *words;
     int32_t is_gguf;  /* names and keys are those of a GGUF file, */
     int32_t is_split; /* which has KV_B as a matrix a head for keys, and one for values */
     int32_t is_absorbed;

@@ -204,6 +204,11 @@ static vw_status read_positions(deepseek *m, const gguf_view *v, vw_error *err)
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
+static const deepseek_words words = {
+    "expert_count", "expert_used_count", "expert_group_count", "expert_group_used_count",
+    "expert_weights_scale", "attention.layer_norm_rms_epsilon", "rope.freq_base",
+};
+
 vw_status deepseek_configure_gguf(deepseek *m, const vw_json *json, const vw_json_doc *config,
                                   vw_error *err)
 {
@@ -215,6 +220,7 @@ vw_status deepseek_configure_gguf(deepseek *m, const vw_json *json, const vw_jso
         return vw_fail(err, VW_E_UNSUPPORTED, "general.architecture is \"%s\"; this plugin runs "
                        "\"deepseek2\"", v.architecture);
     m->is_gguf = 1;
+    m->words = &words;
     if ((st = gguf_vocabulary(&v, &m->vocab_size, &m->info, err)) || (st = read_shape(m, &v, err)) ||
         (st = read_experts(m, &v, err)) ||
         (st = gguf_key_int(&v, "context_length", 1, 1 << 24, 4096, &m->max_positions, err)) ||

@@ -21,15 +21,14 @@ static vw_status above_zero(const char *what, double value, vw_error *err)
 {
     if (value > 0 && isfinite(value))
         return VW_OK;
-    return vw_fail(err, VW_E_FORMAT, "YaRN's %s is %g; it must be above 0", what, value);
+    return vw_fail(err, VW_E_FORMAT, "the %s of yarn is %g; it must be above 0", what, value);
 }
 
 static vw_status check_positions(const deepseek *m, vw_error *err)
 {
     vw_status st;
     if (!(m->theta > 1) || !isfinite(m->theta))
-        return vw_fail(err, VW_E_FORMAT, "the base of rotation, rope_theta, is %g; it must be above 1",
-                       m->theta);
+        return vw_fail(err, VW_E_FORMAT, "%s is %g; it must be above 1", m->words->theta, m->theta);
     if (m->factor == 1)
         return VW_OK;
     if ((st = above_zero("factor", m->factor, err)) ||
@@ -38,8 +37,8 @@ static vw_status check_positions(const deepseek *m, vw_error *err)
         (st = above_zero("beta_slow", m->beta_slow, err)))
         return st;
     if (!(m->mscale >= 0) || !(m->mscale_all >= 0) || m->mscale > 100 || m->mscale_all > 100)
-        return vw_fail(err, VW_E_FORMAT, "YaRN's mscale %g and mscale_all_dim %g: expected numbers from 0 "
-                       "to 100", m->mscale, m->mscale_all);
+        return vw_fail(err, VW_E_FORMAT, "yarn with mscale %g and mscale_all_dim %g; expected numbers from "
+                       "0 to 100", m->mscale, m->mscale_all);
     return VW_OK;
 }
 
