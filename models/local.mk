@@ -2,7 +2,7 @@
 
 plugins_LTLIBRARIES += model_deepseek.la
 model_deepseek_la_SOURCES = %D%/deepseek/config.c %D%/deepseek/deepseek.c \
-	%D%/deepseek/deepseek.h %D%/deepseek/gguf.c %D%/deepseek/params.c %D%/deepseek/yarn.c %D%/gguf.c \
+	%D%/deepseek/deepseek.h %D%/deepseek/gguf.c %D%/deepseek/params.c %D%/deepseek/respell.c %D%/deepseek/yarn.c %D%/gguf.c \
 	%D%/gguf.h
 model_deepseek_la_LIBADD = $(PLUGIN_LIBS)
 model_deepseek_la_LDFLAGS = -module $(PLUGIN_LDFLAGS)

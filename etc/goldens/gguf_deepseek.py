@@ -2,6 +2,8 @@
 """gguf_deepseek.py - small DeepSeeks in GGUF files of both forms, and what transformers makes of them.
 
     python3 etc/goldens/gguf_deepseek.py           writes t/data/gguf/deepseek-*
+    python3 etc/goldens/gguf_deepseek.py --check FILE.gguf deepseek-f32
+        llama.cpp on a file that `vishwamai convert` made of that golden: its greedy tokens
 
 The gguf package quantises and writes; deepseek.py's models hold what the blocks are worth, transformers
 runs them in float64 and deepseek_reference.py has to agree.  llama.cpp, where its Python binding is
@@ -9,8 +11,10 @@ installed, is asked too: with blocks it quantises activations, so each file is w
 it, and has to agree to what single precision leaves.
 """
 
+import json
 import os
 import pathlib
+import sys
 import tempfile
 
 import gguf
@@ -172,7 +176,19 @@ def llama_logits(path, tokens, yarn):
     return out
 
 
+def check(path, name):
+    """The golden's own continuation has to be llama.cpp's first choice all along."""
+    prompts = json.load(open(OUT.parent / "goldens" / name / "golden.json"))["prompts"]
+    for kind, p in prompts.items():
+        logits = llama_logits(path, p["tokens"] + p["greedy"][:-1], YARN)
+        best = logits[len(p["tokens"]) - 1:].argmax(1)
+        print(kind, "greedy tokens as transformers:", int((best == p["greedy"]).sum()), "of", len(best))
+        assert (best == p["greedy"]).all()
+
+
 def main():
+    if sys.argv[1:2] == ["--check"]:
+        return check(*sys.argv[2:])
     torch.set_num_threads(1)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()

@@ -35,8 +35,12 @@ static vw_status check_quantisation(const vw_json *json, const vw_json_doc *doc,
     vw_status st;
     if (json->type(v) != VW_JSON_OBJECT)
         return VW_OK;
-    if ((st = expect(json, doc, v, "quant_method", "fp8", NULL, &text, err)) ||
-        (st = expect(json, doc, v, "fmt", "e4m3", NULL, &text, err)) ||
+    if ((st = json->get_string(doc, v, "quant_method", "fp8", &text, err)) ||
+        !strcmp(text, "compressed-tensors")) /* as `convert` writes it too */
+        return st;
+    if (strcmp(text, "blockwise_int8") != 0)
+        st = expect(json, doc, v, "quant_method", "fp8", NULL, &text, err);
+    if (st || (st = expect(json, doc, v, "fmt", "e4m3", NULL, &text, err)) ||
         (st = expect(json, doc, v, "scale_fmt", "float", "ue8m0", &text, err)))
         return st;
     if (block && (json->count(block) != 2 || json->integer(json->at(block, 0)) < 1 ||

@@ -280,6 +280,9 @@ static void deepseek_close(void *self)
     const vw_host *host = m->host;
     host->free(host->core, m->names);
     host->free(host->core, m->places);
+    host->free(host->core, m->other_names);
+    host->free(host->core, m->pieces);
+    host->free(host->core, m->other_config);
     host->free(host->core, m->specs);
     host->free(host->core, m->experts);
     host->free(host->core, m->caches);
@@ -347,6 +350,7 @@ static const vw_option options[] = {
 
 static const vw_model_ops ops = {
     .size = sizeof ops, .load = load, .info = info, .forward = forward, .draft = draft,
+    .respell = deepseek_respell,
 };
 
 static const char *const needs[] = {"device", "gemm", "attention", NULL};

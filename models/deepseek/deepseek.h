@@ -83,6 +83,10 @@ typedef struct deepseek {
     vw_param_spec *specs;
     deepseek_place *places;
     char (*names)[DEEPSEEK_NAME];
+    char *other_config;       /* of the other spelling, once it was asked for */
+    size_t n_pieces;
+    vw_respelt *pieces;
+    char (*other_names)[DEEPSEEK_NAME];
     char ignored_layers[64]; /* a pattern, when there are layers that are not loaded */
     const char *ignored[8];
     vw_model_info info;
@@ -105,6 +109,9 @@ vw_status deepseek_check(const deepseek *m, vw_error *err);
 vw_status deepseek_read_positions(deepseek *m, const vw_json *json, const vw_json_doc *config,
                                   vw_error *err);
 vw_status deepseek_make_rotation(deepseek *m, vw_error *err);
+
+/* As the kind has it; respell.c. */
+vw_status deepseek_respell(void *self, vw_spelling *out, vw_error *err);
 
 /* The name of a parameter in either kind of file; params.c. */
 void deepseek_name(deepseek_place at, int32_t is_gguf, char name[DEEPSEEK_NAME]);

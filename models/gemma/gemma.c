@@ -164,7 +164,7 @@ static void gemma_close(void *self)
 {
     gemma *g = self;
     const vw_host *host = g->host;
-    host->free(host->core, g->other_list);
+    host->free(host->core, g->pieces);
     host->free(host->core, g->other_names);
     host->free(host->core, g->other_config);
     host->free(host->core, g->names);

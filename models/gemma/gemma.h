@@ -49,7 +49,7 @@ typedef struct gemma {
     vw_model_info info;
     char *other_config;      /* of the other spelling; NULL before it is asked for */
     char (*other_names)[128];
-    const char **other_list;
+    vw_respelt *pieces;
 } gemma;
 
 /* Read and check config.json; config.c. */
