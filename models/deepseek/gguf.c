@@ -6,7 +6,7 @@
  */
 #include "deepseek.h"
 
-#include "models/gguf.h"
+#include "plugins/gguf/keys.h"
 
 #include <math.h>
 

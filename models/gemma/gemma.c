@@ -16,7 +16,7 @@
  */
 #include "gemma.h"
 
-#include "models/gguf.h"
+#include "plugins/gguf/keys.h"
 
 #include <math.h>
 

@@ -5,7 +5,7 @@
  */
 #include "gemma.h"
 
-#include "models/gguf.h"
+#include "plugins/gguf/keys.h"
 
 #include <math.h>
 

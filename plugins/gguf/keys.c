@@ -1,5 +1,5 @@
-/* gguf.c - the keys of a GGUF file as a family reads them. */
-#include "models/gguf.h"
+/* keys.c - the keys of a GGUF file as a family reads them. */
+#include "plugins/gguf/keys.h"
 
 #include <stdio.h>
 

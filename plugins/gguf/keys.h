@@ -1,10 +1,10 @@
-/* gguf.h - what families read from the keys of a GGUF file: numbers under the architecture's name.
+/* keys.h - what families read from the keys of a GGUF file: numbers under the architecture's name.
  *
  * weights/gguf gives the keys as a JSON object, each under its dotted name, and "shape:NAME" for the
  * tensors.  Part of each model plugin that runs such files.
  */
-#ifndef MODELS_GGUF_H
-#define MODELS_GGUF_H
+#ifndef VW_GGUF_KEYS_H
+#define VW_GGUF_KEYS_H
 
 #include <vishwamai/json.h>
 #include <vishwamai/model.h>
