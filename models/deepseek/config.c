@@ -37,8 +37,12 @@ static vw_status check_quantisation(const vw_json *json, const vw_json_doc *doc,
     vw_status st;
     if (json->type(v) != VW_JSON_OBJECT)
         return VW_OK;
-    if ((st = expect(json, doc, v, "quant_method", "fp8", NULL, &text, err)) ||
-        (st = expect(json, doc, v, "fmt", "e4m3", NULL, &text, err)) ||
+    if ((st = json->get_string(doc, v, "quant_method", "fp8", &text, err)) ||
+        !strcmp(text, "compressed-tensors")) /* as `convert` writes it too */
+        return st;
+    if (strcmp(text, "blockwise_int8") != 0)
+        st = expect(json, doc, v, "quant_method", "fp8", NULL, &text, err);
+    if (st || (st = expect(json, doc, v, "fmt", "e4m3", NULL, &text, err)) ||
         (st = expect(json, doc, v, "scale_fmt", "float", "ue8m0", &text, err)))
         return st;
     for (size_t i = 0; block && i < 2; i++) {
@@ -127,21 +131,27 @@ static vw_status read_shape(deepseek *m, const vw_json *json, const vw_json_doc 
 
 /* ---- experts --------------------------------------------------------------------------------- */
 
-static vw_status check_experts(const deepseek *m, vw_error *err)
+vw_status deepseek_check(const deepseek *m, vw_error *err)
 {
+    const deepseek_words *w = m->words;
+    if (!(m->eps > 0) || m->eps > 1)
+        return vw_fail(err, VW_E_FORMAT, "%s is %g; expected a small positive number such as 1e-6",
+                       w->eps, m->eps);
+    if (!m->n_experts)
+        return VW_OK;
     if (m->top_k > m->n_experts)
-        return vw_fail(err, VW_E_FORMAT, "config.json: num_experts_per_tok is %d, but n_routed_experts "
-                       "is %d", m->top_k, m->n_experts);
+        return vw_fail(err, VW_E_FORMAT, "%s is %d, but %s is %d", w->used, m->top_k, w->experts,
+                       m->n_experts);
     if (m->n_experts % m->n_groups || m->top_groups > m->n_groups)
-        return vw_fail(err, VW_E_FORMAT, "config.json: %d of %d groups (topk_group, n_group) of %d "
-                       "experts: n_group must divide the experts, and topk_group be no more",
-                       m->top_groups, m->n_groups, m->n_experts);
+        return vw_fail(err, VW_E_FORMAT, "%d of %d groups (%s, %s) of %d experts: %s must divide the "
+                       "experts, and %s be no more", m->top_groups, m->n_groups, w->groups_used,
+                       w->groups, m->n_experts, w->groups, w->groups_used);
     int32_t size = m->n_experts / m->n_groups;
     if (m->top_groups * size < m->top_k || (m->n_groups > 1 && size < m->group_best))
-        return vw_fail(err, VW_E_FORMAT, "config.json: %d groups of %d experts cannot give %d experts a "
+        return vw_fail(err, VW_E_FORMAT, "%d groups of %d experts cannot give %d experts a "
                        "token", m->top_groups, size, m->top_k);
     if (!isfinite(m->route_scale))
-        return vw_fail(err, VW_E_FORMAT, "config.json: routed_scaling_factor is not finite");
+        return vw_fail(err, VW_E_FORMAT, "%s is not finite", w->scale);
     return VW_OK;
 }
 
@@ -194,8 +204,7 @@ static vw_status read_experts(deepseek *m, int is_v2, const vw_json *json, const
         m->n_dense = m->n_layers;
     if (!m->n_experts)
         return VW_OK;
-    st = read_choice(m, is_v2, json, doc, err);
-    return st ? st : check_experts(m, err);
+    return read_choice(m, is_v2, json, doc, err);
 }
 
 /* ---- the whole ------------------------------------------------------------------------------- */
@@ -219,6 +228,11 @@ static vw_status read_token(const vw_json *json, const vw_json_doc *doc, const c
     return st;
 }
 
+static const deepseek_words words = {
+    "n_routed_experts", "config.json: num_experts_per_tok", "n_group", "topk_group",
+    "config.json: routed_scaling_factor", "config.json: rms_norm_eps", "config.json: rope_theta",
+};
+
 vw_status deepseek_configure(deepseek *m, const vw_json *json, const vw_json_doc *doc, vw_error *err)
 {
     const vw_json_value *root = json->root(doc);
@@ -226,6 +240,7 @@ vw_status deepseek_configure(deepseek *m, const vw_json *json, const vw_json_doc
     vw_status st = json->get_string(doc, root, "model_type", "", &type, err);
     if (st)
         return st;
+    m->words = &words;
     int is_v2 = !strcmp(type, "deepseek_v2");
     if (!is_v2 && strcmp(type, "deepseek_v3") != 0)
         return vw_fail(err, VW_E_UNSUPPORTED, "config.json: model_type is \"%s\"; this plugin runs "
@@ -241,13 +256,9 @@ vw_status deepseek_configure(deepseek *m, const vw_json *json, const vw_json_doc
         (st = read_token(json, doc, "eos_token_id", m->vocab_size, &m->info.eos, err)) ||
         (st = read_token(json, doc, "pad_token_id", m->vocab_size, &m->info.pad, err)))
         return st;
-    if (!(m->eps > 0) || m->eps > 1)
-        return vw_fail(err, VW_E_FORMAT, "config.json: rms_norm_eps is %g; expected a small positive "
-                       "number such as 1e-6", m->eps);
     if (m->options->mtp && !m->n_further)
         return vw_fail(err, VW_E_CONFIG, "[model.deepseek] mtp is on, but config.json says "
                        "num_nextn_predict_layers 0: this checkpoint has no layer that drafts");
     m->n_drafts = m->options->mtp ? 1 : 0;
-    m->is_absorbed = m->options->attention != NAIVE;
     return VW_OK;
 }
