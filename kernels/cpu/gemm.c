@@ -231,7 +231,7 @@ static const float *find_panel(const vw_gemm_job *job, const vw_gemm_operand *w,
 static void fetch_next_block(vw_gemm_tile *t, const block *b)
 {
     int64_t tiles = b->last_tile - b->first_tile;
-    t->fetch = tiles == 1 ? 2048 : t->k * 64;
+    t->fetch = tiles == 1 ? 512 : t->k * 64;
     t->fetch_step = (int)(64 / tiles) + (tiles > 1);
 }
 
