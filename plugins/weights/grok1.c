@@ -33,7 +33,7 @@ static vw_status map_leaf(grok1_leaf *l, vw_error *err)
 {
     struct stat s;
     vw_status st = VW_OK;
-    int fd = open(l->path, O_RDONLY | O_CLOEXEC);
+    int fd = open(l->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe must not hang */
     if (fd < 0)
         return vw_fail(err, errno == ENOENT ? VW_E_NOTFOUND : VW_E_IO, "cannot open %s: %s", l->path,
                        strerror(errno));
