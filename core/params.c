@@ -253,16 +253,22 @@ static vw_status pack(vw_engine *e, vw_param *p, const vw_weights_tensor *t, siz
     return st;
 }
 
-/* Is it an expert's, and do experts come from the file as they are needed? */
-static bool is_streamed(const vw_engine *e, const vw_param *p)
+/* The experts that a parameter is one's of, or NULL. */
+static const vw_experts_spec *experts_of(const vw_engine *e, const vw_param *p)
 {
     size_t i = (size_t)(p - e->params);
-    for (int32_t l = 0; e->expert_memory && l < e->info->n_experts; l++) {
+    for (int32_t l = 0; l < e->info->n_experts; l++) {
         const vw_experts_spec *s = &e->info->experts[l];
         if (i >= s->first_param && i - s->first_param < 3 * (size_t)s->n_experts)
-            return true;
+            return s;
     }
-    return false;
+    return NULL;
+}
+
+/* Do experts come from the file as they are needed, and is it one's? */
+static bool is_streamed(const vw_engine *e, const vw_param *p)
+{
+    return e->expert_memory && experts_of(e, p);
 }
 
 static vw_status refuse_pack(const vw_engine *e, const vw_weights_tensor *t, vw_error *err)
@@ -453,10 +459,31 @@ vw_status vw_params_load(vw_engine *e, const vw_engine_options *o, vw_error *err
         if (!st)
             st = vw_report(o, "loading", done, total, "bytes", err);
     }
-    e->token_bytes = e->weight_bytes;
     if (!st && !e->is_plan)
         vw_core_parallel_for(e->core, (int)n, prefetch_part, e);
     return st;
+}
+
+/* Of so many bytes of a parameter, those that one token reads: no experts that others take, and one row
+ * of a table that is looked up only. */
+static uint64_t token_reads(const vw_engine *e, const vw_param *p, uint64_t bytes)
+{
+    const vw_experts_spec *x = experts_of(e, p);
+    if (x)
+        return bytes * (uint64_t)x->top_k / (uint64_t)x->n_experts;
+    return p->is_looked_up && !p->is_head ? bytes / (uint64_t)p->spec->rows : bytes;
+}
+
+uint64_t vw_params_token_bytes(const vw_engine *e)
+{
+    const adapter_list *a = &e->adapters;
+    uint64_t sum = 0;
+    for (size_t i = 0; i < e->info->n_params; i++)
+        if (e->param_list[i])
+            sum += token_reads(e, &e->params[i], e->params[i].bytes + e->params[i].scale_bytes);
+    for (size_t i = 0; i < 2 * a->n; i++)
+        sum += token_reads(e, a->adapted[i / 2], a->params[i].bytes);
+    return sum;
 }
 
 void vw_params_free(vw_engine *e)

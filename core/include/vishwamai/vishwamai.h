@@ -171,7 +171,7 @@ typedef struct vw_engine_info {
     int32_t stop[16];
     uint64_t parameters;      /* count */
     uint64_t weight_bytes;    /* executed: in place or packed */
-    uint64_t token_bytes;     /* weight bytes read for one decoded token */
+    uint64_t token_bytes;     /* of them, read for one decoded token: of experts those it takes */
     uint64_t kv_token_bytes;  /* of one token, all layers */
     uint64_t kv_pool_bytes;
     int64_t kv_pages, kv_pages_free;
