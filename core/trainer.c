@@ -67,7 +67,7 @@ static vw_status read_settings(vw_trainer *t, vw_error *err)
     if (c->schedule != VW_DECAY_CONSTANT && c->warmup_steps >= end)
         return vw_fail(err, VW_E_CONFIG,
                        "train.warmup_steps = %lld does not end before the decay does, at "
-                       "step %lld",
+                       "step %lld; lower it, or raise train.max_steps (or decay_steps)",
                        (long long)c->warmup_steps, (long long)end);
     if (c->max_batch_size &&
         (c->max_batch_size < c->batch_size || c->min_batch_size > c->batch_size))

@@ -241,7 +241,7 @@ static const golden_change of_plain[] = {
      "mscale -1 and mscale_all_dim 0"},
     {"\"rms_norm_eps\": 1e-06", "\"rms_norm_eps\": 0", "rms_norm_eps is 0"},
     {"\"use_cache\": true", "\"quantization_config\": {\"quant_method\": \"awq\"}",
-     "quant_method is \"awq\"; this plugin knows \"fp8\""},
+     "quant_method is \"awq\"; this plugin knows \"fp8\", \"blockwise_int8\" and \"compressed-tensors\""},
     {"\"use_cache\": true", "\"quantization_config\": {\"quant_method\": \"fp8\", \"weight_block_size\": [128]}",
      "weight_block_size must be two numbers"},
     {"\"use_cache\": true", "\"quantization_config\": {\"quant_method\": \"fp8\", \"scale_fmt\": \"ue8m0\"}",

@@ -40,9 +40,10 @@ static vw_status check_quantisation(const vw_json *json, const vw_json_doc *doc,
     if ((st = json->get_string(doc, v, "quant_method", "fp8", &text, err)) ||
         !strcmp(text, "compressed-tensors")) /* as `convert` writes it too */
         return st;
-    if (strcmp(text, "blockwise_int8") != 0)
-        st = expect(json, doc, v, "quant_method", "fp8", NULL, &text, err);
-    if (st || (st = expect(json, doc, v, "fmt", "e4m3", NULL, &text, err)) ||
+    if (strcmp(text, "fp8") != 0 && strcmp(text, "blockwise_int8") != 0)
+        return vw_fail(err, VW_E_UNSUPPORTED, "config.json: quant_method is \"%s\"; this plugin knows "
+                       "\"fp8\", \"blockwise_int8\" and \"compressed-tensors\"", text);
+    if ((st = expect(json, doc, v, "fmt", "e4m3", NULL, &text, err)) ||
         (st = expect(json, doc, v, "scale_fmt", "float", "ue8m0", &text, err)))
         return st;
     for (size_t i = 0; block && i < 2; i++) {
