@@ -347,8 +347,10 @@ t/scripts.stamp: Makefile
 clean-script-links:
 	@for t in $(script_tests); do test ! -h $$t || rm -f $$t; done
 
-# Everything that the tests need, built and not run.
-check-programs: all $(check_LTLIBRARIES) $(check_PROGRAMS) $(check_DATA)
+# Everything that the tests need, built and not run; after `all', which is a make of its own and under
+# -j would build the same objects at the same time.
+check-programs: all
+	@$(MAKE) $(AM_MAKEFLAGS) $(check_LTLIBRARIES) $(check_PROGRAMS) $(check_DATA)
 
 # make prove [PROVEFLAGS=-v]: the same tests under prove, with its closing words.  --directives shows
 # every skipped assertion with its reason.
