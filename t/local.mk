@@ -250,7 +250,8 @@ fuzzers += t/fuzz/ini
 t_fuzz_ini_SOURCES = t/fuzz/ini.c
 t_fuzz_ini_LDFLAGS = $(FUZZ_LDFLAGS)
 
-FUZZ_CONFIG = t/fuzz/config.c $(model_gemma_la_SOURCES) $(model_vishwamai_la_SOURCES)
+FUZZ_CONFIG = t/fuzz/config.c $(model_deepseek_la_SOURCES) $(model_gemma_la_SOURCES) \
+	$(model_grok_la_SOURCES) $(model_vishwamai_la_SOURCES)
 check_PROGRAMS += t/fuzz-config.t
 t_fuzz_config_t_SOURCES = $(FUZZ_CONFIG) t/fuzz/replay.c
 t_fuzz_config_t_LDADD = $(MOCK_LIBS) libcore.la
@@ -352,8 +353,10 @@ t/scripts.stamp: Makefile
 clean-script-links:
 	@for t in $(script_tests); do test ! -h $$t || rm -f $$t; done
 
-# Everything that the tests need, built and not run.
-check-programs: all $(check_LTLIBRARIES) $(check_PROGRAMS) $(check_DATA)
+# Everything that the tests need, built and not run; after `all', which is a make of its own and under
+# -j would build the same objects at the same time.
+check-programs: all
+	@$(MAKE) $(AM_MAKEFLAGS) $(check_LTLIBRARIES) $(check_PROGRAMS) $(check_DATA)
 
 # make prove [PROVEFLAGS=-v]: the same tests under prove, with its closing words.  --directives shows
 # every skipped assertion with its reason.
