@@ -280,22 +280,27 @@ static vw_status open_buffers(vw_engine *e, vw_error *err)
                          e->dev->sample_bytes(dev, 1, e->info->vocab_size), &e->sample_space, err);
 }
 
-/* For products in which each head of a token is a group of its own. */
-static vw_status open_head_offsets(vw_engine *e, vw_error *err)
+/* For products in which each head of a token is a group of its own, and for all rows of a head's
+ * matrix. */
+static vw_status open_counting(vw_engine *e, vw_error *err)
 {
-    size_t n = (size_t)e->info->q_heads + 1, bytes = n * sizeof(int32_t);
+    size_t n = (size_t)e->info->q_heads + 1;
     void *dev = e->device->self;
+    for (size_t i = 0; i < e->info->n_params; i++)
+        if (e->info->params[i].n_slices && (size_t)e->info->params[i].rows > n)
+            n = (size_t)e->info->params[i].rows;
+    size_t bytes = n * sizeof(int32_t);
     int32_t *offsets = e->is_plan ? NULL : vw_core_alloc(e->core, bytes);
     e->memory.scratch += bytes;
     if (e->is_plan)
         return VW_OK;
     if (!offsets)
-        return vw_fail(err, VW_E_NOMEM, "no memory for %zu heads", n);
+        return vw_fail(err, VW_E_NOMEM, "no memory for %zu numbers", n);
     for (size_t i = 0; i < n; i++)
         offsets[i] = (int32_t)i;
-    vw_status st = e->dev->alloc(dev, bytes, &e->head_offsets, err);
+    vw_status st = e->dev->alloc(dev, bytes, &e->counting, err);
     if (!st)
-        st = e->dev->upload(dev, e->stream, e->head_offsets.data, offsets, bytes, err);
+        st = e->dev->upload(dev, e->stream, e->counting.data, offsets, bytes, err);
     if (!st)
         st = e->dev->synchronize(dev, e->stream, err);
     vw_core_release(e->core, offsets);
@@ -354,7 +359,7 @@ vw_status vw_engine_serve(vw_engine *e, vw_error *err)
     if (!st)
         st = vw_kv_open(e, err);
     if (!st)
-        st = open_head_offsets(e, err);
+        st = open_counting(e, err);
     return st ? st : open_buffers(e, err);
 }
 
@@ -389,7 +394,7 @@ void vw_engine_close(vw_engine *e)
         void *dev = e->device->self;
         e->dev->free(dev, &e->sample_space);
         e->dev->free(dev, &e->staging);
-        e->dev->free(dev, &e->head_offsets);
+        e->dev->free(dev, &e->counting);
         e->dev->free(dev, &e->workspace);
         e->dev->free(dev, &e->arena);
         e->dev->free(dev, &e->hidden);

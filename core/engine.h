@@ -173,7 +173,8 @@ struct vw_engine {
     vw_param *params;       /* [info->n_params] */
     vw_param **param_list;  /* what the model gets; NULL where optional and absent */
     vw_experts *experts;    /* [info->n_experts] */
-    vw_buffer head_offsets; /* device i32 0 .. the most heads: groups of a row each */
+    vw_gemm_weight turned;  /* the shape of heads' matrices that run the other way round; rows 0: none do */
+    vw_buffer counting;     /* device i32 0, 1, 2 ...: groups of a row each, all rows of a matrix */
     vw_buffer expert_loads; /* device i64 [info->n_experts][widest_experts]: slots, in inference */
     int32_t widest_experts;
     uint64_t expert_memory; /* 0: experts are in memory like everything else */

@@ -178,6 +178,15 @@ static vw_tensor each_head(vw_cx *cx, vw_tensor x, int32_t heads, vw_param *cons
     return y;
 }
 
+static vw_tensor heads_of(vw_cx *cx, vw_tensor x, int32_t heads, vw_param *const *w,
+                          int32_t is_turned)
+{
+    block b = enter(cx, "linear");
+    vw_tensor y = vw_block_heads_of(cx, x, heads, w, is_turned);
+    leave(&b, "linear backward", bytes_of(x) + (uint64_t)heads * bytes_in(w[0]) + bytes_of(y));
+    return y;
+}
+
 /* The loss and both products of its gradient happen here: backward has nothing left to do. */
 static void head(vw_cx *cx, vw_tensor x, vw_param *table, float multiplier, float cap)
 {
@@ -202,6 +211,7 @@ const vw_nn *vw_nn_profiled(vw_nn *table)
     table->per_head = per_head;
     table->mixture = mixture;
     table->each_head = each_head;
+    table->heads_of = heads_of;
     table->head = head;
     return table;
 }

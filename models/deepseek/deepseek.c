@@ -43,13 +43,29 @@ static void project(const deepseek *m, vw_cx *cx, vw_param *const *p, vw_tensor 
     vw_rope(cx, *latent, &m->k_rope);
 }
 
-static vw_tensor attend_naive(const deepseek *m, vw_cx *cx, const vw_nn_attention *att,
-                              vw_param *kv_b, vw_tensor q, vw_tensor latent, vw_tensor c)
+/* Keys [T, H (nope + rope)] and values [T, H dv] of every head. */
+static void expand(const deepseek *m, vw_cx *cx, vw_param *const *kv_b, vw_tensor latent, vw_tensor c,
+                   vw_tensor *k, vw_tensor *v)
 {
-    vw_tensor kv = vw_linear(cx, c, kv_b); /* [T, H (nope + dv)] */
+    if (m->is_split) {
+        const vw_nn_part key[2] = {{vw_heads_of(cx, c, m->heads, kv_b, 1), m->heads, 0, m->nope},
+                                   {latent, 1, m->kv_rank, m->rope}};
+        *k = vw_join(cx, m->heads, 2, key);
+        *v = vw_heads_of(cx, c, m->heads, kv_b + m->heads, 0);
+        return;
+    }
+    vw_tensor kv = vw_linear(cx, c, *kv_b); /* [T, H (nope + dv)] */
     const vw_nn_part key[2] = {{kv, m->heads, 0, m->nope}, {latent, 1, m->kv_rank, m->rope}};
     const vw_nn_part value[1] = {{kv, m->heads, m->nope, m->dv}};
-    vw_tensor k = vw_join(cx, m->heads, 2, key), v = vw_join(cx, m->heads, 1, value);
+    *k = vw_join(cx, m->heads, 2, key);
+    *v = vw_join(cx, m->heads, 1, value);
+}
+
+static vw_tensor attend_naive(const deepseek *m, vw_cx *cx, const vw_nn_attention *att,
+                              vw_param *const *kv_b, vw_tensor q, vw_tensor latent, vw_tensor c)
+{
+    vw_tensor k, v;
+    expand(m, cx, kv_b, latent, c, &k, &v);
     return vw_attention(cx, att, q, k, v);
 }
 
@@ -73,6 +89,31 @@ static vw_tensor attend_absorbed(const deepseek *m, vw_cx *cx, const vw_nn_atten
     return absorb(m, cx, o, kv_b, VW_HEAD_BEHIND);
 }
 
+/* A prompt's own tokens in the naive form, which is a third of the work; cached is the latent. */
+static vw_tensor attend_prompt(const deepseek *m, vw_cx *cx, const vw_nn_dense *dense,
+                               vw_param *const *kv_b, vw_tensor q, vw_tensor latent, vw_tensor c)
+{
+    const vw_nn_part key[2] = {{c, 1, 0, m->kv_rank}, {latent, 1, m->kv_rank, m->rope}};
+    vw_tensor k, v, cached = vw_join(cx, 1, 2, key);
+    expand(m, cx, kv_b, latent, c, &k, &v);
+    return vw_attention_prompt(cx, dense, q, k, v, cached, c);
+}
+
+static vw_tensor attend(const deepseek *m, vw_cx *cx, const vw_nn_attention *att, vw_param *const *kv_b,
+                        vw_tensor q, vw_tensor latent, vw_tensor c)
+{
+    const vw_nn_dense dense = {*att, m->heads, m->nope + m->rope, m->dv};
+    if (!m->is_absorbed)
+        return attend_naive(m, cx, att, kv_b, q, latent, c);
+    vw_prompt is_prompt = vw_is_prompt(cx, &dense);
+    size_t mark = vw_begin(cx);
+    vw_tensor a = is_prompt ? attend_prompt(m, cx, &dense, kv_b, q, latent, c) : (vw_tensor){0};
+    if (is_prompt == VW_PROMPT_YES)
+        return a;
+    vw_end(cx, mark);
+    return attend_absorbed(m, cx, att, kv_b, q, latent, c);
+}
+
 static void attention_part(const deepseek *m, vw_cx *cx, const deepseek_layer *layer,
                            vw_param *const *list, vw_tensor x)
 {
@@ -82,8 +123,7 @@ static void attention_part(const deepseek *m, vw_cx *cx, const deepseek_layer *l
     project(m, cx, p, h, &q, &latent);
     vw_tensor c = vw_rms_norm(cx, vw_tensor_cols(latent, 0, m->kv_rank), p[KV_A_NORM], 0.0f,
                               low_rank_eps);
-    vw_tensor a = m->is_absorbed ? attend_absorbed(m, cx, &layer->att, kv_b, q, latent, c)
-                                 : attend_naive(m, cx, &layer->att, *kv_b, q, latent, c);
+    vw_tensor a = attend(m, cx, &layer->att, kv_b, q, latent, c);
     vw_linear_add(cx, a, p[O_PROJ], x); /* a [T, H dv] */
     vw_end(cx, mark);
 }
