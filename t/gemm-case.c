@@ -141,6 +141,14 @@ static void round_to_weight(float *x, int64_t n, vw_dtype dtype)
     }
 }
 
+static void round_to_int(const gemm_case *c, float *x, int most)
+{
+    bool is_blocks = c->form->dtype == CASE_INT4 && c->form->format == VW_GEMM_STORED;
+    int64_t group = is_blocks ? 32 : c->k;
+    for (int64_t k = 0; c->k % group == 0 && k < c->k; k += group)
+        vw_ref_round_int(x + k, group, most);
+}
+
 void case_expect(gemm_case *c, case_rounding rounding)
 {
     float *row = get((size_t)c->k * sizeof *row);
@@ -151,7 +159,7 @@ void case_expect(gemm_case *c, case_rounding rounding)
     for (int64_t m = 0; m < c->m; m++) {
         memcpy(row, c->x + m * c->k, (size_t)c->k * sizeof *row);
         if (rounding == CASE_INT7 || rounding == CASE_INT8)
-            vw_ref_round_int(row, c->k, rounding == CASE_INT7 ? 63 : 127);
+            round_to_int(c, row, rounding == CASE_INT7 ? 63 : 127);
         else if (rounding == CASE_WEIGHT)
             round_to_weight(row, c->k, c->form->dtype);
         for (int64_t n = 0; n < c->n; n++)

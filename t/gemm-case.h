@@ -22,7 +22,8 @@ typedef struct case_form {
 /* What a gemm does to the rows of X before it multiplies. */
 typedef enum case_rounding {
     CASE_EXACT,
-    CASE_INT7,  /* to codes of at most 63, one scale a row */
+    CASE_INT7,  /* to codes of at most 63, one scale a row; for int4 as it is stored one for each 32
+                   values, or nothing where K is no multiple of that */
     CASE_INT8,  /* of at most 127 */
     CASE_WEIGHT /* to the weight's own format: f16 and fp8 with one scale a row, fp8 as e4m3 */
 } case_rounding;

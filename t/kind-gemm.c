@@ -47,7 +47,7 @@ typedef struct opened {
     const vw_gemm_ops *ops;
     void *self;
     const char *name;
-    case_rounding rounding; /* of activations; to int7 or int8 where weights are int8 */
+    case_rounding rounding; /* of activations; to int7 or int8 where weights are int8 or int4 */
 } opened;
 
 static bool must_do_all(const opened *o)
@@ -197,6 +197,12 @@ typedef struct shape {
     int64_t n, k;
 } shape;
 
+static case_rounding rounding_of(const opened *o, const case_form *f)
+{
+    bool is_quantised = f->format != VW_GEMM_STORED || f->dtype == VW_I8 || f->dtype == CASE_INT4;
+    return o->rounding == CASE_WEIGHT || is_quantised ? o->rounding : CASE_EXACT;
+}
+
 static void check_shapes(opened *o, const char *what, const shape *shapes, int n_shapes,
                          const int64_t *ms, int n_ms)
 {
@@ -206,9 +212,7 @@ static void check_shapes(opened *o, const char *what, const shape *shapes, int n
             gemm_case c;
             product p;
             case_make(&c, &forms[f], ms[n_ms - 1], shapes[s].n, shapes[s].k);
-            if (o->rounding == CASE_WEIGHT || (o->rounding != CASE_EXACT &&
-                (forms[f].format != VW_GEMM_STORED || forms[f].dtype == VW_I8)))
-                case_expect(&c, o->rounding);
+            case_expect(&c, rounding_of(o, &forms[f]));
             bool is_there = one_weight(o, &c, c.m, &p);
             for (int i = 0; is_there && i < n_ms; i++) {
                 n_right += is_right(o, &p, &c, ms[i]);
@@ -303,7 +307,7 @@ static void check_empty(opened *o)
 
 /* ---- several weights, epilogues, gather ---- */
 
-static void check_several(opened *o)
+static void check_several(opened *o, const int which[3], int64_t k)
 {
     static const int64_t widths[] = {48, 16, 33};
     gemm_case c[3];
@@ -311,9 +315,9 @@ static void check_several(opened *o)
     product p;
     vw_error err;
     for (int i = 0; i < 3; i++) {
-        case_make(&c[i], &forms[i ? 1 : 0], 20, widths[i], 70);
-        memcpy(c[i].x, c[0].x, sizeof(float) * 20 * 70);
-        case_expect(&c[i], o->rounding == CASE_WEIGHT ? CASE_WEIGHT : CASE_EXACT);
+        case_make(&c[i], &forms[which[i]], 20, widths[i], k);
+        memcpy(c[i].x, c[0].x, sizeof(float) * (size_t)(20 * k));
+        case_expect(&c[i], rounding_of(o, &forms[which[i]]));
         list[i] = &c[i];
     }
     if (product_make(o, list, 3, (vw_gemm_problem){.max_m = 20}, &p)) {
@@ -325,15 +329,16 @@ static void check_several(opened *o)
                 y[i] = new_result(m, widths[i]);
                 out[i] = rows_of(y[i], m, widths[i], widths[i] + GUARD);
             }
-            vw_status s = o->ops->run(o->self, &p.plan, NULL, rows_of(c[0].x, m, 70, 70), p.list,
-                                      out, p.workspace, &err);
+            vw_status s = o->ops->run(o->self, &p.plan, NULL, rows_of(c[0].x, m, k, k), p.list, out,
+                                      p.workspace, &err);
             for (int i = 0; i < 3; i++) {
                 n_right += s == VW_OK && is_guarded(y[i], m, widths[i]) &&
                            !case_wrong(&c[i], y[i], widths[i] + GUARD, m);
                 free(y[i]);
             }
         }
-        is_int(n_right, 6, "%s: three weights in one plan", o->name);
+        is_int(n_right, 6, "%s: three weights in one plan: %s, %s, %s", o->name, c[0].form->name,
+               c[1].form->name, c[2].form->name);
         product_free(o, &p);
     }
     for (int i = 0; i < 3; i++)
@@ -617,7 +622,8 @@ typedef enum way { AS_IT_IS, TO_INT7, TO_INT8, TO_WEIGHT, TF32 } way;
 static void check_everything(opened *o)
 {
     check_all_shapes(o);
-    check_several(o);
+    check_several(o, (const int[3]){0, 1, 1}, 70);
+    check_several(o, (const int[3]){17, 6, 1}, 96); /* int4, int8 and bf16 */
     check_gather(o);
     if (o->rounding == CASE_EXACT) {
         check_empty(o);

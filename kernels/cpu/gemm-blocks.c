@@ -12,7 +12,6 @@ static block_shape shape_of(const vw_gemm_source *w)
 {
     switch (w->block_kind) {
     case VW_BLOCK_Q4_K: return (block_shape){2, 0, 35, 4};
-    case VW_BLOCK_Q6_K: return (block_shape){1, 208, 52, 0};
     default: return (block_shape){1, 0, (w->block_bytes - 2) / 4, 2};
     }
 }
@@ -42,7 +41,76 @@ size_t vw_gemm_blocks_bytes(const vw_gemm_source *w)
     return (size_t)(panels * vw_gemm_blocks_at(w, w->k / VW_GEMM_BLOCK));
 }
 
-/* ---- the formats of GGUF ---- */
+/* ---- Q6_K ---- */
+
+/* In front of the codes: d, and a scale for each 16 values. */
+enum { SIXES_AT = (2 + 16) * VW_GEMM_PANEL };
+
+static uint32_t word_at(const void *p)
+{
+    uint32_t word;
+    memcpy(&word, p, sizeof word);
+    return word;
+}
+
+static void put_word(void *p, uint32_t word)
+{
+    memcpy(p, &word, sizeof word);
+}
+
+/* Codes 4 s ... 4 s + 3 of a stored block: where their lower four bits lie, and their upper two. */
+typedef struct six {
+    int low, low_shift, high, high_shift;
+} six;
+
+static six six_at(int s)
+{
+    int half = s / 32, run = s / 8 % 4;
+    return (six){half * 64 + s % 16 * 4, run / 2 * 4, 128 + half * 32 + s % 8 * 4, 2 * run};
+}
+
+static void pack_q6_k(const uint8_t *in, int64_t i, char *unit)
+{
+    memcpy(unit + 2 * i, in + 208, 2);
+    for (int j = 0; j < 16; j++)
+        unit[(2 + j) * VW_GEMM_PANEL + i] = (char)in[192 + j];
+    for (int j = 0; j < 16; j++) {
+        char *to = unit + SIXES_AT + (j * 3 * VW_GEMM_PANEL + i) * 4;
+        uint32_t code[4];
+        for (int s = 0; s < 4; s++) {
+            six at = six_at(j * 4 + s);
+            code[s] = (word_at(in + at.low) >> at.low_shift & 0x0F0F0F0F) |
+                      (word_at(in + at.high) >> at.high_shift & 0x03030303) << 4;
+        }
+        for (int s = 0; s < 3; s++)
+            put_word(to + s * VW_GEMM_PANEL * 4,
+                     code[s] | (code[3] >> (4 - 2 * s) & 0x03030303) << 6);
+    }
+}
+
+static void unpack_q6_k(const char *unit, int64_t i, uint8_t *out)
+{
+    memset(out, 0, 192);
+    memcpy(out + 208, unit + 2 * i, 2);
+    for (int j = 0; j < 16; j++)
+        out[192 + j] = (uint8_t)unit[(2 + j) * VW_GEMM_PANEL + i];
+    for (int j = 0; j < 16; j++) {
+        const char *from = unit + SIXES_AT + (j * 3 * VW_GEMM_PANEL + i) * 4;
+        uint32_t code[4] = {0};
+        for (int s = 0; s < 3; s++) {
+            code[s] = word_at(from + s * VW_GEMM_PANEL * 4);
+            code[3] |= (code[s] >> 6 & 0x03030303) << (4 - 2 * s);
+        }
+        for (int s = 0; s < 4; s++) {
+            six at = six_at(j * 4 + s);
+            put_word(out + at.low, word_at(out + at.low) | (code[s] & 0x0F0F0F0F) << at.low_shift);
+            put_word(out + at.high, word_at(out + at.high) |
+                                        (code[s] >> 4 & 0x03030303) << at.high_shift);
+        }
+    }
+}
+
+/* ---- GGUF's formats ---- */
 
 static void pack_row(const vw_gemm_source *w, int64_t n, char *panel)
 {
@@ -51,6 +119,10 @@ static void pack_row(const vw_gemm_source *w, int64_t n, char *panel)
     const char *in = (const char *)w->data + n * (w->row_stride / w->block_elements) * bytes;
     for (int64_t b = 0; b < w->k / w->block_elements; b++, in += bytes) {
         char *to = panel + b * bytes * VW_GEMM_PANEL;
+        if (w->block_kind == VW_BLOCK_Q6_K) {
+            pack_q6_k((const uint8_t *)in, i, to);
+            continue;
+        }
         for (int j = 0; j < s.halves; j++)
             memcpy(to + (j * VW_GEMM_PANEL + i) * 2, in + s.halves_at + 2 * j, 2);
         to += s.halves * VW_GEMM_PANEL * 2;
@@ -66,6 +138,10 @@ static void block_row(const vw_gemm_operand *w, int64_t n, int64_t first, int64_
     const char *in = vw_gemm_blocks_panel(w, n / VW_GEMM_PANEL) + first * bytes * VW_GEMM_PANEL;
     for (; n_blocks > 0; n_blocks--, out += bytes, in += bytes * VW_GEMM_PANEL) {
         const char *words = in + s.halves * VW_GEMM_PANEL * 2;
+        if (w->source.block_kind == VW_BLOCK_Q6_K) {
+            unpack_q6_k(in, i, (uint8_t *)out);
+            continue;
+        }
         for (int j = 0; j < s.halves; j++)
             memcpy(out + s.halves_at + 2 * j, in + (j * VW_GEMM_PANEL + i) * 2, 2);
         for (int j = 0; j < s.words; j++)

@@ -1,13 +1,16 @@
 /* gemm-blocks.h - weights in blocks of few bits that are multiplied as they are, with quantised
  * activations: how both sides lie in memory.
  *
- * A pack holds the file's bytes and no others, 16 outputs interleaved word by word, so that a vector
- * holds the same four bytes of neighbouring outputs.  A panel is a run of units:
+ * A pack holds the file's bits and no others, 16 outputs interleaved word by word, so that a vector
+ * holds the same four values of neighbouring outputs.  A panel is a run of units:
  *
  *     Q8_0, Q4_0  32 values   { f16 scales [16]; words [8 or 4][16] }
  *     Q4_K        256         { f16 d [16]; f16 dmin [16]; scales [3][16]; nibbles [32][16] }
- *     Q6_K        256         { f16 d [16]; low nibbles [32][16]; upper bits [16][16]; scales [4][16] }
+ *     Q6_K        256         { f16 d [16]; scales [16][16]; for each 16 values sixes [3][16] }
  *     int4        its group   { scales [16], as stored; for each 32 values nibbles [4][16] }
+ *
+ * The three words of Q6_K hold values 0 to 11 in the lower 6 bits of their bytes.  The upper two bits
+ * of the first are the upper bits of values 12 to 15, those of the last the lower ones.
  *
  * The words of int4 hold nibbles in the order of Q4_0's: byte j of word s has value 4 s + j low and
  * value 16 + 4 s + j high.

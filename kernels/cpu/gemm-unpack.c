@@ -3,47 +3,57 @@
  */
 #include "kernels/cpu/gemm-block-load.h"
 
-enum { CODES = VW_GEMM_RECORD_PARAMS, RECORD = VW_GEMM_RECORD_BYTES };
+enum { CODES = VW_GEMM_RECORD_PARAMS, RECORD = VW_GEMM_RECORD_BYTES, UNIT = 256 / VW_GEMM_BLOCK };
 
-/* The codes of one block of a unit. */
-VW_INLINE void put_codes(const int form, const char *words, int half, const int run, char *record)
+static const char *find(const vw_gemm_operand *w, int64_t panel, int64_t block)
 {
-    VW_UNROLL
-    for (int s = 0; s < STEPS; s++) {
-        VW_UNROLL
-        for (int j = 0; j < VECTORS; j++)
-            i_store(record + CODES + s * LINE + j * VL * 4,
-                    load_codes(form, words + j * VL * 4, half, run, s));
-    }
-}
-
-VW_INLINE void unpack_units(const int form, const vw_gemm_operand *w, int64_t panel, int64_t first,
-                            int64_t n, char *records)
-{
-    const char *unit = vw_gemm_blocks_panel(w, panel) + vw_gemm_blocks_at(&w->source, first);
-    for (; n > 0; n -= 8, unit += unit_bytes(form), records += 8 * RECORD) {
-        const char *words = unit + words_at(form);
-        unit_params(form, unit, (float *)(void *)records, RECORD / 4);
-        for (int half = 0; half < 2; half++) {
-            char *to = records + half * 4 * RECORD;
-            put_codes(form, words, half, 0, to);
-            put_codes(form, words, half, 1, to + RECORD);
-            put_codes(form, words, half, 2, to + 2 * RECORD);
-            put_codes(form, words, half, 3, to + 3 * RECORD);
-        }
-    }
+    return vw_gemm_blocks_panel(w, panel) + vw_gemm_blocks_at(&w->source, block);
 }
 
 void VW_ISA_NAME(vw_gemm_unpack_q4_k)(const vw_gemm_operand *w, int64_t panel, int64_t first,
                                       int64_t n, char *records)
 {
-    unpack_units(Q4_K, w, panel, first, n, records);
+    for (const char *unit = find(w, panel, first); n > 0; n -= UNIT, unit += Q4_K_UNIT) {
+        for (int j = 0; j < VECTORS; j++)
+            q4_k_params(unit, j, (float *)(void *)records + j * VL, RECORD / 4);
+        for (int b = 0; b < UNIT; b += 2, records += 2 * RECORD)
+            for (int i = 0; i < STEPS * LINE; i += VL * 4) {
+                vi word = i_load(unit + Q4_K_CODES + b / 2 * STEPS * LINE + i);
+                i_store(records + CODES + i, nibbles(word, 0));
+                i_store(records + RECORD + CODES + i, nibbles(word, 1));
+            }
+    }
+}
+
+/* A scale of eight bits as two s16. */
+static void put_pairs(const char *scales, char *out)
+{
+    for (int j = 0; j < VECTORS; j++) {
+        vi scale = v_to_int(v_load_s8(scales + j * VL));
+        i_store(out + j * VL * 4, i_or(i_and(scale, i_set1(0xFFFF)), i_shl(scale, 16)));
+    }
 }
 
 void VW_ISA_NAME(vw_gemm_unpack_q6_k)(const vw_gemm_operand *w, int64_t panel, int64_t first,
                                       int64_t n, char *records)
 {
-    unpack_units(Q6_K, w, panel, first, n, records);
+    const char *unit = find(w, panel, first);
+    for (; n > 0; n -= UNIT, unit += Q6_K_UNIT)
+        for (int b = 0; b < UNIT; b++, records += RECORD) {
+            for (int j = 0; j < VECTORS; j++)
+                v_store((float *)(void *)records + j * VL, v_load_f16(unit + j * VL * 2));
+            for (int h = 0; h < 2; h++) {
+                const char *words = unit + Q6_K_CODES + (2 * b + h) * 3 * LINE;
+                char *to = records + CODES + h * 4 * LINE;
+                put_pairs(unit + Q6_K_SCALES + (2 * b + h) * VW_GEMM_PANEL, records + (h + 1) * LINE);
+                for (int i = 0; i < LINE; i += VL * 4) {
+                    vi code[4];
+                    load_sixes(words + i, code);
+                    for (int s = 0; s < 4; s++)
+                        i_store(to + s * LINE + i, code[s]);
+                }
+            }
+        }
 }
 
 void VW_ISA_NAME(vw_gemm_unpack_int4)(const vw_gemm_operand *w, int64_t panel, int64_t first,
@@ -51,13 +61,15 @@ void VW_ISA_NAME(vw_gemm_unpack_int4)(const vw_gemm_operand *w, int64_t panel, i
 {
     const vw_gemm_source *s = &w->source;
     const int64_t group = vw_gemm_group(s) / VW_GEMM_BLOCK;
-    const char *from = vw_gemm_blocks_panel(w, panel);
     for (int64_t b = first; b < first + n; b++, records += RECORD) {
-        const char *scales = from + vw_gemm_blocks_at(s, b / group * group);
-        const char *words = from + vw_gemm_blocks_at(s, b) +
+        const char *scales = find(w, panel, b / group * group);
+        const char *words = find(w, panel, b) +
                             (b % group ? 0 : vw_gemm_scale_bytes(s) * VW_GEMM_PANEL);
         for (int j = 0; j < VECTORS; j++)
             v_store((float *)(void *)records + j * VL, int4_scale(s->scale_dtype, scales, j));
-        put_codes(INT4, words, 0, 0, records);
+        for (int i = 0; i < INT4_BLOCK; i += VL * 4) {
+            i_store(records + CODES + i, nibbles(i_load(words + i), 0));
+            i_store(records + CODES + INT4_BLOCK + i, nibbles(i_load(words + i), 1));
+        }
     }
 }
