@@ -40,8 +40,7 @@ VW_INLINE void q4_k_block(const int panels, const int is_high, const char *const
     load_x(x, v);
     for (int p = 0; p < panels; p++) {
         float *c = t->c + p * t->c_panel;
-        if (!is_high)
-            fetch(words[p] + Q4_K_UNIT, STEPS);
+        fetch(words[p] + Q4_K_UNIT + is_high * (STEPS / 2 * LINE), STEPS / 2);
         VW_UNROLL
         for (int j = 0; j < VECTORS; j++) {
             const float *own = params[p] + j * VL;
