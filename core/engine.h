@@ -46,7 +46,8 @@ struct vw_param {
     vw_buffer buffer;      /* the pack, the mapped bytes, or the f32 values of a vector */
     vw_buffer scales;
     float *vector;         /* vectors: device f32 [cols] */
-    size_t bytes;          /* that a use of the whole parameter reads */
+    size_t bytes;          /* that a use of the whole parameter reads, and */
+    size_t scale_bytes;    /* of scales that lie apart; 0: there are none, or in the pack */
     float *values;         /* training: the f32 master, which weight and vector then read */
     float *gradient;       /* device, as values; NULL: not trained */
     const vw_adapter *adapter; /* of products with it, and */
@@ -171,6 +172,7 @@ struct vw_engine {
     vw_param *params;       /* [info->n_params] */
     vw_param **param_list;  /* what the model gets; NULL where optional and absent */
     vw_experts *experts;    /* [info->n_experts] */
+    vw_buffer head_offsets; /* device i32 0 .. the most heads: groups of a row each */
     vw_buffer expert_loads; /* device i64 [info->n_experts][widest_experts]: slots, in inference */
     int32_t widest_experts;
     uint64_t expert_memory; /* 0: experts are in memory like everything else */
@@ -228,6 +230,8 @@ void vw_params_choose_names(vw_engine *e);
 typedef vw_status (*vw_on_surplus)(void *arg, const vw_weights_tensor *t, bool is_ignored,
                                    vw_error *err);
 vw_status vw_params_surplus(vw_engine *e, vw_on_surplus on_surplus, void *arg, vw_error *err);
+/* Room for the parameters and for the list of them, zeros. */
+vw_status vw_params_new(vw_engine *e, vw_error *err);
 vw_status vw_params_load(vw_engine *e, const vw_engine_options *options, vw_error *err);
 void vw_params_free(vw_engine *e);
 /* The values of a loaded matrix as f32 [rows][cols] on the device, exactly. */

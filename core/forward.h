@@ -166,6 +166,7 @@ void vw_block_head(vw_cx *cx, vw_tensor x, vw_param *table, float multiplier, fl
 /* nn_heads.c */
 vw_tensor vw_block_join(vw_cx *cx, int32_t heads, int32_t n_parts, const vw_nn_part *parts);
 vw_tensor vw_block_per_head(vw_cx *cx, vw_tensor x, vw_param *w, vw_head_side side);
+vw_tensor vw_block_each_head(vw_cx *cx, vw_tensor x, int32_t heads, vw_param *const *w);
 
 /* nn_profile.c: the table of blocks with a span around each; filled in and returned. */
 const vw_nn *vw_nn_profiled(vw_nn *table);

@@ -246,4 +246,5 @@ const vw_nn vw_nn_table = {
     .join = vw_block_join,
     .per_head = vw_block_per_head,
     .mixture = vw_block_mixture,
+    .each_head = vw_block_each_head,
 };

@@ -170,6 +170,14 @@ static vw_tensor per_head(vw_cx *cx, vw_tensor x, vw_param *w, vw_head_side side
     return y;
 }
 
+static vw_tensor each_head(vw_cx *cx, vw_tensor x, int32_t heads, vw_param *const *w)
+{
+    block b = enter(cx, "linear");
+    vw_tensor y = vw_block_each_head(cx, x, heads, w);
+    leave(&b, "linear backward", bytes_of(x) + (uint64_t)heads * bytes_in(w[0]) + bytes_of(y));
+    return y;
+}
+
 /* The loss and both products of its gradient happen here: backward has nothing left to do. */
 static void head(vw_cx *cx, vw_tensor x, vw_param *table, float multiplier, float cap)
 {
@@ -193,6 +201,7 @@ const vw_nn *vw_nn_profiled(vw_nn *table)
     table->join = join;
     table->per_head = per_head;
     table->mixture = mixture;
+    table->each_head = each_head;
     table->head = head;
     return table;
 }

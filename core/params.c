@@ -273,6 +273,14 @@ static vw_status refuse_pack(const vw_engine *e, const vw_weights_tensor *t, vw_
                    e->gemm->plugin->name, e->gemm->plugin->name);
 }
 
+static size_t scale_bytes(const vw_matrix *m)
+{
+    if (!m->scales.data)
+        return 0;
+    int64_t rows = (m->rows + m->scales.rows - 1) / m->scales.rows;
+    return (size_t)(rows * m->scales.row_stride) * vw_dtype_bits(m->scales.dtype) / 8;
+}
+
 static vw_status load_matrix(vw_engine *e, vw_param *p, const vw_stored *stored,
                              const vw_engine_options *o, uint64_t done, uint64_t total,
                              vw_error *err)
@@ -287,11 +295,12 @@ static vw_status load_matrix(vw_engine *e, vw_param *p, const vw_stored *stored,
     if (st)
         return vw_fail_in(err, st, "tensor \"%s\"", t->name);
     p->bytes = t->bytes;
+    p->scale_bytes = pack_bytes ? 0 : scale_bytes(m);
     if (is_streamed(e, p)) { /* it stays in the file; the cache of experts takes it from there */
-        e->memory.streamed += t->bytes;
+        e->memory.streamed += p->bytes + p->scale_bytes;
         return pack_bytes ? refuse_pack(e, t, err) : VW_OK;
     }
-    e->memory.in_place += pack_bytes ? 0 : t->bytes;
+    e->memory.in_place += pack_bytes ? 0 : p->bytes + p->scale_bytes;
     e->memory.packed += pack_bytes;
     if (e->is_plan) {
         p->bytes = pack_bytes ? pack_bytes : t->bytes;
@@ -303,8 +312,7 @@ static vw_status load_matrix(vw_engine *e, vw_param *p, const vw_stored *stored,
     st = to_device(e, t->data, t->bytes, &p->buffer, err);
     m->data = p->buffer.data;
     if (!st && m->scales.data) {
-        size_t n = (size_t)((m->rows + m->scales.rows - 1) / m->scales.rows * m->scales.row_stride);
-        st = to_device(e, m->scales.data, n * vw_dtype_bits(m->scales.dtype) / 8, &p->scales, err);
+        st = to_device(e, m->scales.data, p->scale_bytes, &p->scales, err);
         m->scales.data = p->scales.data;
     }
     return st;
@@ -383,10 +391,11 @@ static vw_status make_exact(vw_engine *e, vw_param *p, vw_error *err)
     if (p->weight.pack)
         e->memory.packed -= p->bytes;
     else
-        e->memory.in_place -= p->bytes;
+        e->memory.in_place -= p->bytes + p->scale_bytes;
     e->memory.packed += bytes;
     p->weight = w;
     p->bytes = bytes;
+    p->scale_bytes = 0;
     return make_sides(e, p, err);
 }
 
@@ -402,6 +411,18 @@ static void prefetch_part(void *arg, int part, int n_parts)
         e->wts->prefetch(e->weights->self, e->reader, p->weight.stored.data, p->bytes);
 }
 
+vw_status vw_params_new(vw_engine *e, vw_error *err)
+{
+    size_t n = e->info->n_params;
+    e->param_list = vw_core_alloc(e->core, n * sizeof *e->param_list);
+    e->params = e->param_list ? vw_core_alloc(e->core, n * sizeof *e->params) : NULL;
+    if (!e->params)
+        return vw_fail(err, VW_E_NOMEM, "no memory for %zu parameters", n);
+    memset(e->params, 0, n * sizeof *e->params);
+    memset(e->param_list, 0, n * sizeof *e->param_list);
+    return VW_OK;
+}
+
 vw_status vw_params_load(vw_engine *e, const vw_engine_options *o, vw_error *err)
 {
     size_t n = e->info->n_params;
@@ -409,12 +430,8 @@ vw_status vw_params_load(vw_engine *e, const vw_engine_options *o, vw_error *err
     vw_stored s;
     vw_params_choose_names(e);
     vw_status st = vw_params_surplus(e, refuse, e, err);
-    e->params = vw_core_alloc(e->core, n * sizeof *e->params);
-    e->param_list = vw_core_alloc(e->core, n * sizeof *e->param_list);
-    if (!e->params || !e->param_list)
-        return vw_fail(err, VW_E_NOMEM, "no memory for %zu parameters", n);
-    memset(e->params, 0, n * sizeof *e->params);
-    memset(e->param_list, 0, n * sizeof *e->param_list);
+    if (!st)
+        st = vw_params_new(e, err);
     for (size_t i = 0; i < n && !st; i++) { /* everything is checked before anything is packed */
         st = vw_stored_find(e, &e->info->params[i], &s, err);
         total += st || s.is_absent ? 0 : s.tensor.bytes;
@@ -432,7 +449,7 @@ vw_status vw_params_load(vw_engine *e, const vw_engine_options *o, vw_error *err
         done += s.tensor.bytes;
         e->param_list[i] = p;
         e->parameters += (uint64_t)(p->spec->rows ? p->spec->rows : 1) * (uint64_t)p->spec->cols;
-        e->weight_bytes += p->bytes;
+        e->weight_bytes += p->bytes + p->scale_bytes;
         if (!st)
             st = vw_report(o, "loading", done, total, "bytes", err);
     }

@@ -240,6 +240,43 @@ for my $name (qw(gemma-f gemma2-mixed gemma3-mixed)) {
         "$name as a folder: the same logits");
 }
 
+# A DeepSeek: experts in one tensor, what the latent becomes by heads; there, and back to the bit.
+my @ids = ('--tokens', '0 17 43 9 51 60 41 22 33 14 55 26 37 38');
+for my $name (qw(deepseek-split deepseek-whole)) {
+    convert("$top/t/data/gguf/$name.gguf", $name);
+    convert("$scratch/$name", "$name.gguf");
+    my $a = json_of('logits', '-m', "$top/t/data/gguf/$name.gguf", @ids)->{logits};
+    cmp_ok(furthest($a, json_of('logits', '-m', "$scratch/$_", @ids)->{logits}), '<', 2e-4,
+        "$name, $_: the same logits") for $name, "$name.gguf";
+}
+for my $case (['deepseek-f32', 1], ['deepseek-mtp', 1], ['deepseek-v2', 0]) {
+    my ($name, $is_exact) = @$case;
+    my $from = "$top/t/data/goldens/$name";
+    convert($from, "$name.gguf");
+    convert("$scratch/$name.gguf", "$name-back");
+    my $a = json_of('logits', '-m', $from, @ids)->{logits};
+    cmp_ok(furthest($a, json_of('logits', '-m', "$scratch/$_", @ids)->{logits}), '<', 2e-4,
+        "$_: the same logits") for "$name.gguf", "$name-back";
+    my ($was, $is) = (tensors($from), tensors("$scratch/$name-back"));
+    delete $was->{$_} for grep { /layers\.2\./ && $name eq 'deepseek-mtp' } keys %$was;
+    is_deeply([sort keys %$is], [sort keys %$was], "$name: to GGUF and back: the same names");
+    is(scalar(grep { $is->{$_} ne $was->{$_} } keys %$was), 0, 'all to the bit') if $is_exact;
+}
+{
+    my $done = convert("$scratch/deepseek-split", 'ds-q8_0.gguf', '--quant', 'q8_0');
+    is($done->{"model.layers.*.$_.weight"}{to}, 'q8_0', "$_ has whole blocks")
+        for 'self_attn.kv_b_proj', 'mlp.experts.*.down_proj';
+    is($done->{'model.layers.*.mlp.gate.weight'}{to}, 'f32', 'routers stay f32');
+    my $q8 = convert("$scratch/ds-q8_0.gguf", 'ds-int8', '--quant', 'int8-rows');
+    is($q8->{'blk.*.attn_k_b.weight'}{to}, 'f32', 'heads that are joined are not quantised');
+    is($q8->{'blk.*.attn_k_b.weight'}{why}, 'joined from several', 'and it says why');
+    is($q8->{'blk.*.ffn_up_exps.weight'}{to}, 'int8-rows', 'experts are');
+    my ($a, $b) = map { json_of('logits', '-m', "$scratch/$_", @ids)->{logits}[0] } 'ds-q8_0.gguf', 'ds-int8';
+    cmp_ok(furthest([$a], [$b]), '<', 0.2, 'and mean about the same');
+}
+fails(1, qr/model\/deepseek: a GGUF file of "deepseek2" cannot say an mscale that is not mscale_all_dim/, 'convert', '-m',
+    "$top/t/data/goldens/deepseek-bf16", '-o', "$scratch/x.gguf");
+
 # ---- what fails -----------------------------------------------------------------------------------------
 fails(2, qr/^vishwamai: --quant int3: expected f32, bf16, f16, int8-rows/, 'convert', '-m', $model, '-o',
     "$scratch/x", '--quant', 'int3');

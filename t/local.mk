@@ -57,7 +57,8 @@ check_PROGRAMS += t/gemm-gradient.t
 t_gemm_gradient_t_SOURCES = t/gemm-gradient.c
 t_gemm_gradient_t_LDADD = $(MOCK_LIBS) -lm
 check_PROGRAMS += t/kind-gemm.t
-t_kind_gemm_t_SOURCES = t/kind-gemm.c t/gemm-groups.c t/gemm-case.c t/gemm-case.h
+t_kind_gemm_t_SOURCES = t/kind-gemm.c t/gemm-case.c t/gemm-case.h t/gemm-groups.c t/gemm-plans.c \
+	t/gemm-product.c t/gemm-product.h
 t_kind_gemm_t_LDADD = libkernels_ref.la $(MOCK_LIBS) -lm
 
 # ---- attention and device ----------------------------------------------------------------------
@@ -100,15 +101,15 @@ include t/cuda-sim/local.mk
 # ---- tokenizer and weights ---------------------------------------------------------------------
 check_PROGRAMS += t/json.t
 t_json_t_SOURCES = t/json.c t/folder.c t/folder.h
+check_PROGRAMS += t/kind-model.t
+t_kind_model_t_SOURCES = t/kind-model.c
+t_kind_model_t_LDADD = $(MOCK_LIBS) libcore.la -lpthread
 check_PROGRAMS += t/kind-weights.t
 t_kind_weights_t_SOURCES = t/kind-weights.c t/folder.c
 t_kind_weights_t_LDADD = $(MOCK_LIBS) libcore.la -lpthread
 check_PROGRAMS += t/safetensors.t
 t_safetensors_t_SOURCES = t/safetensors.c t/folder.c
 t_safetensors_t_LDADD = $(MOCK_LIBS) libcore.la
-check_PROGRAMS += t/fullsize-grok.t
-t_fullsize_grok_t_SOURCES = t/fullsize-grok.c t/folder.c
-t_fullsize_grok_t_LDADD = $(MOCK_LIBS) libcore.la
 check_PROGRAMS += t/pickle.t
 t_pickle_t_SOURCES = t/pickle.c plugins/weights/pickle.c t/with_engine.c t/folder.c
 check_PROGRAMS += t/kind-tokenizer.t
@@ -131,15 +132,18 @@ t_engine_t_SOURCES = t/engine.c t/with_engine.c t/with_engine.h
 GOLDEN = t/golden.c t/golden.h t/with_engine.c t/with_engine.h
 t_golden_gemma_t_SOURCES = t/golden-gemma.c $(GOLDEN)
 check_PROGRAMS += t/golden-deepseek.t
-t_golden_deepseek_t_SOURCES = t/golden-deepseek.c $(GOLDEN)
+GOLDEN_CONFIG = $(GOLDEN) t/golden-config.c t/golden-config.h t/folder.c t/folder.h
+t_golden_deepseek_t_SOURCES = t/golden-deepseek.c $(GOLDEN_CONFIG)
 check_PROGRAMS += t/golden-grok.t
-t_golden_grok_t_SOURCES = t/golden-grok.c t/with_engine.c t/with_engine.h
+t_golden_grok_t_SOURCES = t/golden-grok.c $(GOLDEN_CONFIG)
 
 check_PROGRAMS += t/disk.t t/expert-cache.t
 t_disk_t_SOURCES = t/disk.c t/folder.c
 t_expert_cache_t_SOURCES = t/expert-cache.c t/with_engine.c t/with_engine.h t/folder.c
 check_PROGRAMS += t/models.t
 t_models_t_SOURCES = t/models.c t/with_engine.c t/with_engine.h t/folder.c
+check_PROGRAMS += t/gguf-deepseek.t
+t_gguf_deepseek_t_SOURCES = t/gguf-deepseek.c t/with_engine.c t/with_engine.h t/folder.c
 check_PROGRAMS += t/gguf.t
 t_gguf_t_SOURCES = t/gguf.c t/with_engine.c t/with_engine.h t/folder.c
 t_gguf_t_LDADD = libkernels_ref.la $(MOCK_LIBS) libcore.la -lm
@@ -148,12 +152,13 @@ t_quantise_t_SOURCES = t/quantise.c
 t_quantise_t_LDADD = libkernels_ref.la t/tap/libtap.la libcore.la -lm
 
 # Real names and shapes with holes for data: a part in the suite, all of it here.
-FULLSIZE_MODELS = deepseek-v3
-script_tests += t/fullsize-deepseek.t
-EXTRA_DIST += t/fullsize/check t/fullsize/deepseek-v3.json t/fullsize/deepseek-v3.txt
+FULLSIZE_MODELS = deepseek-v3 grok-1 grok-1-keyfan
+script_tests += t/fullsize.t
+EXTRA_DIST += t/fullsize/check t/fullsize/deepseek-v3.json t/fullsize/deepseek-v3.txt \
+	t/fullsize/grok-1.txt t/fullsize/grok-1-keyfan.json t/fullsize/grok-1-keyfan.txt
 .PHONY: check-fullsize
 check-fullsize: all
-	for m in $(FULLSIZE_MODELS); do $(SHELL) t/run $(top_srcdir)/t/fullsize/check $$m || exit 1; done
+	$(SHELL) t/run $(top_srcdir)/t/fullsize/check $(FULLSIZE_MODELS)
 
 # Planted errors: every one that t/mutations lists for a family must be noticed by its golden test.
 MUTATED_FAMILIES = deepseek gemma grok
@@ -176,8 +181,8 @@ t_trainee_t_SOURCES = t/trainee.c $(TRAINEE)
 t_golden_training_t_SOURCES = t/golden-training.c $(TRAINEE)
 
 # ---- the command -------------------------------------------------------------------------------
-script_tests += t/cli-balance.t t/cli-bench.t t/cli-chat.t t/cli-convert.t t/cli-distill.t \
-	t/cli-eval.t t/cli-help.t t/cli-inspect.t t/cli-interrupt.t t/cli-logits.t t/cli-matrix.t \
+script_tests += t/cli-balance.t t/cli-bench.t t/cli-chat.t t/cli-chat-deepseek.t t/cli-convert.t \
+	t/cli-distill.t t/cli-eval.t t/cli-help.t t/cli-inspect.t t/cli-interrupt.t t/cli-logits.t t/cli-matrix.t \
 	t/cli-perplexity.t t/cli-run.t t/cli-schedule.t t/cli-tokenize.t t/cli-train.t
 EXTRA_DIST += t/lib/Command.pm
 EXTRA_DIST += t/gpu-check t/gpu/jansson.h

@@ -219,7 +219,7 @@ const command command_convert = {
     "convert", "-m DIR -o DIR [--quant FORM] [options]", "write a model's files in another form",
     "The folder is a model for every other command, and for other programs that read its form: int8\n"
     "rows and int4 groups are written as compressed-tensors has them, fp8 and int8 blocks as\n"
-    "DeepSeek-V3's files. Gemma goes to a GGUF file and back. Tensors lie in the order of the model,\n"
+    "DeepSeek-V3's files. Gemma and DeepSeek go to a GGUF file and back. Tensors lie in the order of the model,\n"
     "the three matrices of an expert in one stretch, the experts of a layer one after another.\n",
     "  vishwamai convert -m /models/gemma-2b -o gemma-2b-int8 --quant int8-rows\n"
     "  vishwamai convert -m /models/gemma-2b -o small --quant int4-groups --exclude '*down_proj*'\n"

@@ -92,14 +92,15 @@ VW_INLINE vi multiply(vi acc, vi w, vi x)
 #endif
 }
 
-/* acc - offset * sums of activations, as pairs or as their sum. */
-VW_INLINE vi take_off(vi acc, const int offset, const char *sums)
+/* acc + times * sums of activations, as pairs or as their sum. */
+VW_INLINE vi add_sums(vi acc, const int times, const char *sums)
 {
-    const vi times = i_set1((int32_t)((uint32_t)-offset << 16 | (-offset & 0xFFFF)));
+    const vi both = i_set1((int32_t)((uint32_t)times << 16 | (times & 0xFFFF)));
 #if defined(VW_HAS_DOT4_U7) && !defined(VW_HAS_DOT4)
-    return i_add16(acc, i_mul16(i_broadcast(sums), times));
+    vi v = i_broadcast(sums);
+    return i_add16(acc, times == 1 ? v : i_mul16(v, both));
 #else
-    return i_dot2(acc, i_broadcast(sums), times);
+    return i_dot2(acc, i_broadcast(sums), both);
 #endif
 }
 
@@ -108,10 +109,10 @@ VW_INLINE vi start(const int form, const int rows, const char *x, int i, const i
 {
     const char *all = x + 4 * i, *first = x + (40 * rows + 4 * i);
     if (form == INT4)
-        return take_off(i_zero(), 8, all);
+        return add_sums(i_zero(), 1, all);
     if (form == Q6_K && half)
-        return take_off(take_off(i_zero(), -32, first), 32, all);
-    return form == Q6_K ? take_off(i_zero(), 32, first) : i_zero();
+        return add_sums(add_sums(i_zero(), 4, all), -1, first);
+    return form == Q6_K ? add_sums(i_zero(), 1, first) : i_zero();
 }
 
 /* The whole sum. */

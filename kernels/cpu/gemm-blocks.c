@@ -248,7 +248,7 @@ void vw_gemm_blocks_one(const vw_gemm_job *job, const vw_gemm_operand *w, int64_
     const vw_gemm_unpacked *u = vw_gemm_unpacked_of(job->kernels, w);
     const int q4 = vw_gemm_is_q4(w);
     kernel many = u ? u->one : job->blocks->one[q4];
-    kernel single = u ? u->one_panel : job->blocks->tile[q4][0];
+    kernel single = u ? u->rest : job->blocks->rest[q4];
     int64_t apart = n_panels / STREAMS;
     vw_gemm_tile t = {.k = job->k / VW_GEMM_BLOCK, .x = job->workspace, .is_first = 1,
                       .c_panel = apart * VW_GEMM_PANEL, .scale_dtype = w->source.scale_dtype,
@@ -260,9 +260,7 @@ void vw_gemm_blocks_one(const vw_gemm_job *job, const vw_gemm_operand *w, int64_
         many(&t);
     }
     for (int64_t p = apart * STREAMS; p < n_panels; p++) {
-        for (int i = 0; i < STREAMS; i++) /* of which the tile uses its own number, all the same */
-            t.w[i] = vw_gemm_blocks_panel(w, panel + p);
-        t.c_panel = 0;
+        t.w[0] = vw_gemm_blocks_panel(w, panel + p);
         t.c = c + p * VW_GEMM_PANEL;
         single(&t);
     }

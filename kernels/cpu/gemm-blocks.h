@@ -17,12 +17,12 @@
  *
  * Activations have a scale for each 32 values of a row.  The rows of a tile, block by block:
  *
- *     { sums of codes [rows]; f32 scales [rows]; codes [8][rows][4];
- *       sums of the first 16 codes [rows]; f32 scale * sum [rows] }
+ *     { sums [rows]; f32 scales [rows]; codes [8][rows][4]; half sums [rows]; f32 scale * sum [rows] }
  *
- * Weights are multiplied as unsigned codes, from which half their range is still to be taken off:
- * that is what the sums are for, two s16 each, of values 0, 1 and of values 2, 3 of every four.  The
- * minima of Q4_K take the last.
+ * Weights are multiplied as unsigned codes, from which half their range, 8, 32 or 128, is still to be
+ * taken off.  That is what the sums are for: -8 times those of the codes, as two s16, of values 0, 1
+ * and of values 2, 3 of every four; and -32 times those of the first 16 codes.  The minima of Q4_K
+ * take the last.
  *
  * Tiles of the last three formats read panels unpacked (gemm-unpack.c), a record for 32 values:
  *
@@ -37,13 +37,16 @@
 #include "kernels/ref/blocks.h"
 
 enum {
-    VW_GEMM_BLOCK = 32,            /* values of a block of activations */
-    VW_GEMM_MAX_BLOCK_BYTES = 210, /* of a stored block of weights */
-    VW_GEMM_X_BLOCK_BYTES = 48,    /* of one block of one row of activations */
-    VW_GEMM_BLOCKS_K = 1024,       /* values along K that are multiplied before the next rows */
-    VW_GEMM_RECORD_PARAMS = 192,   /* bytes of an unpacked block before its codes */
+    VW_GEMM_BLOCK = 32,             /* values of a block of activations */
+    VW_GEMM_MAX_BLOCK_BYTES = 210,  /* of a stored block of weights */
+    VW_GEMM_X_BLOCK_BYTES = 48,     /* of one block of one row of activations */
+    VW_GEMM_OPEN_BLOCK_BYTES = 576, /* of one block of 16 outputs, opened for tiles */
+    VW_GEMM_BLOCKS_K = 1024,        /* values along K, over the panels of a tile, of which opened
+                                       blocks fit the L1 cache */
+    VW_GEMM_OPEN_PANEL_BYTES = VW_GEMM_BLOCKS_K / VW_GEMM_BLOCK * VW_GEMM_OPEN_BLOCK_BYTES,
+    VW_GEMM_RECORD_PARAMS = 192,    /* bytes of a record before its codes */
     VW_GEMM_RECORD_BYTES = 704,
-    VW_GEMM_RECORDS = 16           /* blocks that are unpacked at once */
+    VW_GEMM_RECORDS = 16            /* blocks that are unpacked at once */
 };
 
 /* Which of vw_gemm_blocks.tile: VW_BLOCK_Q8_0 or VW_BLOCK_Q4_0. */

@@ -153,6 +153,12 @@ struct vw_nn {
      * Since nn 0.3. */
     vw_tensor (*mixture)(vw_cx *cx, const vw_nn_moe *desc, vw_tensor x, vw_param *router,
                          vw_param *bias);
+
+    /* Each head of x times a matrix of its own: head h becomes its first K columns times w[h]^T.
+     * w[h] [N, K], one for each head, alike in shape, dtype and format.  What per_head does with
+     * halves of one matrix, for files that have the halves apart, which then stay quantised.
+     * Inference alone.  Since 0.3. */
+    vw_tensor (*each_head)(vw_cx *cx, vw_tensor x, int32_t heads, vw_param *const *w);
 };
 
 /* The blocks as a model writes them.  The comments stand above, at the table's members. */
@@ -229,6 +235,10 @@ static inline vw_tensor vw_mixture(vw_cx *cx, const vw_nn_moe *desc, vw_tensor x
                                    vw_param *bias)
 {
     return cx->nn->mixture(cx, desc, x, router, bias);
+}
+static inline vw_tensor vw_each_head(vw_cx *cx, vw_tensor x, int32_t heads, vw_param *const *w)
+{
+    return cx->nn->each_head(cx, x, heads, w);
 }
 
 #ifdef __cplusplus
