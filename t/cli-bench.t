@@ -28,6 +28,16 @@ for my $dtype (@dtypes) {
         cmp_ok($race->{ratio_to_best_rival} // 0, '>', 0, 'a ratio to the best rival');
     }
 }
+# Block formats, whose rows are whole blocks.
+my @blocks = qw(q8_0 q4_0 q4_k q6_k int4);
+$bench = json_of('bench', 'gemm/cpu', '--shape', '3,40,256', @quickly, map { ('--dtype', $_) } @blocks);
+%race = map { ("$_->{plugin} $_->{dtype}" => $_) } @{ $bench->{races} };
+for my $name (qw(cpu ref)) {
+    cmp_ok($race{"$name $_"}{error} // 1, '<', 1e-4, "gemm/$name with $_ computes the right thing") for @blocks;
+}
+fails(2, qr/^vishwamai: --dtype q4_k: K is 160, expected a multiple of 256 \(see/,
+      'bench', 'gemm', '--dtype', 'q4_k', '--shape', '3,192,160');
+
 # Experts: a grouped product of so many weights, by everybody who has one.
 my $grouped = json_of('bench', 'gemm/cpu', '--experts', 5, '--shape', '3,96,160', @quickly);
 my ($cpu) = grep { ($_->{experts} // 0) == 5 && defined $_->{error} } map { ref $_ eq 'ARRAY' ? @$_ : () }

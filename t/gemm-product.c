@@ -128,3 +128,18 @@ bool product_is_right(opened *o, product *p, const gemm_case *c, int64_t m)
     free(y);
     return !wrong;
 }
+
+void product_expect(opened *o, gemm_case *c)
+{
+    const case_form *f = c->form;
+    vw_error err;
+    size_t pack_bytes = 0;
+    uint32_t layout;
+    bool is_int8 = f->format != VW_GEMM_STORED || f->dtype == VW_I8;
+    if (f->dtype == VW_BLOCK && !is_int8 && (o->rounding == CASE_INT7 || o->rounding == CASE_INT8)) {
+        o->ops->pack_size(o->self, &c->stored, f->format, &pack_bytes, &layout, &err);
+        c->x_group = 32;
+    }
+    if (o->rounding == CASE_WEIGHT || (o->rounding != CASE_EXACT && (is_int8 || pack_bytes)))
+        case_expect(c, o->rounding);
+}

@@ -18,7 +18,7 @@ typedef struct opened {
     const vw_gemm_ops *ops;
     void *self;
     const char *name;
-    case_rounding rounding; /* of activations; to int7 or int8 where weights are int8 */
+    case_rounding rounding; /* of activations; to int7 or int8 where weights are int8 or in blocks */
 } opened;
 
 typedef struct product {
@@ -43,6 +43,10 @@ bool product_make(opened *o, const gemm_case *const *cases, int n, vw_gemm_probl
                   product *p);
 bool product_make_one(opened *o, const gemm_case *c, int64_t max_m, product *p);
 void product_free(opened *o, product *p);
+
+/* The product that this one makes of a case: a weight whose format it does not run in place may have
+ * activations of few bits, one scale a row, or for 32 values where the weight is in blocks. */
+void product_expect(opened *o, gemm_case *c);
 
 /* Run the first m rows; NULL when run() failed or allocated.  Else [m, n] to free, with its guards. */
 float *product_run(opened *o, product *p, const gemm_case *c, int64_t m);

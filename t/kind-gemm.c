@@ -20,23 +20,6 @@ typedef struct shape {
     int64_t n, k;
 } shape;
 
-/* The product that this one makes of a case: a weight whose format it does not run in place may have
- * activations of few bits, one scale a row, or for 32 values where the weight is in blocks. */
-static void expect_rounding(opened *o, gemm_case *c)
-{
-    const case_form *f = c->form;
-    vw_error err;
-    size_t pack_bytes = 0;
-    uint32_t layout;
-    bool is_int8 = f->format != VW_GEMM_STORED || f->dtype == VW_I8;
-    if (f->dtype == VW_BLOCK && !is_int8 && (o->rounding == CASE_INT7 || o->rounding == CASE_INT8)) {
-        o->ops->pack_size(o->self, &c->stored, f->format, &pack_bytes, &layout, &err);
-        c->x_group = 32;
-    }
-    if (o->rounding == CASE_WEIGHT || (o->rounding != CASE_EXACT && (is_int8 || pack_bytes)))
-        case_expect(c, o->rounding);
-}
-
 static void check_shapes(opened *o, const char *what, int first_form, int n_forms,
                          const shape *shapes, int n_shapes, const int64_t *ms, int n_ms)
 {
@@ -46,7 +29,7 @@ static void check_shapes(opened *o, const char *what, int first_form, int n_form
             gemm_case c;
             product p;
             case_make(&c, &case_forms[f], ms[n_ms - 1], shapes[s].n, shapes[s].k);
-            expect_rounding(o, &c);
+            product_expect(o, &c);
             bool is_there = product_make_one(o, &c, c.m, &p);
             for (int i = 0; is_there && i < n_ms; i++) {
                 n_right += product_is_right(o, &p, &c, ms[i]);

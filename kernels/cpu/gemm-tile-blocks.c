@@ -193,6 +193,19 @@ static void (*const tiles_q8_7[])(const vw_gemm_tile *) = {VW_GEMM_EACH_TILE(NAM
 
 /* ---- activations ---- */
 
+/* What lies in places 0 and 1 of the fours, and in 2 and 3, as s16, times a number; all of it. */
+VW_INLINE int put_sums(vi sum, int times, char *out)
+{
+    int32_t lane[VL];
+    int sums[2] = {0, 0};
+    i_store(lane, sum);
+    for (int i = 0; i < VL; i++)
+        sums[i / 2 % 2] += lane[i];
+    int16_t pair[2] = {(int16_t)(times * sums[0]), (int16_t)(times * sums[1])};
+    memcpy(out, pair, sizeof pair);
+    return sums[0] + sums[1];
+}
+
 /* The largest of 32 magnitudes. */
 VW_INLINE float largest(const float *x)
 {
@@ -213,24 +226,22 @@ VW_INLINE void quantise_block(const float most, const float *x, int rows, char *
     float amax = largest(x), ratio = most / amax;
     int is_finite = isfinite(amax) != 0, is_used = is_finite && ratio <= 0x1p127f;
     float scale = is_used ? amax / most : is_finite ? 0 : vw_bits_f32(0x7FC00000);
-    vi sum = i_zero(); /* VL is a multiple of 4, so each lane has its place in the fours */
-    int32_t lane[VL], sums[2] = {0, 0};
+    vi sum = i_zero(), half = sum; /* VL is a multiple of 4, so each lane has its place in the fours */
     VW_UNROLL
     for (int j = 0; j < VW_GEMM_BLOCK; j += VL) {
         vi c = is_used ? v_to_int(v_mul(v_load(x + j), v_set1(ratio))) : i_zero();
         int32_t fours[VL / 4];
+        half = j == VW_GEMM_BLOCK / 2 ? sum : half;
         sum = i_add(sum, c);
         i_store_s8(fours, c);
         VW_UNROLL
         for (int i = 0; i < VL / 4; i++)
             memcpy(out + (8 + j + 4 * i) * rows, &fours[i], 4);
     }
-    i_store(lane, sum);
-    for (int i = 0; i < VL; i++)
-        sums[i / 2 % 2] += lane[i];
-    int16_t pair[2] = {(int16_t)(-8 * sums[0]), (int16_t)(-8 * sums[1])};
-    memcpy(out, pair, sizeof pair);
+    float all = scale * (float)put_sums(sum, -8, out);
+    put_sums(half, -32, out + 40 * rows);
     memcpy(out + 4 * rows, &scale, sizeof scale);
+    memcpy(out + 44 * rows, &all, sizeof all);
 }
 
 VW_INLINE void pack_x(const float most, const float *x, int64_t x_stride, int rows, int64_t k,

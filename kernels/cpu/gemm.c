@@ -326,6 +326,33 @@ static void tiles_blocks(const vw_gemm_job *job, const vw_gemm_operand *w, const
     }
 }
 
+/* Formats that are unpacked: a few blocks of K at a time, which stay in L1 for all tiles. */
+static void tiles_unpacked(const vw_gemm_job *job, const vw_gemm_unpacked *u,
+                           const vw_gemm_operand *w, const block *b, float *panels, float *sums)
+{
+    int wide = job->kernels->panels;
+    int64_t first_row = tile_start(job, b->first_tile), end = (b->k + b->k_len) / VW_GEMM_BLOCK;
+    for (int p = 0; p < b->n_panels; p += wide)
+        for (int64_t at = b->k / VW_GEMM_BLOCK; at < end; at += VW_GEMM_RECORDS) {
+            int64_t n = end - at < VW_GEMM_RECORDS ? end - at : VW_GEMM_RECORDS;
+            vw_gemm_tile t = {.k = n, .c_stride = WIDTH, .is_first = at == 0};
+            for (int i = 0; i < wide; i++) {
+                char *records = (char *)panels + i * VW_GEMM_RECORDS * VW_GEMM_RECORD_BYTES;
+                t.w[i] = p + i < b->n_panels ? records : t.w[i - 1];
+                if (p + i < b->n_panels)
+                    u->unpack(w, b->panel + p + i, at, n, records);
+            }
+            for (int64_t i = b->first_tile; i < b->last_tile; i++) {
+                int64_t start = tile_start(job, i);
+                int rows = tile_rows(job, i);
+                t.x = (const char *)job->workspace + start * x_blocks_bytes(job) +
+                      at * rows * VW_GEMM_X_BLOCK_BYTES;
+                t.c = sums + (start - first_row) * WIDTH + p * VW_GEMM_PANEL;
+                u->tile[rows - 1](&t);
+            }
+        }
+}
+
 /* The scales of the rows, which int8 sums lack. */
 static void scale_rows(const vw_gemm_job *job, int64_t first, int64_t last, int64_t n, float *sums)
 {
@@ -339,10 +366,13 @@ static void scale_rows(const vw_gemm_job *job, int64_t first, int64_t last, int6
 static void block_sums(const vw_gemm_job *job, const vw_gemm_operand *w, block *b, float *panels,
                        float *sums)
 {
+    const vw_gemm_unpacked *u = job->blocks ? vw_gemm_unpacked_of(job->kernels, w) : NULL;
     int64_t step = block_k(job);
     for (b->k = 0; b->k < job->k; b->k += step) {
         b->k_len = job->k - b->k < step ? job->k - b->k : step;
-        if (job->blocks)
+        if (u)
+            tiles_unpacked(job, u, w, b, panels, sums);
+        else if (job->blocks)
             tiles_blocks(job, w, b, (char *)panels, sums);
         else if (job->codes)
             tiles_s8(job, w, b, sums);

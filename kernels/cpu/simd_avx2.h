@@ -34,6 +34,7 @@ VW_INLINE vi i_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
 VW_INLINE vi i_sub(vi a, vi b) { return _mm256_sub_epi32(a, b); }
 VW_INLINE vi i_shl(vi a, int n) { return _mm256_slli_epi32(a, n); }
 VW_INLINE vi i_sar(vi a, int n) { return _mm256_srai_epi32(a, n); }
+VW_INLINE vi i_shr(vi a, int n) { return _mm256_srli_epi32(a, n); }
 VW_INLINE vi i_and(vi a, vi b) { return _mm256_and_si256(a, b); }
 VW_INLINE vi i_or(vi a, vi b) { return _mm256_or_si256(a, b); }
 VW_INLINE vi i_xor(vi a, vi b) { return _mm256_xor_si256(a, b); }

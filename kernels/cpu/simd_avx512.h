@@ -42,6 +42,7 @@ VW_INLINE vi i_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
 VW_INLINE vi i_sub(vi a, vi b) { return _mm512_sub_epi32(a, b); }
 #define i_shl(a, n) _mm512_slli_epi32(a, n)
 #define i_sar(a, n) _mm512_srai_epi32(a, n)
+#define i_shr(a, n) _mm512_srli_epi32(a, n)
 VW_INLINE vi i_and(vi a, vi b) { return _mm512_and_si512(a, b); }
 VW_INLINE vi i_or(vi a, vi b) { return _mm512_or_si512(a, b); }
 VW_INLINE vi i_xor(vi a, vi b) { return _mm512_xor_si512(a, b); }

@@ -10,6 +10,7 @@
 enum { VL = 4 };
 typedef float vf __attribute__((vector_size(16)));
 typedef int32_t vi __attribute__((vector_size(16)));
+typedef uint32_t vu __attribute__((vector_size(16)));
 
 VW_INLINE vf v_set1(float x) { return (vf){x, x, x, x}; }
 VW_INLINE vf v_zero(void) { return v_set1(0); }
@@ -28,6 +29,7 @@ VW_INLINE vi i_add(vi a, vi b) { return a + b; }
 VW_INLINE vi i_sub(vi a, vi b) { return a - b; }
 VW_INLINE vi i_shl(vi a, int n) { return a << n; }
 VW_INLINE vi i_sar(vi a, int n) { return a >> n; }
+VW_INLINE vi i_shr(vi a, int n) { return (vi)((vu)a >> n); }
 VW_INLINE vi i_and(vi a, vi b) { return a & b; }
 VW_INLINE vi i_or(vi a, vi b) { return a | b; }
 VW_INLINE vi i_xor(vi a, vi b) { return a ^ b; }
