@@ -144,6 +144,18 @@ static void test_model(const char *name, const char *settings, double near)
     free(want);
 }
 
+/* PEFT's files are no GGUF; what they adapt is known by the names of published folders. */
+static void test_adapter(void)
+{
+    char settings[4200], path[4096];
+    with_engine w;
+    snprintf(settings, sizeof settings, "model.adapter=%s", source_file("t/data/goldens/peft-gemma"));
+    snprintf(path, sizeof path, "%s", source_file("t/data/gguf/gemma-f.gguf"));
+    ok(!engine_open(&w, path, settings), "an adapter beside a GGUF file");
+    like(w.err.text, "adapts no matrix of this model (Gemma", "its sentence");
+    engine_close(&w);
+}
+
 /* ---- files that are wrong -------------------------------------------------------------------- */
 
 /* A small file: two keys, one tensor of two Q8_0 blocks. */
@@ -368,6 +380,7 @@ int main(void)
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
         for (size_t m = ways[i].near > 0.01; m < 3; m++) /* the first has no blocks */
             test_model(models[m], ways[i].settings, ways[i].near);
+    test_adapter();
     test_hostile();
     test_parts();
     return done_testing();
