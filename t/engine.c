@@ -344,6 +344,12 @@ static void test_sizes(void)
         bail_out("%s", w.err.text);
     vw_feed feed = {s, &id, 1, VW_WANT_NOTHING};
     is_int(vw_engine_feed(e, &feed, 1, NULL, NULL, &w.err), VW_OK, "an option that it did not know is not set");
+    vw_generate_options unsized = {.prompt = &id, .n_prompt = 1, .sampling = &greedy};
+    is_int(vw_generate(e, s, &unsized, NULL, 0, NULL, &w.err), VW_E_INVALID, "options without a size");
+    like(w.err.text, "lack `sampling`, or their `size`, which is sizeof(vw_generate_options)", "say so");
+    vw_convert_options nowhere = {0};
+    is_int(vw_convert(w.core, &nowhere, &w.err), VW_E_INVALID, "of a conversion");
+    like(w.err.text, "lack `to`, or their `size`", "too");
     vw_sequence_free(s);
     vw_engine_close(e);
     engine_close(&w);
