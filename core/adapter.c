@@ -135,8 +135,10 @@ void vw_adapters_close(vw_engine *e)
 
 /* ---- from a folder --------------------------------------------------------------------------- */
 
-typedef struct adapter_file {
+typedef struct adapter_file { /* whatever the model's own files are */
     const char *folder;
+    const vw_weights_ops *wts;
+    void *self;
     vw_weights_reader *reader;
     double alpha;
 } adapter_file;
@@ -191,11 +193,10 @@ static vw_param *matrix_of(vw_engine *e, const char *name, adapter_site *site)
 
 static vw_status attach_all(vw_engine *e, const adapter_file *f, vw_error *err)
 {
-    void *wts = e->weights->self;
-    size_t n = e->wts->count(wts, f->reader);
+    size_t n = f->wts->count(f->self, f->reader);
     for (size_t i = 0; i < n; i++) {
         vw_weights_tensor t;
-        vw_status st = e->wts->tensor(wts, f->reader, i, &t, err);
+        vw_status st = f->wts->tensor(f->self, f->reader, i, &t, err);
         if (st)
             return st;
         if (strstr(t.name, ".lora_B.") || strstr(t.name, ".lora_embedding_B"))
@@ -229,7 +230,7 @@ static vw_status load_one(vw_engine *e, const adapter_file *f, vw_param *p, floa
     size_t n = (size_t)s->rows * (size_t)s->cols;
     int64_t rows = p->is_transposed ? s->cols : s->rows, cols = p->is_transposed ? s->rows : s->cols;
     vw_weights_tensor t;
-    vw_status st = e->wts->find(e->weights->self, f->reader, s->name, &t, err);
+    vw_status st = f->wts->find(f->self, f->reader, s->name, &t, err);
     if (st)
         return st;
     if (t.n_dims != 2 || t.shape[0] != rows || t.shape[1] != cols || !vw_dtype_bits(t.dtype))
@@ -275,18 +276,23 @@ static vw_status load_all(vw_engine *e, const adapter_file *f, vw_error *err)
 vw_status vw_adapters_load(vw_engine *e, const char *folder, vw_error *err)
 {
     adapter_file f = {.folder = folder};
+    const vw_component *weights;
     char path[VW_PLACE_BYTES];
     vw_status st = read_config(folder, &f.alpha, err);
     if (!st)
         st = vw_adapters_open(e, err);
-    snprintf(path, sizeof path, "%s/adapter_model.safetensors", folder);
     if (!st)
-        st = e->wts->open(e->weights->self, path, &f.reader, err);
+        st = vw_core_plugin(e->core, VW_KIND_WEIGHTS, "safetensors", &weights, err);
     if (st)
+        return st;
+    f.wts = weights->ops;
+    f.self = weights->self;
+    snprintf(path, sizeof path, "%s/adapter_model.safetensors", folder);
+    if ((st = f.wts->open(f.self, path, &f.reader, err)))
         return st;
     st = attach_all(e, &f, err);
     if (!st)
         st = load_all(e, &f, err);
-    e->wts->close(e->weights->self, f.reader);
+    f.wts->close(f.self, f.reader);
     return st;
 }

@@ -388,6 +388,9 @@ vw_status vw_convert(vw_core *core, const vw_convert_options *options, vw_error 
     vw_convert_options o;
     vw_sized_take(&o, options, sizeof o);
     conversion c = {.core = core, .options = &o};
+    if (!o.to)
+        return vw_fail(err, VW_E_INVALID, "the options of a conversion lack `to`, or their `size`, which "
+                       "is sizeof(vw_convert_options)");
     vw_status st = begin(&c, err);
     if (!st)
         st = c.is_gguf ? vw_convert_write_gguf(&c, err) : write_folder(&c, err);

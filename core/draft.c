@@ -119,6 +119,23 @@ static vw_status feed_pieces(drafter *d, const int32_t *tokens, int64_t n, vw_wa
     return st;
 }
 
+/* The tokens behind the first `seen` again, now that the drafting layer is to follow.  They were in the
+ * sequence before, so an interrupt must not take them away: they are then fed without it. */
+static vw_status feed_again(drafter *d, int64_t seen, int64_t n, vw_error *err)
+{
+    vw_sequence *s = d->sequence;
+    int64_t length = seen + n;
+    vw_status st = vw_sequence_truncate(s, seen, err); /* which keeps the list of tokens */
+    if (!st)
+        st = feed_pieces(d, s->tokens + seen, n, VW_WANT_NOTHING, NULL, NULL, err);
+    if (st != VW_E_INTERRUPTED)
+        return st;
+    vw_feed rest = {s, s->tokens + s->length, length - s->length, VW_WANT_NOTHING};
+    d->n_waiting = 0;
+    vw_feed_device(d->engine, &rest, 1, NULL, NULL, NULL);
+    return st;
+}
+
 vw_status vw_draft_feed(drafter *d, const int32_t *tokens, int64_t n, vw_want want,
                         device_row_fn on_row, void *arg, vw_error *err)
 {
@@ -127,8 +144,8 @@ vw_status vw_draft_feed(drafter *d, const int32_t *tokens, int64_t n, vw_want wa
     vw_status st = VW_OK;
     if (s->length + n > d->engine->context) /* the feed says so before anything is cut */
         return vw_feed_device(d->engine, &(vw_feed){s, tokens, n, want}, 1, on_row, arg, err);
-    if (unseen > 0 && !(st = vw_sequence_truncate(s, seen, err))) /* which keeps the list of tokens */
-        st = feed_pieces(d, s->tokens + seen, unseen, VW_WANT_NOTHING, NULL, NULL, err);
+    if (unseen > 0)
+        st = feed_again(d, seen, unseen, err);
     return st ? st : feed_pieces(d, tokens, n, want, on_row, arg, err);
 }
 

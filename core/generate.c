@@ -198,6 +198,9 @@ static vw_status decode(generation *g, int32_t *tokens, size_t room, vw_generate
 static vw_status check(const generation *g, vw_error *err)
 {
     const vw_generate_options *o = g->o;
+    if (!o->sampling)
+        return vw_fail(err, VW_E_INVALID, "the options of a generation lack `sampling`, or their `size`, "
+                       "which is sizeof(vw_generate_options)");
     if (o->n_prompt + (size_t)g->sequence->length == 0)
         return vw_fail(err, VW_E_INVALID, "there is nothing to continue: the prompt has no tokens");
     if (!o->n_prompt)

@@ -312,43 +312,6 @@ static void test_fork_ahead(void)
     engine_close(&w);
 }
 
-/* ---- programs of another age ------------------------------------------------------------------ */
-
-/* A program that was compiled when the structs were shorter: nothing behind its own is read or
- * written. */
-static void test_sizes(void)
-{
-    const size_t shorter = offsetof(vw_engine_info, n_stop);
-    unsigned char untouched[sizeof(vw_engine_info)];
-    with_engine w;
-    vw_engine_info info;
-    vw_engine *e;
-    open_or_die(&w, NULL, "engine.ctx_size=64");
-    memset(&info, 0xA5, sizeof info);
-    memset(untouched, 0xA5, sizeof untouched);
-    info.size = shorter;
-    vw_engine_get_info(w.engine, &info);
-    is_int(info.vocab_size, w.info.vocab_size, "a shorter struct is filled");
-    is_int((long long)info.size, (long long)shorter, "says how far");
-    is_mem((char *)&info + shorter, untouched, sizeof info - shorter, "and nothing behind it is");
-    info.size = sizeof info + 8;
-    vw_engine_get_info(w.engine, &info);
-    is_int((long long)info.size, sizeof info, "of a longer one, what is known");
-    vw_engine_options o = {.size = offsetof(vw_engine_options, only_plan), .no_tokenizer = 1,
-                           .only_plan = 1};
-    if (vw_engine_open(w.core, &o, &e, &w.err))
-        bail_out("%s", w.err.text);
-    vw_sequence *s;
-    int32_t id = 5;
-    if (vw_sequence_new(e, &s, &w.err))
-        bail_out("%s", w.err.text);
-    vw_feed feed = {s, &id, 1, VW_WANT_NOTHING};
-    is_int(vw_engine_feed(e, &feed, 1, NULL, NULL, &w.err), VW_OK, "an option that it did not know is not set");
-    vw_sequence_free(s);
-    vw_engine_close(e);
-    engine_close(&w);
-}
-
 /* ---- limits ---------------------------------------------------------------------------------- */
 
 static void test_limits(void)
@@ -667,7 +630,6 @@ int main(void)
     test_batch("engine.batch_tokens=64 engine.batch_invariant=yes", true);
     test_fork();
     test_fork_ahead();
-    test_sizes();
     test_limits();
     test_full_pool();
     open_or_die(&w, NULL, "");

@@ -146,6 +146,18 @@ static void test_model(const char *name, const char *settings, double near)
     free(want);
 }
 
+/* PEFT's files are no GGUF; what they adapt is known by the names of published folders. */
+static void test_adapter(void)
+{
+    char settings[4200], path[4096];
+    with_engine w;
+    snprintf(settings, sizeof settings, "model.adapter=%s", source_file("t/data/goldens/peft-gemma"));
+    snprintf(path, sizeof path, "%s", source_file("t/data/gguf/gemma-f.gguf"));
+    ok(!engine_open(&w, path, settings), "an adapter beside a GGUF file");
+    like(w.err.text, "adapts no matrix of this model (Gemma", "its sentence");
+    engine_close(&w);
+}
+
 /* ---- files that are wrong -------------------------------------------------------------------- */
 
 /* A small file: two keys, one tensor of two Q8_0 blocks. */
@@ -378,6 +390,7 @@ int main(void)
                 test_model(models[m].name, ways[i].settings, ways[i].near);
             else if (models[m].has_blocks)
                 test_model(models[m].name, ways[i].settings, models[m].more * ways[i].near);
+    test_adapter();
     test_hostile();
     test_parts();
     return done_testing();

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/draft.h"
 #include "core/forward.h"
 #include "t/golden-config.h"
 #include "t/golden.h"
@@ -206,6 +207,32 @@ static void test_drafting(const char *model, const char *form, double least, dou
     }
 }
 
+/* An interrupt while tokens are fed again for the drafting layer takes none of them away. */
+static void test_interrupted(void)
+{
+    with_engine w;
+    golden g;
+    vw_sequence *s;
+    open_model(&w, "deepseek-mtp", "model.deepseek.mtp=on engine.batch_tokens=4 engine.ctx_size=60");
+    golden_open(&w, "deepseek-mtp", "short", &g);
+    vw_feed feed = {.tokens = g.tokens, .n_tokens = 9};
+    if (vw_sequence_new(w.engine, &s, &w.err))
+        bail_out("%s", w.err.text);
+    feed.sequence = s;
+    if (vw_engine_feed(w.engine, &feed, 1, NULL, NULL, &w.err))
+        bail_out("%s", w.err.text);
+    drafter d = {.engine = w.engine, .sequence = s};
+    vw_engine_interrupt(w.engine);
+    is_int(vw_draft_feed(&d, g.tokens, 1, VW_WANT_NOTHING, NULL, NULL, &w.err), VW_E_INTERRUPTED,
+           "an interrupt");
+    is_int(vw_sequence_length(s), 9, "and the sequence has what it had");
+    is_int(vw_draft_feed(&d, g.tokens, 1, VW_WANT_NOTHING, NULL, NULL, &w.err), VW_OK, "which goes on");
+    is_int(vw_sequence_length(s), 10, "where it was");
+    vw_sequence_free(s);
+    golden_close(&w, &g);
+    engine_close(&w);
+}
+
 static void test_drafts(void)
 {
     static const char *const states[] = {"normed", "raw"};
@@ -214,6 +241,7 @@ static void test_drafts(void)
             test_draft_logits("deepseek-mtp", forms[f], states[s]);
             test_draft_logits("deepseek-mtp-right", forms[f], states[s]);
         }
+    test_interrupted();
     test_drafting("deepseek-mtp", "naive", 0, 0.5);
     test_drafting("deepseek-mtp-right", "absorbed", 0.75, 1);
 }

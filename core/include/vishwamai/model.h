@@ -80,7 +80,7 @@ typedef struct vw_model_info {
     int32_t n_layers, width, vocab_size;
     int64_t max_positions;   /* trained context */
     int32_t q_heads;         /* the largest of all layers */
-    const vw_cache_spec *caches; /* [n_layers] */
+    const vw_cache_spec *caches; /* [n_layers + n_drafts] */
     size_t n_params;
     const vw_param_spec *params; /* [n_params] */
     int32_t bos, eos, pad;   /* as config.json says; -1: silent */
