@@ -371,8 +371,8 @@ int main(void)
     } ways[] = {
         {"gemm.plugin=ref attention.plugin=ref", 2e-4},
         {"gemm.plugin=cpu attention.plugin=flash", 2e-4},
-        {"gemm.plugin=cpu attention.plugin=flash gemm.cpu.activations=int8", 0.03},
-        {"gemm.plugin=cpu attention.plugin=flash gemm.cpu.activations=int7", 0.06},
+        {"gemm.plugin=cpu attention.plugin=flash gemm.cpu.activations=int8", 0.045},
+        {"gemm.plugin=cpu attention.plugin=flash gemm.cpu.activations=int7", 0.075},
     };
     static const struct {
         const char *name;
