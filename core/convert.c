@@ -12,6 +12,7 @@
 
 #include "core/checkpoint.h"
 #include "core/json.h"
+#include "core/sized.h"
 
 enum { DEFAULT_GROUP = 32 };
 
@@ -45,22 +46,50 @@ static bool follows_in_expert(const vw_model_info *info, size_t i)
     return false;
 }
 
-static vw_status add_param(conversion *c, size_t i, vw_error *err)
+static vw_status add_part(conversion *c, const vw_respelt *part, bool continues, bool is_joined,
+                          vw_error *err)
 {
     vw_engine *e = c->engine;
     item *it;
     vw_stored source;
-    vw_status st = vw_stored_find(e, &e->info->params[i], &source, err);
+    const vw_param_spec *spec = &e->info->params[part->param];
+    vw_status st = vw_stored_find(e, spec, &source, err);
     if (!st && source.is_absent)
         return VW_OK;
     if (!st)
         st = add_item(c, &it, err);
     if (st)
         return st;
-    it->spec = &e->info->params[i];
+    it->spec = spec;
+    it->part = *part;
     it->source = source;
-    it->is_glued = follows_in_expert(e->info, i);
+    it->continues = continues;
+    it->is_joined = is_joined;
+    it->is_glued = continues || follows_in_expert(e->info, part->param);
     return vw_convert_plan_item(c, it, err);
+}
+
+static vw_status add_params(conversion *c, vw_error *err)
+{
+    const vw_model_info *info = c->engine->info;
+    vw_status st = VW_OK;
+    for (size_t i = 0; i < info->n_params && !st; i++) {
+        const vw_respelt whole = {.param = i, .rows = info->params[i].rows};
+        st = add_part(c, &whole, false, false, err);
+    }
+    return st;
+}
+
+static vw_status add_pieces(conversion *c, vw_error *err)
+{
+    const vw_respelt *p = c->spelling.pieces;
+    vw_status st = VW_OK;
+    for (size_t i = 0; i < c->spelling.n_pieces && !st; i++) {
+        bool continues = i > 0 && !strcmp(p[i].name, p[i - 1].name);
+        bool goes_on = i + 1 < c->spelling.n_pieces && !strcmp(p[i].name, p[i + 1].name);
+        st = add_part(c, &p[i], continues, !p[i].is_slice && (continues || goes_on), err);
+    }
+    return st;
 }
 
 static vw_status add_unmatched(void *arg, const vw_weights_tensor *t, bool is_ignored, vw_error *err)
@@ -81,6 +110,8 @@ static uint64_t source_bytes(const item *it)
     uint64_t sum = 0;
     for (int i = 0; i < it->source.n_parts; i++)
         sum += it->source.parts[i].bytes;
+    if (it->spec && it->spec->rows) /* others have the other rows */
+        sum = sum / (uint64_t)it->spec->rows * (uint64_t)it->part.rows;
     return sum;
 }
 
@@ -105,10 +136,8 @@ static void place(conversion *c)
 
 static vw_status make_plan(conversion *c, vw_error *err)
 {
-    vw_status st = VW_OK;
     vw_params_choose_names(c->engine);
-    for (size_t i = 0; i < c->engine->info->n_params && !st; i++)
-        st = add_param(c, i, err);
+    vw_status st = c->spelling.size ? add_pieces(c, err) : add_params(c, err);
     if (!st)
         st = vw_params_surplus(c->engine, add_unmatched, c, err);
     for (size_t i = 0; i < c->n_items; i++)
@@ -186,6 +215,27 @@ static vw_status write_item(conversion *c, vw_weights_writer *w, item *it, vw_er
     return VW_OK;
 }
 
+/* The tensor of an item that begins one, or more of the last one of the list. */
+static vw_status list_item(const item *it, vw_weights_tensor *list, size_t *n, vw_error *err)
+{
+    if (!it->continues) {
+        for (int p = 0; p < it->n_pieces; p++)
+            list[(*n)++] = it->pieces[p].tensor;
+        return VW_OK;
+    }
+    const vw_weights_tensor *more = &it->pieces[0].tensor;
+    vw_weights_tensor *t = &list[*n - 1];
+    bool fits = t->dtype == more->dtype && t->format == more->format && t->n_dims == more->n_dims;
+    for (int d = 1; d < t->n_dims && fits; d++)
+        fits = t->shape[d] == more->shape[d];
+    if (!fits)
+        return vw_fail(err, VW_E_UNSUPPORTED, "\"%s\" differs in form or shape from others that become "
+                       "\"%s\"; name a form (--quant f32, say) for all of them", it->name, t->name);
+    t->shape[0] += more->shape[0];
+    t->bytes += more->bytes;
+    return VW_OK;
+}
+
 vw_status vw_convert_write_file(conversion *c, const char *path, size_t first, size_t last,
                                 const char *const *metadata, vw_error *err)
 {
@@ -194,10 +244,11 @@ vw_status vw_convert_write_file(conversion *c, const char *path, size_t first, s
     vw_weights_tensor *list = vw_core_alloc(c->core, (last - first) * MAX_PIECES * sizeof *list + 1);
     if (!list)
         return vw_fail(err, VW_E_NOMEM, "no memory for a list of tensors");
-    for (size_t i = first; i < last; i++)
-        for (int p = 0; p < c->items[i].n_pieces; p++)
-            list[n++] = c->items[i].pieces[p].tensor;
-    vw_status st = c->wts->create(c->out->self, path, list, n, metadata, &w, err);
+    vw_status st = VW_OK;
+    for (size_t i = first; i < last && !st; i++)
+        st = list_item(&c->items[i], list, &n, err);
+    if (!st)
+        st = c->wts->create(c->out->self, path, list, n, metadata, &w, err);
     bool is_open = st == VW_OK;
     for (size_t i = first; i < last && !st; i++)
         st = write_item(c, w, &c->items[i], err);
@@ -334,7 +385,9 @@ static vw_status write_folder(conversion *c, vw_error *err)
 
 vw_status vw_convert(vw_core *core, const vw_convert_options *options, vw_error *err)
 {
-    conversion c = {.core = core, .options = options};
+    vw_convert_options o;
+    vw_sized_take(&o, options, sizeof o);
+    conversion c = {.core = core, .options = &o};
     vw_status st = begin(&c, err);
     if (!st)
         st = c.is_gguf ? vw_convert_write_gguf(&c, err) : write_folder(&c, err);

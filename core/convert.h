@@ -33,6 +33,9 @@ typedef struct piece {
 /* A parameter, or a tensor that belongs to none, and what becomes of it. */
 typedef struct item {
     const vw_param_spec *spec; /* NULL: unmatched */
+    vw_respelt part;             /* what of it, under which name; the whole but between two kinds of file */
+    bool continues;            /* the tensor that the item before began */
+    bool is_joined;            /* its tensor is made of several items, rows below rows */
     const char *name;          /* in the source, without an ending of its form */
     const char *new_name;      /* the same of what is written */
     vw_stored source;
@@ -42,7 +45,7 @@ typedef struct item {
     piece pieces[MAX_PIECES];
     char *names;               /* this one and those of the pieces */
     uint64_t bytes;            /* of the pieces */
-    bool is_glued;             /* stands right behind the item before: one expert */
+    bool is_glued;             /* stands right behind the item before: one expert, one tensor */
     int shard;
 } item;
 

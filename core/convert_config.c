@@ -44,7 +44,7 @@ vw_status vw_convert_write_index(conversion *c, vw_error *err)
     vw_json_end_object(&w);
     vw_json_begin_object(&w, "weight_map");
     for (size_t i = 0; i < c->n_items; i++)
-        for (int p = 0; p < c->items[i].n_pieces; p++)
+        for (int p = 0; p < c->items[i].n_pieces && !c->items[i].continues; p++)
             vw_json_add_string(&w, c->items[i].pieces[p].tensor.name,
                                vw_convert_shard(c, c->items[i].shard, shard));
     vw_json_end_object(&w);
@@ -92,9 +92,9 @@ static void put_ignored(const conversion *c, vw_json_writer *w, const char *key)
     vw_json_begin_array(w, key);
     for (size_t i = 0; i < c->n_items; i++) {
         const item *it = &c->items[i];
-        if (!it->spec || !it->spec->rows || it->form == c->form)
+        if (!it->spec || !it->spec->rows || it->form == c->form || it->continues)
             continue;
-        snprintf(name, sizeof name, "%s", it->name);
+        snprintf(name, sizeof name, "%s", it->new_name);
         char *ending = strstr(name, ".weight");
         if (ending && !strstr(name, "embed"))
             *ending = '\0';

@@ -47,6 +47,14 @@ static void add_members(keys *k, const vw_json_value *object)
     }
 }
 
+static void add_id(keys *k, const char *key, int32_t id)
+{
+    char text[16];
+    snprintf(text, sizeof text, "%d", id);
+    if (id >= 0)
+        add_pair(k, key, text);
+}
+
 /* A model without its vocabulary is still a model; its ids are then all there is. */
 static vw_status add_vocabulary(const conversion *c, keys *k, vw_error *err)
 {
@@ -58,6 +66,9 @@ static vw_status add_vocabulary(const conversion *c, keys *k, vw_error *err)
     if (!e->tokenizer || e->tok->gguf_keys(e->tokenizer->self, &text, &why)) {
         vw_core_log(c->core, VW_LOG_WARN, "the GGUF file gets no vocabulary: %s", why.text);
         add_pair(k, "tokenizer.ggml.model", "\"none\"");
+        add_id(k, "tokenizer.ggml.bos_token_id", e->info->bos);
+        add_id(k, "tokenizer.ggml.eos_token_id", e->info->eos);
+        add_id(k, "tokenizer.ggml.padding_token_id", e->info->pad);
         return VW_OK;
     }
     vw_status st = json->open_text(text, strlen(text), "the vocabulary", &doc, err);

@@ -52,6 +52,24 @@ vw_status vw_convert_form_of(const char *name, bool is_gguf, convert_form *form,
                            : "int8-rows, int8-blocks, fp8-blocks or int4-groups for a folder");
 }
 
+/* ---- shapes ---------------------------------------------------------------------------------- */
+
+static bool is_whole(const item *it)
+{
+    return !it->part.is_turned && it->part.rows == it->spec->rows;
+}
+
+/* Of what is written; rows 0: a vector. */
+static int64_t rows_of(const item *it)
+{
+    return it->part.is_turned ? it->spec->cols : it->part.rows;
+}
+
+static int64_t cols_of(const item *it)
+{
+    return it->part.is_turned ? it->part.rows : it->spec->cols;
+}
+
 /* ---- which form ------------------------------------------------------------------------------ */
 
 static bool matches(const char *const *patterns, const char *name)
@@ -73,8 +91,10 @@ static const char *why_not(const conversion *c, const item *it)
         return "excluded";
     if (o->include && *o->include && !matches(o->include, it->name))
         return "not included";
-    if (is_block(c->form) && s->cols % GGUF_BLOCK)
+    if (is_block(c->form) && cols_of(it) % GGUF_BLOCK)
         return "rows are no whole blocks";
+    if (it->is_joined && !is_plain(c->form))
+        return "joined from several";
     if (o->include && *o->include)
         return NULL;
     if (s->is_steered)
@@ -84,6 +104,18 @@ static const char *why_not(const conversion *c, const item *it)
     if (s->is_exact)
         return "a router";
     return s->split == VW_SPLIT_VOCABULARY ? "an embedding or head" : NULL;
+}
+
+/* As it is, but for rows that are cut out, turned or joined: these are written anew, in the same
+ * precision if that is one. */
+static convert_form kept(const conversion *c, const item *it, bool is_coded)
+{
+    if (is_coded && (c->form != FORM_KEEP || c->spelling.size || it->source.tensor.layout == VW_IN_OUT))
+        return FORM_F32;
+    for (convert_form f = FORM_F32; !is_whole(it) && f <= FORM_F16; f++)
+        if (it->source.tensor.dtype == forms[f].dtype)
+            return f;
+    return is_whole(it) ? FORM_KEEP : FORM_F32;
 }
 
 /* What is kept and has scales of its own would contradict a configuration that names one form, and
@@ -97,13 +129,15 @@ static convert_form choose_form(const conversion *c, item *it)
     if (!it->spec)
         return FORM_KEEP;
     if (!it->spec->rows && (c->is_gguf || c->spelling.size))
-        return FORM_F32; /* llama.cpp has norms in f32 alone */
+        return FORM_F32; /* llama.cpp has norms in f32 alone, */
+    if (it->spec->is_exact && c->is_gguf)
+        return FORM_F32; /* and routers */
     if (c->form == FORM_KEEP)
-        return is_turned || (is_coded && c->spelling.size) ? FORM_F32 : FORM_KEEP;
+        return kept(c, it, is_coded);
     it->why = why_not(c, it);
     if (it->why)
-        return is_coded ? FORM_F32 : FORM_KEEP;
-    return !is_coded && s->tensor.dtype == forms[c->form].dtype ? FORM_KEEP : c->form;
+        return kept(c, it, is_coded);
+    return !is_coded && is_whole(it) && s->tensor.dtype == forms[c->form].dtype ? FORM_KEEP : c->form;
 }
 
 /* ---- pieces ---------------------------------------------------------------------------------- */
@@ -129,8 +163,7 @@ static vw_status name_item(conversion *c, item *it, vw_error *err)
     if (!it->spec)
         return VW_OK;
     vw_param_name(c->engine, it->spec, base, sizeof base);
-    const char *other = c->spelling.size ? c->spelling.names[it->spec - c->engine->info->params]
-                                         : base;
+    const char *other = c->spelling.size ? it->part.name : base;
     it->names = vw_core_alloc(c->core, strlen(base) + 1 + MAX_PIECES * (strlen(other) + 16));
     if (!it->names)
         return vw_fail(err, VW_E_NOMEM, "no memory for a name");
@@ -153,39 +186,58 @@ static vw_status keep(const conversion *c, item *it)
     return VW_OK;
 }
 
+/* A slice is a tensor of three dimensions to which others are added. */
+static void make_slice(item *it)
+{
+    for (int i = 0; i < it->n_pieces; i++) {
+        vw_weights_tensor *t = &it->pieces[i].tensor;
+        t->n_dims = 3;
+        t->shape[2] = t->shape[1];
+        t->shape[1] = t->shape[0];
+        t->shape[0] = 1;
+    }
+}
+
+static void add_pieces(conversion *c, item *it)
+{
+    int64_t rows = rows_of(it), cols = cols_of(it);
+    char *name = it->names + strlen(it->names) + 1;
+    vw_dtype dtype = forms[it->form].dtype;
+    const char *scales = forms[it->form].scales;
+    if (!rows)
+        add_piece(it, &name, "", dtype, 1, cols, 0);
+    else if (it->form == FORM_INT4_GROUPS)
+        add_piece(it, &name, forms[it->form].codes, dtype, 2, rows, parts(cols, 8));
+    else
+        add_piece(it, &name, "", dtype, 2, rows, cols);
+    if (is_block(it->form)) {
+        vw_weights_tensor *t = &it->pieces[0].tensor;
+        t->format = it->form == FORM_Q8_0 ? &q8_0 : &q4_0;
+        it->bytes = t->bytes = (size_t)(rows * cols / GGUF_BLOCK * t->format->bytes);
+    }
+    if (it->form == FORM_INT8_ROWS)
+        add_piece(it, &name, scales, VW_F32, 2, rows, 1);
+    else if (it->form == FORM_INT4_GROUPS)
+        add_piece(it, &name, scales, VW_BF16, 2, rows, parts(cols, c->group));
+    else if (scales)
+        add_piece(it, &name, scales, VW_F32, 2, parts(rows, CONVERT_BLOCK), parts(cols, CONVERT_BLOCK));
+    if (it->form == FORM_INT4_GROUPS)
+        add_piece(it, &name, "_shape", VW_I64, 1, 2, 0);
+}
+
 vw_status vw_convert_plan_item(conversion *c, item *it, vw_error *err)
 {
-    const vw_param_spec *s = it->spec;
     vw_status st = name_item(c, it, err);
     if (st)
         return st;
     it->form = choose_form(c, it);
     if (it->form == FORM_KEEP)
-        return keep(c, it);
-    char *name = it->names + strlen(it->names) + 1;
-    vw_dtype dtype = forms[it->form].dtype;
-    const char *scales = forms[it->form].scales;
-    if (!s->rows)
-        add_piece(it, &name, "", dtype, 1, s->cols, 0);
-    else if (it->form == FORM_INT4_GROUPS)
-        add_piece(it, &name, forms[it->form].codes, dtype, 2, s->rows, parts(s->cols, 8));
+        st = keep(c, it);
     else
-        add_piece(it, &name, "", dtype, 2, s->rows, s->cols);
-    if (is_block(it->form)) {
-        vw_weights_tensor *t = &it->pieces[0].tensor;
-        t->format = it->form == FORM_Q8_0 ? &q8_0 : &q4_0;
-        it->bytes = t->bytes = (size_t)(s->rows * s->cols / GGUF_BLOCK * t->format->bytes);
-    }
-    if (it->form == FORM_INT8_ROWS)
-        add_piece(it, &name, scales, VW_F32, 2, s->rows, 1);
-    else if (it->form == FORM_INT4_GROUPS)
-        add_piece(it, &name, scales, VW_BF16, 2, s->rows, parts(s->cols, c->group));
-    else if (scales)
-        add_piece(it, &name, scales, VW_F32, 2, parts(s->rows, CONVERT_BLOCK),
-                  parts(s->cols, CONVERT_BLOCK));
-    if (it->form == FORM_INT4_GROUPS)
-        add_piece(it, &name, "_shape", VW_I64, 1, 2, 0);
-    return VW_OK;
+        add_pieces(c, it);
+    if (it->part.is_slice)
+        make_slice(it);
+    return st;
 }
 
 /* ---- bytes ----------------------------------------------------------------------------------- */
@@ -240,11 +292,27 @@ static void encode_rows(const encoder *w, int64_t first, int64_t n, const float 
     }
 }
 
+/* Rows [first, first + n) of what is written, from the file's; `row` has room for one of these. */
+static void read_rows(const encoder *w, int64_t first, int64_t n, float *row, float *x)
+{
+    const vw_respelt *part = &w->it->part;
+    int64_t k = w->cols;
+    for (int64_t i = 0; i < n && !part->is_turned; i++) {
+        vw_dequantise_row(&w->source, part->first + first + i, row);
+        memcpy(x + i * k, row, (size_t)k * sizeof *x);
+    }
+    for (int64_t j = 0; j < k && part->is_turned; j++) {
+        vw_dequantise_row(&w->source, part->first + j, row);
+        for (int64_t i = 0; i < n; i++)
+            x[i * k + j] = row[first + i];
+    }
+}
+
 /* 128 rows: a whole number of blocks. */
 static void encode_part(void *arg, int part, int n_parts)
 {
     encoder *w = arg;
-    int64_t first = (int64_t)part * CONVERT_BLOCK, k = w->cols, room = k + 256;
+    int64_t first = (int64_t)part * CONVERT_BLOCK, k = w->cols, room = (k > w->rows ? k : w->rows) + 256;
     int64_t n = w->rows - first < CONVERT_BLOCK ? w->rows - first : CONVERT_BLOCK;
     float *x = vw_core_alloc(w->c->core, (size_t)(n * k + 2 * room) * sizeof *x), *row;
     (void)n_parts;
@@ -253,13 +321,11 @@ static void encode_part(void *arg, int part, int n_parts)
         return;
     }
     row = x + n * k;
-    for (int64_t i = 0; i < n; i++) {
-        vw_dequantise_row(&w->source, first + i, row);
-        for (int64_t j = 0; j < k; j++)
-            x[i * k + j] = row[j] + w->shift;
-        for (int64_t j = 0; j < k; j++)
-            if (!isfinite(row[j]))
-                __atomic_store_n(&w->is_not_finite, 1, __ATOMIC_RELAXED);
+    read_rows(w, first, n, row, x);
+    for (int64_t i = 0; i < n * k; i++) {
+        x[i] += w->shift;
+        if (!isfinite(x[i]))
+            __atomic_store_n(&w->is_not_finite, 1, __ATOMIC_RELAXED);
     }
     if (is_plain(w->it->form) || !__atomic_load_n(&w->is_not_finite, __ATOMIC_RELAXED))
         encode_rows(w, first, n, x);
@@ -308,8 +374,8 @@ void vw_convert_drop(conversion *c, item *it)
 vw_status vw_convert_encode(conversion *c, item *it, double *relative_error, vw_error *err)
 {
     const vw_param_spec *s = it->spec;
-    encoder w = {.c = c, .it = it, .source = it->source.matrix, .cols = s->cols,
-                 .rows = s->rows ? s->rows : 1};
+    encoder w = {.c = c, .it = it, .source = it->source.matrix, .cols = cols_of(it),
+                 .rows = s->rows ? rows_of(it) : 1};
     int n_parts = (int)parts(w.rows, CONVERT_BLOCK);
     if (!s->rows) {
         const vw_weights_tensor *t = &it->source.tensor;
@@ -329,7 +395,7 @@ vw_status vw_convert_encode(conversion *c, item *it, double *relative_error, vw_
     set_target(&w);
     vw_core_parallel_for(c->core, n_parts, encode_part, &w);
     if (it->form == FORM_INT4_GROUPS)
-        memcpy(it->pieces[2].bytes, (int64_t[]){s->rows, s->cols}, 16);
+        memcpy(it->pieces[2].bytes, (int64_t[]){w.rows, w.cols}, 16);
     double off = 0, all = 0;
     for (int i = 0; i < n_parts; i++) {
         off += w.squares[2 * i];

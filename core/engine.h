@@ -173,6 +173,8 @@ struct vw_engine {
     vw_param *params;       /* [info->n_params] */
     vw_param **param_list;  /* what the model gets; NULL where optional and absent */
     vw_experts *experts;    /* [info->n_experts] */
+    vw_gemm_weight turned;  /* the shape of heads' matrices that run the other way round; rows 0: none do */
+    vw_buffer counting;     /* device i32 0, 1, 2 ...: groups of a row each, all rows of a matrix */
     vw_buffer expert_loads; /* device i64 [info->n_experts][widest_experts]: slots, in inference */
     int32_t widest_experts;
     uint64_t expert_memory; /* 0: experts are in memory like everything else */
@@ -230,6 +232,8 @@ void vw_params_choose_names(vw_engine *e);
 typedef vw_status (*vw_on_surplus)(void *arg, const vw_weights_tensor *t, bool is_ignored,
                                    vw_error *err);
 vw_status vw_params_surplus(vw_engine *e, vw_on_surplus on_surplus, void *arg, vw_error *err);
+/* Room for the parameters and for the list of them, zeros. */
+vw_status vw_params_new(vw_engine *e, vw_error *err);
 vw_status vw_params_load(vw_engine *e, const vw_engine_options *options, vw_error *err);
 /* Weight bytes that a decoded token reads; known once a forward was measured. */
 uint64_t vw_params_token_bytes(const vw_engine *e);

@@ -115,6 +115,7 @@ static vw_status add_feed(const feeding *f, feed_round *r, size_t i, vw_error *e
             r->wanted[r->b.n_wanted++] = (int32_t)row;
         }
     }
+    r->b.is_prompt = r->b.is_prompt && s->length == 0 && !e->info->hides_pad;
     r->b.n_tokens += n;
     r->ends[r->b.n_sequences] = (int32_t)(s->n_keys + n);
     s->length += n;
@@ -144,6 +145,7 @@ static vw_status stage(const feeding *f, feed_round *r, vw_error *err)
     r->n_keys = r->starts + sequences + 1;
     r->ends = r->n_keys + sequences;
     r->starts[0] = 0;
+    r->b.is_prompt = true;
     for (size_t i = 0; i < f->n_feeds && !st; i++) {
         if (left_of(&f->feeds[i], e->feed_done, i) == 0)
             continue;

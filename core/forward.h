@@ -28,6 +28,7 @@ typedef struct batch { /* of one forward; device arrays are parts of one staging
     int64_t n_tokens, n_wanted;
     int32_t n_sequences;
     int64_t max_keys, max_queries_one;
+    bool is_prompt;      /* every sequence begins with this */
     const int32_t *ids, *positions, *query_start, *n_keys, *wanted;
     const int32_t *ends; /* where a sequence's new keys end: n_keys, but for tokens that nobody
                             sees, which lie behind all keys until others take their place */
@@ -134,6 +135,8 @@ vw_tensor vw_scaled(forward *f, const vw_param *w, vw_operand which, vw_tensor x
 
 const gemm_plan *vw_plan_gemm(forward *f, const product *p);
 const vw_attention_plan *vw_plan_attention(forward *f, const vw_nn_attention *desc);
+vw_attention_problem vw_prompt_problem(const forward *f, const vw_nn_dense *desc);
+const vw_attention_plan *vw_plan_prompt(forward *f, const vw_nn_dense *desc);
 const float *vw_plan_rope(forward *f, const float *inv_freq, int32_t n);
 
 /* ---- nn*.c: the blocks that others are made of ----------------------------------------------- */
@@ -157,6 +160,9 @@ void vw_block_dropout(vw_cx *cx, vw_tensor x, float rate);
 vw_tensor vw_block_dropped(forward *f, vw_tensor x, float rate); /* the same into a new tensor */
 vw_tensor vw_block_attention(vw_cx *cx, const vw_nn_attention *desc, vw_tensor q, vw_tensor k,
                              vw_tensor v);
+vw_prompt vw_block_prompt(vw_cx *cx, const vw_nn_dense *desc);
+vw_tensor vw_block_attention_prompt(vw_cx *cx, const vw_nn_dense *desc, vw_tensor q, vw_tensor k,
+                                    vw_tensor v, vw_tensor cached_k, vw_tensor cached_v);
 void vw_block_moe(vw_cx *cx, const vw_nn_moe *desc, vw_tensor x, vw_param *router, vw_param *bias,
                   vw_tensor y);
 vw_tensor vw_block_mixture(vw_cx *cx, const vw_nn_moe *desc, vw_tensor x, vw_param *router,
@@ -166,6 +172,11 @@ void vw_block_head(vw_cx *cx, vw_tensor x, vw_param *table, float multiplier, fl
 /* nn_heads.c */
 vw_tensor vw_block_join(vw_cx *cx, int32_t heads, int32_t n_parts, const vw_nn_part *parts);
 vw_tensor vw_block_per_head(vw_cx *cx, vw_tensor x, vw_param *w, vw_head_side side);
+vw_tensor vw_block_each_head(vw_cx *cx, vw_tensor x, int32_t heads, vw_param *const *w);
+vw_tensor vw_block_heads_of(vw_cx *cx, vw_tensor x, int32_t heads, vw_param *const *w,
+                            int32_t is_turned);
+/* The file's values as f32 weights in place, inputs first: can this gemm run them? */
+bool vw_heads_turn(const vw_engine *e);
 
 /* nn_profile.c: the table of blocks with a span around each; filled in and returned. */
 const vw_nn *vw_nn_profiled(vw_nn *table);

@@ -95,6 +95,7 @@ libcore_la_SOURCES += \
 	%D%/settings_check.c \
 	%D%/settings_print.c \
 	%D%/settings_read.c \
+	%D%/sized.h \
 	%D%/status.c \
 	%D%/stubs.c \
 	%D%/stubs.h \

@@ -248,4 +248,8 @@ const vw_nn vw_nn_table = {
     .join = vw_block_join,
     .per_head = vw_block_per_head,
     .mixture = vw_block_mixture,
+    .each_head = vw_block_each_head,
+    .heads_of = vw_block_heads_of,
+    .prompt = vw_block_prompt,
+    .attention_prompt = vw_block_attention_prompt,
 };

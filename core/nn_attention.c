@@ -1,5 +1,6 @@
 /* nn_attention.c - attention: over the cache in inference, over the batch's own rows in training.
  */
+#include "core/stubs.h"
 #include "core/tape.h"
 
 static bool attention_fits(forward *f, const vw_nn_attention *desc, const vw_tensor *q,
@@ -20,13 +21,11 @@ static bool attention_fits(forward *f, const vw_nn_attention *desc, const vw_ten
     return false;
 }
 
-static void attend_cached(forward *f, const vw_attention_plan *p, int32_t layer_index, vw_tensor q,
-                          vw_tensor k, vw_tensor v, vw_tensor out)
+static vw_attention_batch cached_batch(const forward *f, const kv_layer *layer)
 {
-    vw_engine *e = f->engine;
-    const kv_layer *layer = &e->kv_layers[layer_index];
+    const vw_engine *e = f->engine;
     const batch *b = f->batch;
-    vw_attention_batch ab = {
+    return (vw_attention_batch){
         .n_sequences = b->n_sequences,
         .n_queries = b->n_tokens,
         .query_start = b->query_start,
@@ -36,15 +35,28 @@ static void attend_cached(forward *f, const vw_attention_plan *p, int32_t layer_
         .max_keys = b->max_keys,
         .max_queries_one = b->max_queries_one,
     };
-    vw_attention_batch added = ab;
-    added.n_keys = b->ends;
-    void *self = e->attention->self;
-    vw_status st = e->att->append(self, p, e->stream, &added, k, v, layer->pages.data,
-                                  e->workspace.data, f->err);
-    if (!st)
-        st = e->att->run(self, p, e->stream, &ab, q, layer->pages.data, out, NULL,
-                         e->workspace.data, f->err);
-    vw_check(f, st);
+}
+
+static void append(forward *f, const vw_attention_plan *p, const kv_layer *layer, vw_tensor k,
+                   vw_tensor v)
+{
+    vw_engine *e = f->engine;
+    vw_attention_batch added = cached_batch(f, layer);
+    added.n_keys = f->batch->ends;
+    vw_check(f, e->att->append(e->attention->self, p, e->stream, &added, k, v, layer->pages.data,
+                               e->workspace.data, f->err));
+}
+
+static void attend_cached(forward *f, const vw_attention_plan *p, int32_t layer_index, vw_tensor q,
+                          vw_tensor k, vw_tensor v, vw_tensor out)
+{
+    vw_engine *e = f->engine;
+    const kv_layer *layer = &e->kv_layers[layer_index];
+    vw_attention_batch ab = cached_batch(f, layer);
+    append(f, p, layer, k, v);
+    if (vw_runs(f))
+        vw_check(f, e->att->run(e->attention->self, p, e->stream, &ab, q, layer->pages.data, out,
+                                NULL, e->workspace.data, f->err));
 }
 
 static vw_attention_batch dense_batch(const batch *b)
@@ -126,5 +138,46 @@ vw_tensor vw_block_attention(vw_cx *cx, const vw_nn_attention *desc, vw_tensor q
         attend_dense(f, desc, p, q, k, v, out);
     else if (vw_runs(f))
         attend_cached(f, p, desc->layer, q, k, v, out);
+    return out;
+}
+
+/* ---- prompts of latent attention ------------------------------------------------------------- */
+
+enum { PROMPT_TOKENS = 16 }; /* of a sequence, on average, for which keys and values of heads are made */
+
+vw_prompt vw_block_prompt(vw_cx *cx, const vw_nn_dense *desc)
+{
+    forward *f = vw_forward_of(cx);
+    vw_engine *e = f->engine;
+    const batch *b = f->batch;
+    if (f->status || f->lesson || e->is_batch_invariant || !vw_heads_turn(e) ||
+        e->att->run_dense == vw_attention_stubs.run_dense)
+        return VW_PROMPT_NO;
+    const vw_attention_problem problem = vw_prompt_problem(f, desc);
+    if (e->att->supports(e->attention->self, &problem, NULL))
+        return VW_PROMPT_NO;
+    if (f->mode == CX_MEASURE)
+        return VW_PROMPT_EITHER;
+    return b->is_prompt && b->n_tokens >= (int64_t)PROMPT_TOKENS * b->n_sequences ? VW_PROMPT_YES
+                                                                                   : VW_PROMPT_NO;
+}
+
+vw_tensor vw_block_attention_prompt(vw_cx *cx, const vw_nn_dense *desc, vw_tensor q, vw_tensor k,
+                                    vw_tensor v, vw_tensor cached_k, vw_tensor cached_v)
+{
+    forward *f = vw_forward_of(cx);
+    vw_engine *e = f->engine;
+    const vw_attention_plan *cache = vw_plan_attention(f, &desc->att);
+    const vw_attention_plan *p = vw_plan_prompt(f, desc);
+    if (!cache || !p)
+        return vw_nothing;
+    vw_tensor out = vw_take(f, q.shape[0], (int64_t)desc->att.q_heads * desc->dv);
+    vw_attention_batch ab = dense_batch(f->batch);
+    if (!vw_runs(f))
+        return out;
+    append(f, cache, &e->kv_layers[desc->att.layer], cached_k, cached_v);
+    if (vw_runs(f))
+        vw_check(f, e->att->run_dense(e->attention->self, p, e->stream, &ab, q, k, v, out, NULL,
+                                      e->workspace.data, f->err));
     return out;
 }

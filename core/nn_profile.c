@@ -170,6 +170,23 @@ static vw_tensor per_head(vw_cx *cx, vw_tensor x, vw_param *w, vw_head_side side
     return y;
 }
 
+static vw_tensor each_head(vw_cx *cx, vw_tensor x, int32_t heads, vw_param *const *w)
+{
+    block b = enter(cx, "linear");
+    vw_tensor y = vw_block_each_head(cx, x, heads, w);
+    leave(&b, "linear backward", bytes_of(x) + (uint64_t)heads * bytes_in(w[0]) + bytes_of(y));
+    return y;
+}
+
+static vw_tensor heads_of(vw_cx *cx, vw_tensor x, int32_t heads, vw_param *const *w,
+                          int32_t is_turned)
+{
+    block b = enter(cx, "linear");
+    vw_tensor y = vw_block_heads_of(cx, x, heads, w, is_turned);
+    leave(&b, "linear backward", bytes_of(x) + (uint64_t)heads * bytes_in(w[0]) + bytes_of(y));
+    return y;
+}
+
 /* The loss and both products of its gradient happen here: backward has nothing left to do. */
 static void head(vw_cx *cx, vw_tensor x, vw_param *table, float multiplier, float cap)
 {
@@ -193,6 +210,8 @@ const vw_nn *vw_nn_profiled(vw_nn *table)
     table->join = join;
     table->per_head = per_head;
     table->mixture = mixture;
+    table->each_head = each_head;
+    table->heads_of = heads_of;
     table->head = head;
     return table;
 }

@@ -417,6 +417,18 @@ static void prefetch_part(void *arg, int part, int n_parts)
         e->wts->prefetch(e->weights->self, e->reader, p->weight.stored.data, p->bytes);
 }
 
+vw_status vw_params_new(vw_engine *e, vw_error *err)
+{
+    size_t n = e->info->n_params;
+    e->param_list = vw_core_alloc(e->core, n * sizeof *e->param_list);
+    e->params = e->param_list ? vw_core_alloc(e->core, n * sizeof *e->params) : NULL;
+    if (!e->params)
+        return vw_fail(err, VW_E_NOMEM, "no memory for %zu parameters", n);
+    memset(e->params, 0, n * sizeof *e->params);
+    memset(e->param_list, 0, n * sizeof *e->param_list);
+    return VW_OK;
+}
+
 vw_status vw_params_load(vw_engine *e, const vw_engine_options *o, vw_error *err)
 {
     size_t n = e->info->n_params;
@@ -424,12 +436,8 @@ vw_status vw_params_load(vw_engine *e, const vw_engine_options *o, vw_error *err
     vw_stored s;
     vw_params_choose_names(e);
     vw_status st = vw_params_surplus(e, refuse, e, err);
-    e->params = vw_core_alloc(e->core, n * sizeof *e->params);
-    e->param_list = vw_core_alloc(e->core, n * sizeof *e->param_list);
-    if (!e->params || !e->param_list)
-        return vw_fail(err, VW_E_NOMEM, "no memory for %zu parameters", n);
-    memset(e->params, 0, n * sizeof *e->params);
-    memset(e->param_list, 0, n * sizeof *e->param_list);
+    if (!st)
+        st = vw_params_new(e, err);
     for (size_t i = 0; i < n && !st; i++) { /* everything is checked before anything is packed */
         st = vw_stored_find(e, &e->info->params[i], &s, err);
         total += st || s.is_absent ? 0 : s.tensor.bytes;

@@ -77,6 +77,29 @@ const gemm_plan *vw_plan_gemm(forward *f, const product *w)
     return NULL;
 }
 
+/* Problems are compared as bytes. */
+static const vw_attention_plan *find_or_make(forward *f, const vw_attention_problem *problem)
+{
+    vw_engine *e = f->engine;
+    for (int i = 0; i < e->n_attention_plans; i++)
+        if (memcmp(&e->attention_plans[i].problem, problem, sizeof *problem) == 0)
+            return &e->attention_plans[i];
+    if (e->n_attention_plans == MAX_ATTENTION_PLANS) {
+        f->status = vw_fail(f->err, VW_E_UNSUPPORTED, "a model with more than %d different kinds "
+                            "of attention layers", MAX_ATTENTION_PLANS);
+        return NULL;
+    }
+    vw_attention_plan *p = &e->attention_plans[e->n_attention_plans];
+    f->status = e->att->plan(e->attention->self, problem, p, f->err);
+    if (f->status)
+        return NULL;
+    memcpy(&p->problem, problem, sizeof *problem);
+    if (p->workspace_bytes > e->workspace_bytes)
+        e->workspace_bytes = p->workspace_bytes;
+    e->n_attention_plans++;
+    return p;
+}
+
 const vw_attention_plan *vw_plan_attention(forward *f, const vw_nn_attention *desc)
 {
     vw_engine *e = f->engine;
@@ -86,7 +109,7 @@ const vw_attention_plan *vw_plan_attention(forward *f, const vw_nn_attention *de
     if (f->status || *place)
         return f->status ? NULL : *place;
     vw_attention_problem problem;
-    memset(&problem, 0, sizeof problem); /* compared as bytes */
+    memset(&problem, 0, sizeof problem);
     problem.size = sizeof problem;
     problem.q_heads = desc->q_heads;
     problem.k_heads = cache->k_heads;
@@ -104,23 +127,33 @@ const vw_attention_plan *vw_plan_attention(forward *f, const vw_nn_attention *de
     problem.max_sequences = f->max_sequences;
     problem.max_keys = f->lesson ? f->max_tokens : e->context;
     problem.is_dense = f->lesson != NULL;
-    for (int i = 0; i < e->n_attention_plans; i++)
-        if (memcmp(&e->attention_plans[i].problem, &problem, sizeof problem) == 0)
-            return *place = &e->attention_plans[i];
-    if (e->n_attention_plans == MAX_ATTENTION_PLANS) {
-        f->status = vw_fail(f->err, VW_E_UNSUPPORTED, "a model with more than %d different kinds "
-                            "of attention layers", MAX_ATTENTION_PLANS);
-        return NULL;
-    }
-    vw_attention_plan *p = &e->attention_plans[e->n_attention_plans];
-    f->status = e->att->plan(e->attention->self, &problem, p, f->err);
-    if (f->status)
-        return NULL;
-    memcpy(&p->problem, &problem, sizeof problem);
-    if (p->workspace_bytes > e->workspace_bytes)
-        e->workspace_bytes = p->workspace_bytes;
-    e->n_attention_plans++;
-    return *place = p;
+    return *place = find_or_make(f, &problem);
+}
+
+vw_attention_problem vw_prompt_problem(const forward *f, const vw_nn_dense *desc)
+{
+    vw_attention_problem p;
+    memset(&p, 0, sizeof p);
+    p.size = sizeof p;
+    p.q_heads = desc->att.q_heads;
+    p.k_heads = desc->k_heads;
+    p.dk = desc->dk;
+    p.dv = desc->dv;
+    p.is_causal = 1;
+    p.scale = desc->att.scale;
+    p.cap = desc->att.cap;
+    p.q_dtype = p.kv_dtype = VW_F32;
+    p.page_tokens = f->engine->page_tokens;
+    p.max_queries = p.max_keys = f->max_tokens;
+    p.max_sequences = f->max_sequences;
+    p.is_dense = 1;
+    return p;
+}
+
+const vw_attention_plan *vw_plan_prompt(forward *f, const vw_nn_dense *desc)
+{
+    const vw_attention_problem problem = vw_prompt_problem(f, desc);
+    return f->status ? NULL : find_or_make(f, &problem);
 }
 
 const float *vw_plan_rope(forward *f, const float *inv_freq, int32_t n)

@@ -37,21 +37,46 @@ static vw_status find(vw_engine *e, const char *name, const char *ending, vw_wei
 
 /* ---- shapes ---------------------------------------------------------------------------------- */
 
-static vw_status check_shape(const vw_param_spec *spec, const vw_weights_tensor *t, vw_error *err)
+/* Who says what shape a tensor has to have. */
+static const char *maker(const vw_engine *e)
+{
+    const vw_json *json = vw_json_service();
+    return json->get(json->root(e->config), "general.architecture") ? "the file's keys make"
+                                                                    : "config.json makes";
+}
+
+static vw_status check_shape(const vw_engine *e, const vw_param_spec *spec, const vw_weights_tensor *t,
+                             vw_error *err)
 {
     char have[160];
     bool is_turned = t->layout == VW_IN_OUT;
     int64_t rows = is_turned ? spec->cols : spec->rows, cols = is_turned ? spec->rows : spec->cols;
-    bool fits = spec->rows ? t->n_dims == 2 && t->shape[0] == rows && t->shape[1] == cols
-                           : t->n_dims == 1 && t->shape[0] == spec->cols;
+    bool fits = spec->n_slices ? t->n_dims == 3 && t->shape[0] == spec->n_slices &&
+                                     t->shape[1] == rows && t->shape[2] == cols
+                : spec->rows   ? t->n_dims == 2 && t->shape[0] == rows && t->shape[1] == cols
+                               : t->n_dims == 1 && t->shape[0] == spec->cols;
     if (fits)
         return VW_OK;
     vw_stored_shape(t, have, sizeof have);
+    if (spec->n_slices)
+        return vw_fail(err, VW_E_FORMAT, "%s: tensor \"%s\" has shape %s; %s it [%d, %lld, %lld]",
+                       t->file, t->name, have, maker(e), spec->n_slices, (long long)rows,
+                       (long long)cols);
     if (spec->rows)
-        return vw_fail(err, VW_E_FORMAT, "%s: tensor \"%s\" has shape %s; config.json makes it "
-                       "[%lld, %lld]", t->file, t->name, have, (long long)rows, (long long)cols);
-    return vw_fail(err, VW_E_FORMAT, "%s: tensor \"%s\" has shape %s; config.json makes it [%lld]",
-                   t->file, t->name, have, (long long)spec->cols);
+        return vw_fail(err, VW_E_FORMAT, "%s: tensor \"%s\" has shape %s; %s it [%lld, %lld]", t->file,
+                       t->name, have, maker(e), (long long)rows, (long long)cols);
+    return vw_fail(err, VW_E_FORMAT, "%s: tensor \"%s\" has shape %s; %s it [%lld]", t->file, t->name,
+                   have, maker(e), (long long)spec->cols);
+}
+
+/* One slice of it, as if it were a tensor by itself. */
+static void take_slice(const vw_param_spec *spec, vw_weights_tensor *t)
+{
+    t->bytes /= (size_t)spec->n_slices;
+    t->data = (const char *)t->data + (size_t)spec->slice * t->bytes;
+    t->n_dims = 2;
+    t->shape[0] = t->shape[1];
+    t->shape[1] = t->shape[2];
 }
 
 /* Eight codes in an int32, a row's last one filled up; the shape before that stands beside. */
@@ -96,7 +121,7 @@ static void scale_block(vw_engine *e, int64_t block[2])
     v = v ? json->get(v, "weight_block_size") : NULL;
     for (size_t i = 0; i < 2; i++) {
         int64_t size = v ? json->integer(json->at(v, i)) : 0;
-        block[i] = size > 0 ? size : 128;
+        block[i] = size > 0 && size <= INT32_MAX ? size : 128;
     }
 }
 
@@ -125,7 +150,7 @@ static int64_t group_of(vw_engine *e, int64_t cols, int64_t n)
     for (const char *const *key = path; v && *key; key++)
         v = json->get(v, *key);
     int64_t said = v ? json->integer(v) : 0;
-    if (said > 0 && (cols + said - 1) / said == n)
+    if (said > 0 && said <= INT32_MAX && (cols + said - 1) / said == n)
         return said;
     return n > 0 && cols % n == 0 ? cols / n : 0;
 }
@@ -178,8 +203,12 @@ vw_status vw_stored_find(vw_engine *e, const vw_param_spec *spec, vw_stored *out
         return VW_OK;
     if (st && !is_packed)
         return st;
+    st = is_packed ? VW_OK : check_shape(e, spec, t, err);
+    if (!st && spec->n_slices)
+        take_slice(spec, t);
     out->parts[out->n_parts++] = *t;
-    st = is_packed ? check_packed(e, name, spec, out, err) : check_shape(spec, t, err);
+    if (!st && is_packed)
+        st = check_packed(e, name, spec, out, err);
     if (st || !spec->rows)
         return st;
     *m = (vw_matrix){.data = t->data, .dtype = t->dtype, .layout = t->layout, .rows = t->shape[0],

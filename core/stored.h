@@ -8,6 +8,8 @@
  *     NAME_packed + NAME_scale + NAME_shape    four bits, eight in an int32 (compressed-tensors,
  *                                              "pack-quantized")
  *
+ * A parameter may be a slice of a tensor of three dimensions, as the experts of a GGUF file are.
+ *
  * Who asks gets a matrix that a gemm runs as it lies; scales may be in another shard.
  */
 #ifndef VW_CORE_STORED_H

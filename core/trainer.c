@@ -7,6 +7,8 @@
  */
 #include "core/trainer.h"
 
+#include "core/sized.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -65,7 +67,7 @@ static vw_status read_settings(vw_trainer *t, vw_error *err)
     if (c->schedule != VW_DECAY_CONSTANT && c->warmup_steps >= end)
         return vw_fail(err, VW_E_CONFIG,
                        "train.warmup_steps = %lld does not end before the decay does, at "
-                       "step %lld",
+                       "step %lld; lower it, or raise train.max_steps (or decay_steps)",
                        (long long)c->warmup_steps, (long long)end);
     if (c->max_batch_size &&
         (c->max_batch_size < c->batch_size || c->min_batch_size > c->batch_size))
@@ -317,7 +319,7 @@ static vw_trainer *new_trainer(vw_core *core, const vw_trainer_options *options,
     t->core = core;
     t->lock = -1;
     if (options)
-        t->options = *options;
+        vw_sized_take(&t->options, options, sizeof t->options);
     return t;
 }
 
@@ -383,31 +385,31 @@ void vw_trainer_get_info(const vw_trainer *t, vw_trainer_info *info)
     } else {
         teacher = 2 * t->cached.bytes;
     }
-    *info = (vw_trainer_info){.size = sizeof *info,
-                              .out = t->out,
-                              .model = t->info.model->description,
-                              .optimizer = t->optimizer->plugin->name,
-                              .tokenizer = t->tokenizer ? t->tokenizer->plugin->name : NULL,
-                              .device = t->device_info.description,
-                              .resumed_from = *t->resumed_from ? t->resumed_from : NULL,
-                              .step = t->now.step,
-                              .max_steps = t->train.max_steps,
-                              .batch_size = t->now.batch.size,
-                              .accumulation = t->train.grad_accum_steps,
-                              .context = t->data.max_length,
-                              .parameters = t->info.parameters,
-                              .trained = trained_values(t),
-                              .train_tokens = t->train_set.n,
-                              .validation_tokens = t->validation_set.n,
-                              .weights = m->weights,
-                              .compute_copies = m->compute_copies,
-                              .gradients = m->gradients,
-                              .moments = t->moments_buffer.bytes,
-                              .activations = m->activations,
-                              .scratch = m->scratch,
-                              .data = data,
-                              .teacher = teacher,
-                              .total = m->total + t->moments_buffer.bytes + data + teacher};
+    vw_trainer_info i = {.out = t->out,
+                         .model = t->info.model->description,
+                         .optimizer = t->optimizer->plugin->name,
+                         .tokenizer = t->tokenizer ? t->tokenizer->plugin->name : NULL,
+                         .device = t->device_info.description,
+                         .resumed_from = *t->resumed_from ? t->resumed_from : NULL,
+                         .step = t->now.step,
+                         .max_steps = t->train.max_steps,
+                         .batch_size = t->now.batch.size,
+                         .accumulation = t->train.grad_accum_steps,
+                         .context = t->data.max_length,
+                         .parameters = t->info.parameters,
+                         .trained = trained_values(t),
+                         .train_tokens = t->train_set.n,
+                         .validation_tokens = t->validation_set.n,
+                         .weights = m->weights,
+                         .compute_copies = m->compute_copies,
+                         .gradients = m->gradients,
+                         .moments = t->moments_buffer.bytes,
+                         .activations = m->activations,
+                         .scratch = m->scratch,
+                         .data = data,
+                         .teacher = teacher,
+                         .total = m->total + t->moments_buffer.bytes + data + teacher};
+    vw_sized_give(info, &i, sizeof i);
 }
 
 void vw_trainer_interrupt(vw_trainer *t)

@@ -1,8 +1,8 @@
 /* gguf.c - GGUF files: blocks to the bit, whole models against the reference, hostile headers.
  *
  * t/data/gguf comes from the gguf package (etc/goldens/gguf_files.py): blocks of every format with what
- * its dequantisers make of them, and small Gemmas whose logits reference.py computed from the
- * dequantised weights.
+ * its dequantisers make of them, and small models whose logits reference.py and, of DeepSeeks,
+ * transformers computed from the dequantised weights (gguf_deepseek.py).
  */
 #include <math.h>
 #include <stdlib.h>
@@ -126,7 +126,9 @@ static void test_model(const char *name, const char *settings, double near)
     snprintf(path, sizeof path, "%s/%s.gguf", source_file("t/data/gguf"), name);
     bool is_open = engine_open(&w, path, settings);
     ok(is_open, "%s opens with %s: %s", name, settings, is_open ? "ok" : w.err.text);
-    for (size_t chunk = 0; chunk < 10 && is_open; chunk = chunk == 0 ? 1 : chunk == 1 ? 7 : 99) {
+    static const size_t chunks[] = {0, 1, 7, 40}; /* 0: at once */
+    for (size_t c = 0; c < 4 && is_open; c++) {
+        const size_t chunk = chunks[c];
         float *got = all_logits(&w, tokens, n_tokens / 4, chunk);
         double off = 0;
         for (size_t i = 0; got && i < n_logits / 4; i++)
@@ -201,6 +203,9 @@ static void test_hostile(void)
         {161, "\5", 1, "tensor \"a.b\" has 5 dimensions, expected 1 to 4"},
         {165, "\0", 1, "tensor \"a.b\": dimension 0 is 0"},
         {172, "\177", 1, "tensor \"a.b\": dimension"},
+        /* 2^58 + 2 values of eight bytes: 16 bytes modulo 2^64 */
+        {165, "\1\0\0\0\0\0\0\2\2\0\0\0\0\0\0\0\34\0\0\0", 20,
+         "tensor \"a.b\": dimension 0 is 144115188075855873"},
         {165, "\41", 1, "tensor \"a.b\": rows of 33 values are no whole blocks of q8_0"},
         {181, "\7\1", 2, "tensor \"a.b\" is of ggml's type 263, which is not read here (a private one"},
         {181, "\12", 1, "tensor \"a.b\" is of ggml's type 10, which is not read here"},
@@ -357,14 +362,22 @@ int main(void)
         {"gemm.plugin=cpu attention.plugin=flash gemm.cpu.activations=int8", 0.03},
         {"gemm.plugin=cpu attention.plugin=flash gemm.cpu.activations=int7", 0.06},
     };
-    static const char *const models[] = {"gemma-f", "gemma2-mixed", "gemma3-mixed"};
+    static const struct {
+        const char *name;
+        bool has_blocks; /* that activations are quantised for */
+        double more;     /* of these errors: where the choice was close, other experts are taken */
+    } models[] = {{"gemma-f", false, 0}, {"gemma2-mixed", true, 1}, {"gemma3-mixed", true, 1},
+                  {"deepseek-whole", false, 0}, {"deepseek-split", true, 4}};
     mock_host_init(&mock);
     mock.service = service;
     folder_make();
     test_blocks();
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
-        for (size_t m = ways[i].near > 0.01; m < 3; m++) /* the first has no blocks */
-            test_model(models[m], ways[i].settings, ways[i].near);
+        for (size_t m = 0; m < sizeof models / sizeof *models; m++)
+            if (ways[i].near < 0.01)
+                test_model(models[m].name, ways[i].settings, ways[i].near);
+            else if (models[m].has_blocks)
+                test_model(models[m].name, ways[i].settings, models[m].more * ways[i].near);
     test_hostile();
     test_parts();
     return done_testing();

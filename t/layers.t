@@ -5,7 +5,7 @@
 #              it defines number formats, knows no interface, and must not exist twice
 #   plugins, models, reasoning
 #              installed headers, kernels, files of their own folder; plugins/cuda/ and plugins/gguf/ are none
-#              but the one way to that driver, and every plugin may see it
+#              but the one way to that driver or format, and every plugin may see it; families too, of gguf
 #   core       installed headers and files of core/ itself; no component, no kernel
 #   core/tools installed headers and files of core/tools/, and two pieces that are compiled into the
 #              command as well, so that JSON is printed and a near miss found in one way
@@ -60,6 +60,7 @@ sub forbidden {
     return if $to eq 'header';
     return if $to eq 'kernels' && $from =~ m{^(plugins|models|reasoning)};
     return if $to =~ m{^plugins/(?:cuda|gguf)$} && $from =~ m{^plugins/};
+    return if $to eq 'plugins/gguf' && $from =~ m{^models/};
     return 'a component sees installed headers, kernels and its own folder' if $from =~ m{/};
     return 'the core sees no component and no kernel' if $from eq 'core';
     return 'the command sees the public headers alone' if $from eq 'tools';

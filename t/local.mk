@@ -101,6 +101,9 @@ include t/cuda-sim/local.mk
 # ---- tokenizer and weights ---------------------------------------------------------------------
 check_PROGRAMS += t/json.t
 t_json_t_SOURCES = t/json.c t/folder.c t/folder.h
+check_PROGRAMS += t/kind-model.t
+t_kind_model_t_SOURCES = t/kind-model.c
+t_kind_model_t_LDADD = $(MOCK_LIBS) libcore.la -lpthread
 check_PROGRAMS += t/kind-weights.t
 t_kind_weights_t_SOURCES = t/kind-weights.c t/folder.c
 t_kind_weights_t_LDADD = $(MOCK_LIBS) libcore.la -lpthread
@@ -131,15 +134,18 @@ t_engine_generate_t_SOURCES = t/engine-generate.c $(ENGINE_CASE)
 GOLDEN = t/golden.c t/golden.h t/with_engine.c t/with_engine.h
 t_golden_gemma_t_SOURCES = t/golden-gemma.c $(GOLDEN)
 check_PROGRAMS += t/golden-deepseek.t
-t_golden_deepseek_t_SOURCES = t/golden-deepseek.c $(GOLDEN)
+GOLDEN_CONFIG = $(GOLDEN) t/golden-config.c t/golden-config.h t/folder.c t/folder.h
+t_golden_deepseek_t_SOURCES = t/golden-deepseek.c $(GOLDEN_CONFIG)
 check_PROGRAMS += t/golden-grok.t
-t_golden_grok_t_SOURCES = t/golden-grok.c t/with_engine.c t/with_engine.h
+t_golden_grok_t_SOURCES = t/golden-grok.c $(GOLDEN_CONFIG)
 
 check_PROGRAMS += t/disk.t t/expert-cache.t
 t_disk_t_SOURCES = t/disk.c t/folder.c
 t_expert_cache_t_SOURCES = t/expert-cache.c t/with_engine.c t/with_engine.h t/folder.c
 check_PROGRAMS += t/models.t
 t_models_t_SOURCES = t/models.c t/with_engine.c t/with_engine.h t/folder.c
+check_PROGRAMS += t/gguf-deepseek.t
+t_gguf_deepseek_t_SOURCES = t/gguf-deepseek.c t/with_engine.c t/with_engine.h t/folder.c
 check_PROGRAMS += t/gguf.t
 t_gguf_t_SOURCES = t/gguf.c t/with_engine.c t/with_engine.h t/folder.c
 t_gguf_t_LDADD = libkernels_ref.la $(MOCK_LIBS) libcore.la -lm
@@ -246,7 +252,8 @@ fuzzers += t/fuzz/ini
 t_fuzz_ini_SOURCES = t/fuzz/ini.c
 t_fuzz_ini_LDFLAGS = $(FUZZ_LDFLAGS)
 
-FUZZ_CONFIG = t/fuzz/config.c $(model_gemma_la_SOURCES) $(model_vishwamai_la_SOURCES)
+FUZZ_CONFIG = t/fuzz/config.c $(model_deepseek_la_SOURCES) $(model_gemma_la_SOURCES) \
+	$(model_grok_la_SOURCES) $(model_vishwamai_la_SOURCES)
 check_PROGRAMS += t/fuzz-config.t
 t_fuzz_config_t_SOURCES = $(FUZZ_CONFIG) t/fuzz/replay.c
 t_fuzz_config_t_LDADD = $(MOCK_LIBS) libcore.la
@@ -348,8 +355,10 @@ t/scripts.stamp: Makefile
 clean-script-links:
 	@for t in $(script_tests); do test ! -h $$t || rm -f $$t; done
 
-# Everything that the tests need, built and not run.
-check-programs: all $(check_LTLIBRARIES) $(check_PROGRAMS) $(check_DATA)
+# Everything that the tests need, built and not run; after `all', which is a make of its own and under
+# -j would build the same objects at the same time.
+check-programs: all
+	@$(MAKE) $(AM_MAKEFLAGS) $(check_LTLIBRARIES) $(check_PROGRAMS) $(check_DATA)
 
 # make prove [PROVEFLAGS=-v]: the same tests under prove, with its closing words.  --directives shows
 # every skipped assertion with its reason.

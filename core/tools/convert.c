@@ -201,6 +201,9 @@ static int convert_main(int argc, char **argv)
         status = STATUS_OK;
         if (!v.out)
             status = wrong_use(&command_convert, "-o DIR is needed");
+        else if (!v.form && (v.include.n || v.exclude.n || v.group))
+            status = wrong_use(&command_convert, "--include, --exclude and --group-size say what "
+                               "--quant FORM does, which is not given");
         else if (v.shard_size && !parse_size(v.shard_size, &shard_bytes))
             status = wrong_use(&command_convert, "--shard-size %s: expected bytes, as 500M or 5G",
                                v.shard_size);
@@ -219,7 +222,7 @@ const command command_convert = {
     "convert", "-m DIR -o DIR [--quant FORM] [options]", "write a model's files in another form",
     "The folder is a model for every other command, and for other programs that read its form: int8\n"
     "rows and int4 groups are written as compressed-tensors has them, fp8 and int8 blocks as\n"
-    "DeepSeek-V3's files. Gemma goes to a GGUF file and back. Tensors lie in the order of the model,\n"
+    "DeepSeek-V3's files. Gemma and DeepSeek go to a GGUF file and back. Tensors lie in the order of the model,\n"
     "the three matrices of an expert in one stretch, the experts of a layer one after another.\n",
     "  vishwamai convert -m /models/gemma-2b -o gemma-2b-int8 --quant int8-rows\n"
     "  vishwamai convert -m /models/gemma-2b -o small --quant int4-groups --exclude '*down_proj*'\n"

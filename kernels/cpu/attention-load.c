@@ -4,6 +4,7 @@
  * others are gathered, page by page, into the caller's scratch and widened on the way.
  */
 #include "kernels/cpu/attention.h"
+#include "kernels/cpu/simd.h"
 #include "kernels/cpu/vmath.h"
 
 vw_attention_load_fn VMATH_NAME(vw_attention_load);
@@ -116,13 +117,30 @@ static void values(const vw_attention_page *p, stretch s, const float *scales, i
 #undef CALL
 }
 
-/* Latent: keys are the values turned round. */
+/* 16 keys of 16 columns, of which `n` are wanted, become as many rows of 16 keys. */
+static void turn_block(const float *rows, int64_t n, float *keys)
+{
+    for (int64_t d = 0; d < STRIP; d += VL)
+        for (int64_t j = 0; j < STRIP; j += VL) {
+            vf square[VL];
+            VW_UNROLL
+            for (int i = 0; i < VL; i++)
+                square[i] = v_load(rows + (j + i) * STRIP + d);
+            v_transpose(square);
+            VW_UNROLL
+            for (int i = 0; i < VL; i++)
+                if (d + i < n)
+                    v_store(keys + (d + i) * STRIP + j, square[i]);
+        }
+}
+
+/* Latent: keys are the values turned round.  Behind key n lies what nobody looks at. */
 static void turn(const vw_attention_page *p, int64_t n, const float *rows, float *keys)
 {
-    for (int64_t j = 0; j < n; j++)
-        for (int64_t d = 0; d < p->dk; d++)
-            keys[(j / STRIP * p->dk + d) * STRIP + j % STRIP] =
-                rows[(d / STRIP * TILE + j) * STRIP + d % STRIP];
+    for (int64_t j = 0; j < n; j += STRIP)
+        for (int64_t d = 0; d < p->dk; d += STRIP)
+            turn_block(rows + (d / STRIP * TILE + j) * STRIP, p->dk - d,
+                       keys + (j / STRIP * p->dk + d) * STRIP);
 }
 
 static void gather(const vw_attention_page *p, stretch s, float *keys, float *rows)

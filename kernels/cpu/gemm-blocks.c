@@ -68,10 +68,8 @@ void vw_gemm_blocks_one(const vw_gemm_job *job, const vw_gemm_operand *w, int64_
         job->blocks->one[vw_gemm_is_q4(w)](&t);
     }
     for (int64_t p = apart * STREAMS; p < n_panels; p++) {
-        for (int i = 0; i < STREAMS; i++) /* of which the tile uses its own number, all the same */
-            t.w[i] = vw_gemm_blocks_panel(w, panel + p);
-        t.c_panel = 0;
+        t.w[0] = vw_gemm_blocks_panel(w, panel + p);
         t.c = c + p * VW_GEMM_PANEL;
-        job->blocks->tile[vw_gemm_is_q4(w)][0](&t);
+        job->blocks->rest[vw_gemm_is_q4(w)](&t);
     }
 }

@@ -8,10 +8,11 @@
  *
  * Activations have a scale for each 32 values of a row too.  The rows of a tile, block by block:
  *
- *     { sums of codes [rows]; f32 scales [rows]; codes [8][rows][4] }
+ *     { sums [rows]; f32 scales [rows]; codes [8][rows][4] }
  *
- * Weights are multiplied as unsigned codes, from which half their range is still to be taken off:
- * that is what the sums are for, two s16 each, of values 0, 1 and of values 2, 3 of every four.
+ * Weights are multiplied as unsigned codes, from which half their range, 8 or 128, is still to be
+ * taken off.  That is what the sums are for: -8 times those of the codes, as two s16, of values 0, 1
+ * and of values 2, 3 of every four.
  */
 #ifndef KERNELS_CPU_GEMM_BLOCKS_H
 #define KERNELS_CPU_GEMM_BLOCKS_H
@@ -23,7 +24,10 @@ enum {
     VW_GEMM_BLOCK = 32,          /* values of a block */
     VW_GEMM_MAX_BLOCK_BYTES = 34,
     VW_GEMM_X_BLOCK_BYTES = 40,  /* of one block of one row of activations */
-    VW_GEMM_BLOCKS_K = 1024      /* values along K that are multiplied before the next rows */
+    VW_GEMM_OPEN_BLOCK_BYTES = 576, /* of one block of 16 outputs, opened for tiles */
+    VW_GEMM_BLOCKS_K = 1024,     /* values along K, over the panels of a tile, of which opened blocks
+                                    fit the L1 cache */
+    VW_GEMM_OPEN_PANEL_BYTES = VW_GEMM_BLOCKS_K / VW_GEMM_BLOCK * VW_GEMM_OPEN_BLOCK_BYTES
 };
 
 /* Which of vw_gemm_blocks.tile: VW_BLOCK_Q8_0 or VW_BLOCK_Q4_0. */

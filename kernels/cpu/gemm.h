@@ -147,9 +147,12 @@ struct vw_gemm_blocks {
     int most; /* the largest magnitude of an activation's code */
     /* x rows [0, rows) for a tile, K of whole blocks; gemm-blocks.h has the layout. */
     void (*pack_x)(const float *x, int64_t x_stride, int rows, int64_t k, void *out);
-    /* Of Q8_0 and Q4_0; a tile's k counts blocks. */
+    /* Of Q8_0 and Q4_0, where k counts blocks.  Tiles take panels that were opened, as bytes that
+     * are multiplied and f32 scales; a single row takes packed ones, VW_GEMM_MAX_PANELS of them or
+     * the rest, one at a time. */
+    void (*open[2])(const void *packed, int64_t blocks, void *out);
     void (*const *tile[2])(const vw_gemm_tile *t); /* [rows - 1] */
-    void (*one[2])(const vw_gemm_tile *t);         /* one row, VW_GEMM_MAX_PANELS panels */
+    void (*one[2])(const vw_gemm_tile *t), (*rest[2])(const vw_gemm_tile *t);
 };
 
 struct vw_gemm_kernels {

@@ -8,6 +8,8 @@
 
 #include <math.h>
 
+enum { MAX_BLOCK = 1 << 20 };
+
 static vw_status missing(const char *key, vw_error *err)
 {
     return vw_fail(err, VW_E_FORMAT, "config.json: \"%s\" is missing", key);
@@ -35,14 +37,21 @@ static vw_status check_quantisation(const vw_json *json, const vw_json_doc *doc,
     vw_status st;
     if (json->type(v) != VW_JSON_OBJECT)
         return VW_OK;
-    if ((st = expect(json, doc, v, "quant_method", "fp8", NULL, &text, err)) ||
-        (st = expect(json, doc, v, "fmt", "e4m3", NULL, &text, err)) ||
+    if ((st = json->get_string(doc, v, "quant_method", "fp8", &text, err)) ||
+        !strcmp(text, "compressed-tensors")) /* as `convert` writes it too */
+        return st;
+    if (strcmp(text, "fp8") != 0 && strcmp(text, "blockwise_int8") != 0)
+        return vw_fail(err, VW_E_UNSUPPORTED, "config.json: quant_method is \"%s\"; this plugin knows "
+                       "\"fp8\", \"blockwise_int8\" and \"compressed-tensors\"", text);
+    if ((st = expect(json, doc, v, "fmt", "e4m3", NULL, &text, err)) ||
         (st = expect(json, doc, v, "scale_fmt", "float", "ue8m0", &text, err)))
         return st;
-    if (block && (json->count(block) != 2 || json->integer(json->at(block, 0)) < 1 ||
-                  json->integer(json->at(block, 1)) < 1))
-        return vw_fail(err, VW_E_FORMAT, "config.json: weight_block_size must be two numbers above 0, "
-                       "such as [128, 128]");
+    for (size_t i = 0; block && i < 2; i++) {
+        int64_t size = json->count(block) == 2 ? json->integer(json->at(block, i)) : 0;
+        if (size < 1 || size > MAX_BLOCK)
+            return vw_fail(err, VW_E_FORMAT, "config.json: weight_block_size must be two numbers from 1 "
+                           "to %d, such as [128, 128]", MAX_BLOCK);
+    }
     return VW_OK;
 }
 
@@ -106,7 +115,7 @@ static vw_status read_shape(deepseek *m, const vw_json *json, const vw_json_doc 
         {"qk_nope_head_dim", &m->nope, 1, 1 << 14, -1},
         {"qk_rope_head_dim", &m->rope, 2, 1 << 14, -1},
         {"v_head_dim", &m->dv, 1, 1 << 14, -1},
-        {"num_nextn_predict_layers", &m->n_further, 0, 8, 0},
+        {"num_nextn_predict_layers", &m->n_further, 0, DEEPSEEK_MAX_FURTHER, 0},
     };
     vw_status st = read_sizes(keys, sizeof keys / sizeof *keys, json, doc, err);
     if (st)
@@ -123,21 +132,27 @@ static vw_status read_shape(deepseek *m, const vw_json *json, const vw_json_doc 
 
 /* ---- experts --------------------------------------------------------------------------------- */
 
-static vw_status check_experts(const deepseek *m, vw_error *err)
+vw_status deepseek_check(const deepseek *m, vw_error *err)
 {
+    const deepseek_words *w = m->words;
+    if (!(m->eps > 0) || m->eps > 1)
+        return vw_fail(err, VW_E_FORMAT, "%s is %g; expected a small positive number such as 1e-6",
+                       w->eps, m->eps);
+    if (!m->n_experts)
+        return VW_OK;
     if (m->top_k > m->n_experts)
-        return vw_fail(err, VW_E_FORMAT, "config.json: num_experts_per_tok is %d, but n_routed_experts "
-                       "is %d", m->top_k, m->n_experts);
+        return vw_fail(err, VW_E_FORMAT, "%s is %d, but %s is %d", w->used, m->top_k, w->experts,
+                       m->n_experts);
     if (m->n_experts % m->n_groups || m->top_groups > m->n_groups)
-        return vw_fail(err, VW_E_FORMAT, "config.json: %d of %d groups (topk_group, n_group) of %d "
-                       "experts: n_group must divide the experts, and topk_group be no more",
-                       m->top_groups, m->n_groups, m->n_experts);
+        return vw_fail(err, VW_E_FORMAT, "%d of %d groups (%s, %s) of %d experts: %s must divide the "
+                       "experts, and %s be no more", m->top_groups, m->n_groups, w->groups_used,
+                       w->groups, m->n_experts, w->groups, w->groups_used);
     int32_t size = m->n_experts / m->n_groups;
     if (m->top_groups * size < m->top_k || (m->n_groups > 1 && size < m->group_best))
-        return vw_fail(err, VW_E_FORMAT, "config.json: %d groups of %d experts cannot give %d experts a "
+        return vw_fail(err, VW_E_FORMAT, "%d groups of %d experts cannot give %d experts a "
                        "token", m->top_groups, size, m->top_k);
     if (!isfinite(m->route_scale))
-        return vw_fail(err, VW_E_FORMAT, "config.json: routed_scaling_factor is not finite");
+        return vw_fail(err, VW_E_FORMAT, "%s is not finite", w->scale);
     return VW_OK;
 }
 
@@ -190,8 +205,7 @@ static vw_status read_experts(deepseek *m, int is_v2, const vw_json *json, const
         m->n_dense = m->n_layers;
     if (!m->n_experts)
         return VW_OK;
-    st = read_choice(m, is_v2, json, doc, err);
-    return st ? st : check_experts(m, err);
+    return read_choice(m, is_v2, json, doc, err);
 }
 
 /* ---- the whole ------------------------------------------------------------------------------- */
@@ -207,10 +221,18 @@ static vw_status read_token(const vw_json *json, const vw_json_doc *doc, const c
         value = json->count(v) ? json->integer(json->at(v, 0)) : -1;
     else
         st = json->get_int(doc, json->root(doc), key, -1, vocab_size - 1, -1, &value, err);
+    if (!st && (value < -1 || value >= vocab_size))
+        return vw_fail(err, VW_E_FORMAT, "config.json: %s begins with %lld, which is no token of %d",
+                       key, (long long)value, vocab_size);
     if (!st)
         *id = (int32_t)value;
     return st;
 }
+
+static const deepseek_words words = {
+    "n_routed_experts", "config.json: num_experts_per_tok", "n_group", "topk_group",
+    "config.json: routed_scaling_factor", "config.json: rms_norm_eps", "config.json: rope_theta",
+};
 
 vw_status deepseek_configure(deepseek *m, const vw_json *json, const vw_json_doc *doc, vw_error *err)
 {
@@ -219,6 +241,7 @@ vw_status deepseek_configure(deepseek *m, const vw_json *json, const vw_json_doc
     vw_status st = json->get_string(doc, root, "model_type", "", &type, err);
     if (st)
         return st;
+    m->words = &words;
     int is_v2 = !strcmp(type, "deepseek_v2");
     if (!is_v2 && strcmp(type, "deepseek_v3") != 0)
         return vw_fail(err, VW_E_UNSUPPORTED, "config.json: model_type is \"%s\"; this plugin runs "
@@ -234,13 +257,9 @@ vw_status deepseek_configure(deepseek *m, const vw_json *json, const vw_json_doc
         (st = read_token(json, doc, "eos_token_id", m->vocab_size, &m->info.eos, err)) ||
         (st = read_token(json, doc, "pad_token_id", m->vocab_size, &m->info.pad, err)))
         return st;
-    if (!(m->eps > 0) || m->eps > 1)
-        return vw_fail(err, VW_E_FORMAT, "config.json: rms_norm_eps is %g; expected a small positive "
-                       "number such as 1e-6", m->eps);
     if (m->options->mtp && !m->n_further)
         return vw_fail(err, VW_E_CONFIG, "[model.deepseek] mtp is on, but config.json says "
                        "num_nextn_predict_layers 0: this checkpoint has no layer that drafts");
     m->n_drafts = m->options->mtp ? 1 : 0;
-    m->is_absorbed = m->options->attention != NAIVE;
     return VW_OK;
 }

@@ -15,6 +15,8 @@
  */
 #include "deepseek.h"
 
+#include "plugins/gguf/keys.h"
+
 #include <math.h>
 
 static const float low_rank_eps = 1e-6f; /* of the two norms within, whatever rms_norm_eps says */
@@ -41,37 +43,87 @@ static void project(const deepseek *m, vw_cx *cx, vw_param *const *p, vw_tensor 
     vw_rope(cx, *latent, &m->k_rope);
 }
 
-static vw_tensor attend_naive(const deepseek *m, vw_cx *cx, const vw_nn_attention *att,
-                              vw_param *kv_b, vw_tensor q, vw_tensor latent, vw_tensor c)
+/* Keys [T, H (nope + rope)] and values [T, H dv] of every head. */
+static void expand(const deepseek *m, vw_cx *cx, vw_param *const *kv_b, vw_tensor latent, vw_tensor c,
+                   vw_tensor *k, vw_tensor *v)
 {
-    vw_tensor kv = vw_linear(cx, c, kv_b); /* [T, H (nope + dv)] */
+    if (m->is_split) {
+        const vw_nn_part key[2] = {{vw_heads_of(cx, c, m->heads, kv_b, 1), m->heads, 0, m->nope},
+                                   {latent, 1, m->kv_rank, m->rope}};
+        *k = vw_join(cx, m->heads, 2, key);
+        *v = vw_heads_of(cx, c, m->heads, kv_b + m->heads, 0);
+        return;
+    }
+    vw_tensor kv = vw_linear(cx, c, *kv_b); /* [T, H (nope + dv)] */
     const vw_nn_part key[2] = {{kv, m->heads, 0, m->nope}, {latent, 1, m->kv_rank, m->rope}};
     const vw_nn_part value[1] = {{kv, m->heads, m->nope, m->dv}};
-    vw_tensor k = vw_join(cx, m->heads, 2, key), v = vw_join(cx, m->heads, 1, value);
+    *k = vw_join(cx, m->heads, 2, key);
+    *v = vw_join(cx, m->heads, 1, value);
+}
+
+static vw_tensor attend_naive(const deepseek *m, vw_cx *cx, const vw_nn_attention *att,
+                              vw_param *const *kv_b, vw_tensor q, vw_tensor latent, vw_tensor c)
+{
+    vw_tensor k, v;
+    expand(m, cx, kv_b, latent, c, &k, &v);
     return vw_attention(cx, att, q, k, v);
 }
 
-static vw_tensor attend_absorbed(const deepseek *m, vw_cx *cx, const vw_nn_attention *att,
-                                 vw_param *kv_b, vw_tensor q, vw_tensor latent, vw_tensor c)
+/* Keys of the latent applied to q, or values to what comes out; kv_b: one matrix for both, or one a
+ * head of each. */
+static vw_tensor absorb(const deepseek *m, vw_cx *cx, vw_tensor x, vw_param *const *kv_b,
+                        vw_head_side side)
 {
-    vw_tensor within = vw_per_head(cx, q, kv_b, VW_HEAD_BEFORE); /* [T, H kv_rank] */
+    return m->is_split ? vw_each_head(cx, x, m->heads, kv_b + (side == VW_HEAD_BEHIND ? m->heads : 0))
+                       : vw_per_head(cx, x, *kv_b, side);
+}
+
+static vw_tensor attend_absorbed(const deepseek *m, vw_cx *cx, const vw_nn_attention *att,
+                                 vw_param *const *kv_b, vw_tensor q, vw_tensor latent, vw_tensor c)
+{
+    vw_tensor within = absorb(m, cx, q, kv_b, VW_HEAD_BEFORE); /* [T, H kv_rank] */
     const vw_nn_part query[2] = {{within, m->heads, 0, m->kv_rank}, {q, m->heads, m->nope, m->rope}};
     const vw_nn_part key[2] = {{c, 1, 0, m->kv_rank}, {latent, 1, m->kv_rank, m->rope}};
     vw_tensor k = vw_join(cx, 1, 2, key);
     vw_tensor o = vw_attention(cx, att, vw_join(cx, m->heads, 2, query), k, c);
-    return vw_per_head(cx, o, kv_b, VW_HEAD_BEHIND);
+    return absorb(m, cx, o, kv_b, VW_HEAD_BEHIND);
+}
+
+/* A prompt's own tokens in the naive form, which is a third of the work; cached is the latent. */
+static vw_tensor attend_prompt(const deepseek *m, vw_cx *cx, const vw_nn_dense *dense,
+                               vw_param *const *kv_b, vw_tensor q, vw_tensor latent, vw_tensor c)
+{
+    const vw_nn_part key[2] = {{c, 1, 0, m->kv_rank}, {latent, 1, m->kv_rank, m->rope}};
+    vw_tensor k, v, cached = vw_join(cx, 1, 2, key);
+    expand(m, cx, kv_b, latent, c, &k, &v);
+    return vw_attention_prompt(cx, dense, q, k, v, cached, c);
+}
+
+static vw_tensor attend(const deepseek *m, vw_cx *cx, const vw_nn_attention *att, vw_param *const *kv_b,
+                        vw_tensor q, vw_tensor latent, vw_tensor c)
+{
+    const vw_nn_dense dense = {*att, m->heads, m->nope + m->rope, m->dv};
+    if (!m->is_absorbed)
+        return attend_naive(m, cx, att, kv_b, q, latent, c);
+    vw_prompt is_prompt = vw_is_prompt(cx, &dense);
+    size_t mark = vw_begin(cx);
+    vw_tensor a = is_prompt ? attend_prompt(m, cx, &dense, kv_b, q, latent, c) : (vw_tensor){0};
+    if (is_prompt == VW_PROMPT_YES)
+        return a;
+    vw_end(cx, mark);
+    return attend_absorbed(m, cx, att, kv_b, q, latent, c);
 }
 
 static void attention_part(const deepseek *m, vw_cx *cx, const deepseek_layer *layer,
-                           vw_param *const *p, vw_tensor x)
+                           vw_param *const *list, vw_tensor x)
 {
+    vw_param *const *p = list + layer->attention, *const *kv_b = list + layer->kv_b;
     size_t mark = vw_begin(cx);
     vw_tensor q, latent, h = norm(m, cx, x, p[INPUT_NORM]);
     project(m, cx, p, h, &q, &latent);
     vw_tensor c = vw_rms_norm(cx, vw_tensor_cols(latent, 0, m->kv_rank), p[KV_A_NORM], 0.0f,
                               low_rank_eps);
-    vw_tensor a = m->is_absorbed ? attend_absorbed(m, cx, &layer->att, p[KV_B], q, latent, c)
-                                 : attend_naive(m, cx, &layer->att, p[KV_B], q, latent, c);
+    vw_tensor a = attend(m, cx, &layer->att, kv_b, q, latent, c);
     vw_linear_add(cx, a, p[O_PROJ], x); /* a [T, H dv] */
     vw_end(cx, mark);
 }
@@ -103,7 +155,7 @@ static void ffn_part(const deepseek *m, vw_cx *cx, const deepseek_layer *layer, 
 static void run_layer(const deepseek *m, vw_cx *cx, int32_t n, vw_param *const *params, vw_tensor x)
 {
     const deepseek_layer *layer = &m->layers[n];
-    attention_part(m, cx, layer, params + layer->attention, x);
+    attention_part(m, cx, layer, params, x);
     ffn_part(m, cx, layer, params, x);
 }
 
@@ -214,12 +266,17 @@ static void ignore_rest(deepseek *m)
 {
     size_t n = 0;
     m->ignored[n++] = "*.rotary_emb.inv_freq";
+    m->ignored[n++] = "rope_freqs.weight";
+    if (m->is_split) /* some files have both forms */
+        m->ignored[n++] = "blk.*.attn_kv_b.weight";
     if (m->n_drafts) {
         m->ignored[n++] = "model.layers.*.embed_tokens.weight*";
         m->ignored[n++] = "model.layers.*.shared_head.head.weight*";
-    } else if (m->n_further) {
-        snprintf(m->ignored_layers, sizeof m->ignored_layers, "model.layers.%d.*", m->n_layers);
-        m->ignored[n++] = m->ignored_layers;
+    }
+    for (int32_t i = m->n_drafts; i < m->n_further; i++) {
+        snprintf(m->ignored_layers[i], sizeof *m->ignored_layers, "%s.%d.*",
+                 m->is_gguf ? "blk" : "model.layers", m->n_layers + i);
+        m->ignored[n++] = m->ignored_layers[i];
     }
     m->info.ignored = m->ignored;
 }
@@ -227,8 +284,11 @@ static void ignore_rest(deepseek *m)
 static vw_status load(void *self, const vw_json *json, const vw_json_doc *config, vw_error *err)
 {
     deepseek *m = self;
-    vw_status st;
-    if ((st = deepseek_configure(m, json, config, err)) || (st = deepseek_make_rotation(m, err)) ||
+    vw_status st = json->get(json->root(config), "general.architecture")
+                       ? deepseek_configure_gguf(m, json, config, err)
+                       : deepseek_configure(m, json, config, err);
+    m->is_absorbed = m->options->attention != NAIVE;
+    if (st || (st = deepseek_check(m, err)) || (st = deepseek_make_rotation(m, err)) ||
         (st = describe_layers(m, err)) || (st = deepseek_list_params(m, err)))
         return st;
     ignore_rest(m);
@@ -260,6 +320,10 @@ static void deepseek_close(void *self)
     deepseek *m = self;
     const vw_host *host = m->host;
     host->free(host->core, m->names);
+    host->free(host->core, m->places);
+    host->free(host->core, m->other_names);
+    host->free(host->core, m->pieces);
+    host->free(host->core, m->other_config);
     host->free(host->core, m->specs);
     host->free(host->core, m->experts);
     host->free(host->core, m->caches);
@@ -277,7 +341,9 @@ static int32_t probe(const vw_probe *about, char *why, size_t why_bytes)
         snprintf(why, why_bytes, "runs DeepSeek-V3, R1, V3.1 and V2");
         return 1;
     }
-    snprintf(path, sizeof path, "%s/config.json", about->folder);
+    size_t length = strlen(about->folder);
+    int is_gguf = length > 5 && !strcmp(about->folder + length - 5, ".gguf");
+    snprintf(path, sizeof path, "%s%s", about->folder, is_gguf ? "" : "/config.json");
     FILE *f = fopen(path, "rb");
     if (!f) {
         snprintf(why, why_bytes, "%s cannot be read", path);
@@ -286,14 +352,18 @@ static int32_t probe(const vw_probe *about, char *why, size_t why_bytes)
     size_t n = fread(text, 1, sizeof text - 1, f);
     fclose(f);
     text[n] = '\0';
-    const char *at = strstr(text, "\"model_type\"");
-    if (at)
+    const char *key = is_gguf ? "general.architecture" : "model_type";
+    const char *at = is_gguf ? NULL : strstr(text, "\"model_type\"");
+    if (is_gguf)
+        gguf_find_architecture(text, n, type, sizeof type);
+    else if (at)
         sscanf(at + strlen("\"model_type\""), " : \"%63[^\"]\"", type);
-    if (strcmp(type, "deepseek_v3") != 0 && strcmp(type, "deepseek_v2") != 0) {
-        snprintf(why, why_bytes, "%s: model_type is \"%s\", none of DeepSeek's", path, type);
+    if (is_gguf ? strcmp(type, "deepseek2") != 0
+                : strcmp(type, "deepseek_v3") != 0 && strcmp(type, "deepseek_v2") != 0) {
+        snprintf(why, why_bytes, "%s: %s is \"%s\", none of DeepSeek's", path, key, type);
         return 0;
     }
-    snprintf(why, why_bytes, "model_type is \"%s\"", type);
+    snprintf(why, why_bytes, "%s is \"%s\"", key, type);
     return 100;
 }
 
@@ -309,11 +379,19 @@ static const vw_option options[] = {
     {.key = "mtp_hidden", .type = VW_OPTION_ENUM, .def = "normed", .choices = states,
      .offset = offsetof(deepseek_options, mtp_hidden), .flags = VW_OPTION_ADVANCED,
      .help = "the state that it is given: behind the last norm or before it; only drafts differ"},
+    {.key = "expert_groups", .type = VW_OPTION_INT, .def = "0", .min = 0, .max = DEEPSEEK_MAX_EXPERTS,
+     .offset = offsetof(deepseek_options, expert_groups), .flags = VW_OPTION_RANGE | VW_OPTION_ADVANCED,
+     .help = "groups of experts, for a GGUF file that leaves them out (8 in V3 and R1); 0: as it says"},
+    {.key = "expert_groups_used", .type = VW_OPTION_INT, .def = "1", .min = 1,
+     .max = DEEPSEEK_MAX_EXPERTS, .flags = VW_OPTION_RANGE | VW_OPTION_ADVANCED,
+     .offset = offsetof(deepseek_options, expert_groups_used),
+     .help = "of these the groups that a token's experts are taken from (4 in V3 and R1)"},
     VW_OPTION_END,
 };
 
 static const vw_model_ops ops = {
     .size = sizeof ops, .load = load, .info = info, .forward = forward, .draft = draft,
+    .respell = deepseek_respell,
 };
 
 static const char *const needs[] = {"device", "gemm", "attention", NULL};

@@ -17,11 +17,29 @@ static double get_mscale(double factor, double a)
     return factor > 1 ? 0.1 * a * log(factor) + 1 : 1;
 }
 
-static vw_status above_zero(const char *key, double value, vw_error *err)
+static vw_status above_zero(const char *what, double value, vw_error *err)
 {
     if (value > 0 && isfinite(value))
         return VW_OK;
-    return vw_fail(err, VW_E_FORMAT, "config.json: %s is %g; it must be above 0", key, value);
+    return vw_fail(err, VW_E_FORMAT, "the %s of yarn is %g; it must be above 0", what, value);
+}
+
+static vw_status check_positions(const deepseek *m, vw_error *err)
+{
+    vw_status st;
+    if (!(m->theta > 1) || !isfinite(m->theta))
+        return vw_fail(err, VW_E_FORMAT, "%s is %g; it must be above 1", m->words->theta, m->theta);
+    if (m->factor == 1)
+        return VW_OK;
+    if ((st = above_zero("factor", m->factor, err)) ||
+        (st = above_zero("original context", m->original, err)) ||
+        (st = above_zero("beta_fast", m->beta_fast, err)) ||
+        (st = above_zero("beta_slow", m->beta_slow, err)))
+        return st;
+    if (!(m->mscale >= 0) || !(m->mscale_all >= 0) || m->mscale > 100 || m->mscale_all > 100)
+        return vw_fail(err, VW_E_FORMAT, "yarn with mscale %g and mscale_all_dim %g; expected numbers from "
+                       "0 to 100", m->mscale, m->mscale_all);
+    return VW_OK;
 }
 
 static vw_status read_yarn(deepseek *m, const vw_json *json, const vw_json_doc *doc,
@@ -34,17 +52,9 @@ static vw_status read_yarn(deepseek *m, const vw_json *json, const vw_json_doc *
         (st = json->get_real(doc, v, "beta_fast", 32, &m->beta_fast, err)) ||
         (st = json->get_real(doc, v, "beta_slow", 1, &m->beta_slow, err)) ||
         (st = json->get_real(doc, v, "mscale", 1, &m->mscale, err)) ||
-        (st = json->get_real(doc, v, "mscale_all_dim", 0, &m->mscale_all, err)) ||
-        (st = json->get_bool(doc, v, "truncate", 1, &m->truncates, err)) ||
-        (st = above_zero("the factor of yarn", m->factor, err)) ||
-        (st = above_zero("original_max_position_embeddings", m->original, err)) ||
-        (st = above_zero("beta_fast", m->beta_fast, err)) ||
-        (st = above_zero("beta_slow", m->beta_slow, err)))
+        (st = json->get_real(doc, v, "mscale_all_dim", 0, &m->mscale_all, err)))
         return st;
-    if (!(m->mscale >= 0) || !(m->mscale_all >= 0) || m->mscale > 100 || m->mscale_all > 100)
-        return vw_fail(err, VW_E_FORMAT, "config.json: mscale %g and mscale_all_dim %g; expected "
-                       "numbers from 0 to 100", m->mscale, m->mscale_all);
-    return VW_OK;
+    return json->get_bool(doc, v, "truncate", 1, &m->truncates, err);
 }
 
 /* Published files have rope_theta and rope_scaling; newer ones rope_parameters with all of it. */
@@ -68,9 +78,6 @@ vw_status deepseek_read_positions(deepseek *m, const vw_json *json, const vw_jso
             return vw_fail(err, VW_E_UNSUPPORTED, "config.json: rope_type is \"%s\"; DeepSeek uses "
                            "\"default\" or \"yarn\"", type);
     }
-    if (!st && (!(m->theta > 1) || !isfinite(m->theta)))
-        return vw_fail(err, VW_E_FORMAT, "config.json: rope_theta is %g; it must be above 1",
-                       m->theta);
     return st ? st : json->get_bool(doc, root, "rope_interleave", 1, &m->is_interleaved, err);
 }
 
@@ -97,6 +104,9 @@ static double ramp(const deepseek *m, int i)
 vw_status deepseek_make_rotation(deepseek *m, vw_error *err)
 {
     const vw_rope_pairing pairing = m->is_interleaved ? VW_ROPE_PAIRS : VW_ROPE_HALF;
+    vw_status st = check_positions(m, err);
+    if (st)
+        return st;
     double all = get_mscale(m->factor, m->mscale_all);
     float turn = (float)(get_mscale(m->factor, m->mscale) / all);
     m->inv_freq = m->host->alloc(m->host->core, (size_t)m->rope / 2 * sizeof *m->inv_freq);

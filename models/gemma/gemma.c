@@ -16,6 +16,8 @@
  */
 #include "gemma.h"
 
+#include "plugins/gguf/keys.h"
+
 #include <math.h>
 
 static vw_tensor norm(const gemma *g, vw_cx *cx, vw_tensor x, vw_param *w)
@@ -162,7 +164,7 @@ static void gemma_close(void *self)
 {
     gemma *g = self;
     const vw_host *host = g->host;
-    host->free(host->core, g->other_list);
+    host->free(host->core, g->pieces);
     host->free(host->core, g->other_names);
     host->free(host->core, g->other_config);
     host->free(host->core, g->names);
@@ -177,20 +179,6 @@ static int is_family(const char *type)
 {
     return !strcmp(type, "gemma") || !strcmp(type, "gemma2") || !strcmp(type, "gemma3") ||
            !strcmp(type, "gemma3_text");
-}
-
-/* The architecture stands at the beginning of a GGUF file: key, type 8, length, text. */
-static int find_architecture(const char *text, size_t n, char *type, size_t room)
-{
-    static const char key[] = "general.architecture\10\0\0\0";
-    for (size_t i = 0; i + sizeof key + 8 + 16 < n; i++)
-        if (!memcmp(text + i, key, sizeof key - 1)) {
-            uint64_t bytes;
-            memcpy(&bytes, text + i + sizeof key - 1, 8);
-            snprintf(type, room, "%.*s", (int)(bytes < 16 ? bytes : 16), text + i + sizeof key + 7);
-            return 1;
-        }
-    return 0;
 }
 
 /* A probe has no host and so no JSON service: it looks for a name of the family in config.json, and
@@ -214,7 +202,7 @@ static int32_t probe(const vw_probe *about, char *why, size_t why_bytes)
     fclose(f);
     text[n] = '\0';
     if (is_gguf)
-        find_architecture(text, n, type, sizeof type);
+        gguf_find_architecture(text, n, type, sizeof type);
     for (const char *at = text; !is_gguf && !is_family(type) && (at = strstr(at, "\"model_type\"")) != NULL;) {
         at += strlen("\"model_type\"");
         sscanf(at, " : \"%63[^\"]\"", type);

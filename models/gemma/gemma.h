@@ -49,19 +49,13 @@ typedef struct gemma {
     vw_model_info info;
     char *other_config;      /* of the other spelling; NULL before it is asked for */
     char (*other_names)[128];
-    const char **other_list;
+    vw_respelt *pieces;
 } gemma;
 
 /* Read and check config.json; config.c. */
 vw_status gemma_configure(gemma *g, const vw_json *json, const vw_json_doc *config, vw_error *err);
 
 /* The keys of a GGUF file, as JSON; gguf.c. */
-typedef struct gguf_view {
-    const vw_json *json;
-    const vw_json_doc *doc;
-    const vw_json_value *root;
-    const char *architecture;
-} gguf_view;
 vw_status gemma_configure_gguf(gemma *g, const vw_json *json, const vw_json_doc *config,
                                vw_error *err);
 

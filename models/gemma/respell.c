@@ -147,22 +147,23 @@ vw_status gemma_respell(void *self, vw_spelling *out, vw_error *err)
         return st;
     if (!g->other_names)
         g->other_names = host->alloc(host->core, n * sizeof *g->other_names);
-    if (!g->other_list)
-        g->other_list = host->alloc(host->core, n * sizeof *g->other_list);
-    if (!g->other_names || !g->other_list)
+    if (!g->pieces)
+        g->pieces = host->alloc(host->core, n * sizeof *g->pieces);
+    if (!g->other_names || !g->pieces)
         return vw_fail(err, VW_E_NOMEM, "no memory for %zu names", n);
     for (size_t i = 0; i < n; i++) {
         size_t at = 0;
         if (g->is_gguf)
             at = (size_t)snprintf(g->other_names[i], sizeof *g->other_names, "model.");
         gemma_param_name(g, i, !g->is_gguf, g->other_names[i] + at, sizeof *g->other_names - at);
-        g->other_list[i] = g->other_names[i];
+        g->pieces[i] = (vw_respelt){.name = g->other_names[i], .param = i, .rows = g->specs[i].rows};
     }
     *out = (vw_spelling){.size = sizeof *out,
                          .is_gguf = !g->is_gguf,
                          .architecture = architectures[g->version],
                          .config = g->other_config,
-                         .names = g->other_list,
+                         .n_pieces = n,
+                         .pieces = g->pieces,
                          .vector_shift = g->is_gguf ? -1 : 1};
     return VW_OK;
 }

@@ -170,6 +170,7 @@ typedef struct run_job {
     float *lse;
     char *workspace;
     int64_t *items_before; /* [B + 1]: items of the sequences before each */
+    int64_t rows;          /* of an item */
     int64_t n_items, chunks;
     int64_t n_tasks;   /* items, or items x chunks */
     atomic_llong next; /* task */
@@ -187,12 +188,13 @@ static int64_t rows_of(const run_job *job, int32_t seq)
     return (job->b->query_start[seq + 1] - job->b->query_start[seq]) * job->s->f.group;
 }
 
-static void count_items(run_job *job)
+static void count_items(run_job *job, int64_t rows)
 {
     int64_t n = 0, most = 0;
+    job->rows = rows;
     for (int32_t seq = 0; seq < job->b->n_sequences; seq++) {
         job->items_before[seq] = n;
-        n += (rows_of(job, seq) + ROWS - 1) / ROWS * job->p->k_heads;
+        n += (rows_of(job, seq) + rows - 1) / rows * job->p->k_heads;
         most = job->b->n_keys[seq] > most ? job->b->n_keys[seq] : most;
     }
     job->items_before[job->b->n_sequences] = n;
@@ -215,8 +217,8 @@ static item item_at(const run_job *job, int64_t number)
     item it = {.seq = low};
     int64_t rows = rows_of(job, low), within = number - job->items_before[low], lo, hi;
     it.g = within % p->k_heads;
-    it.first = within / p->k_heads * ROWS;
-    it.n = rows - it.first < ROWS ? rows - it.first : ROWS;
+    it.first = within / p->k_heads * job->rows;
+    it.n = rows - it.first < job->rows ? rows - it.first : job->rows;
     it.head = (vw_attention_head){
         .q = (const float *)job->q.data + b->query_start[low] * job->q.stride[0] +
              it.g * job->s->f.group * p->dk,
@@ -314,6 +316,15 @@ static int wants_chunks(const run_job *job)
            parts <= job->s->parts_bytes / job->s->state_bytes;
 }
 
+/* Few tokens whose heads share a key: fewer rows an item, so that more threads have one.  Each reads the
+ * keys, which is little beside what four rows and more do with them. */
+static void spread_rows(run_job *job)
+{
+    int64_t n = job->s->n_threads, rows = (job->s->f.group + n - 1) / n;
+    if (job->n_items < n && job->chunks < 2)
+        count_items(job, rows < 4 ? 4 : rows < ROWS ? rows : ROWS);
+}
+
 static void run_items(const vw_host *host, run_job *job)
 {
     int64_t chunks = job->chunks > 0 ? job->chunks : 1;
@@ -350,7 +361,8 @@ void flash_attend(const flash *it, const vw_attention_plan *plan, const vw_atten
                    .lse = lse,
                    .workspace = workspace,
                    .items_before = workspace};
-    count_items(&job);
+    count_items(&job, ROWS);
+    spread_rows(&job);
     if (job.n_items > 0)
         run_items(it->host, &job);
 }

@@ -22,6 +22,8 @@ static const char *const activations[] = {"f32", "int8", "int7", NULL};
 /* The number of a pack layout, as a file would hold it: the version above the kernels' word. */
 enum { LAYOUT_VERSION = 1 << 8 };
 
+enum { WORTH_SPREADING = 1 << 15 }; /* values of gathered rows */
+
 static int32_t probe(const vw_probe *about, char *why, size_t why_bytes)
 {
     vw_cpu_isa isa;
@@ -335,21 +337,41 @@ static vw_status run_grouped(void *self, const vw_gemm_plan *p, vw_stream *strea
     return VW_OK;
 }
 
+typedef struct gather_job {
+    const vw_gemm_operand *weight;
+    const int32_t *rows;
+    int64_t n;
+    float scale;
+    vw_tensor y;
+} gather_job;
+
+static void gather_part(void *arg, int part, int n_parts)
+{
+    const gather_job *g = arg;
+    int64_t from = g->y.shape[0] * part / n_parts, to = g->y.shape[0] * (part + 1) / n_parts;
+    for (int64_t i = from; i < to; i++) {
+        float *out = (float *)g->y.data + i * g->y.stride[0];
+        if (g->rows[i] < 0 || g->rows[i] >= g->n)
+            memset(out, 0, (size_t)g->y.shape[1] * sizeof *out);
+        else
+            vw_gemm_gather_row(g->weight, g->rows[i], g->scale, out);
+    }
+}
+
 static vw_status gather(void *self, vw_stream *stream, const vw_gemm_weight *w,
                         const int32_t *rows, float scale, vw_tensor y, vw_error *err)
 {
     int64_t n = matrix_n(&w->stored), k = matrix_k(&w->stored);
+    const cpu_gemm *g = self;
     vw_gemm_operand o = operand(self, w, VW_GEMM_FORWARD);
+    gather_job job = {&o, rows, n, scale, y};
     (void)stream;
     if (!is_rows_f32(&y, y.shape[0], k))
         return vw_fail(err, VW_E_INVALID, "gathered rows need %lld columns", (long long)k);
-    for (int64_t i = 0; i < y.shape[0]; i++) {
-        float *out = (float *)y.data + i * y.stride[0];
-        if (rows[i] < 0 || rows[i] >= n)
-            memset(out, 0, (size_t)k * sizeof *out);
-        else
-            vw_gemm_gather_row(&o, rows[i], scale, out);
-    }
+    if (y.shape[0] * k > WORTH_SPREADING)
+        g->host->parallel_for(g->host->core, g->host->n_threads(g->host->core), gather_part, &job);
+    else
+        gather_part(&job, 0, 1);
     return VW_OK;
 }
 

@@ -40,6 +40,9 @@ typedef struct vw_param_spec {
     /* For per_head: n_heads heads, of which each has rows / n_heads rows, the first head_split of
      * them before the others.  Kept in f32, exactly as the file's values are.  0: an ordinary one. */
     int32_t n_heads, head_split;
+    /* The file's tensor is [n_slices, rows, cols], and this is slice number `slice` of it; all slices
+     * have its name.  n_slices 0: the tensor is the parameter. */
+    int32_t n_slices, slice;
     /* What other writers of the family call it, NULL-ended, or NULL.  A file is of one writer: of
      * the first whose names it has most of; `name` is the first one's. */
     const char *const *others;
@@ -95,6 +98,15 @@ typedef struct vw_model_info {
     int32_t hides_pad;
 } vw_model_info;
 
+/* Rows of a parameter as the other kind of file has them.  Neighbours of one name make one tensor. */
+typedef struct vw_respelt {
+    const char *name;    /* of the tensor, whole */
+    size_t param;
+    int64_t first, rows; /* of the parameter's rows; 0, 0 for a vector */
+    int32_t is_turned;   /* rows and columns change places */
+    int32_t is_slice;    /* of a tensor [pieces, rows, cols]; else rows stand below one another */
+} vw_respelt;
+
 /* The same model as the other of the two usual kinds of file says it: for one read from a config.json
  * what a GGUF file has, for one read from a GGUF file what published folders have.  Strings live as
  * long as the instance. */
@@ -103,7 +115,8 @@ typedef struct vw_spelling {
     int32_t is_gguf;          /* of the other */
     const char *architecture; /* GGUF's name of the family, in either case */
     const char *config;       /* a JSON object: GGUF's keys, or config.json */
-    const char *const *names; /* [n_params], whole */
+    size_t n_pieces;
+    const vw_respelt *pieces;   /* in the order in which they are written */
     double vector_shift;      /* added to the values of vectors: GGUF's norms hold 1 + w */
 } vw_spelling;
 

@@ -73,6 +73,19 @@ typedef struct vw_nn_part {
     int32_t heads, first, n;
 } vw_nn_part;
 
+/* Attention of a layer without its cache: keys and values for every k_head as they are given. */
+typedef struct vw_nn_dense {
+    vw_nn_attention att;
+    int32_t k_heads, dk, dv;
+} vw_nn_dense;
+
+/* Is this batch prompts from their beginning, which see nothing but themselves? */
+typedef enum vw_prompt {
+    VW_PROMPT_NO = 0,
+    VW_PROMPT_YES,
+    VW_PROMPT_EITHER /* measuring: a model does what it would for both */
+} vw_prompt;
+
 /* Which half of a head's weights; see vw_param_spec.head_split. */
 typedef enum vw_head_side { VW_HEAD_BEFORE = 0, VW_HEAD_BEHIND } vw_head_side;
 
@@ -153,6 +166,26 @@ struct vw_nn {
      * Since nn 0.3. */
     vw_tensor (*mixture)(vw_cx *cx, const vw_nn_moe *desc, vw_tensor x, vw_param *router,
                          vw_param *bias);
+
+    /* Each head of x times a matrix of its own: head h becomes its first K columns times w[h]^T.
+     * w[h] [N, K], one for each head, alike in shape, dtype and format.  What per_head does with
+     * halves of one matrix, for files that have the halves apart, which then stay quantised.
+     * Inference alone.  Since 0.3. */
+    vw_tensor (*each_head)(vw_cx *cx, vw_tensor x, int32_t heads, vw_param *const *w);
+
+    /* Every head from the same x: head h is x w[h]^T, or x w[h] when is_turned, for which w[h] is
+     * dequantised on the way.  w as in each_head.  Inference alone.  Since 0.3. */
+    vw_tensor (*heads_of)(vw_cx *cx, vw_tensor x, int32_t heads, vw_param *const *w,
+                          int32_t is_turned);
+
+    /* Latent attention of a prompt is less work over keys and values of every head than over the
+     * latents that are cached: attention_prompt attends to k and v alone and caches the other two.
+     * Only after prompt() said that this may be done, for the same desc.  NO where the batch has
+     * few tokens, an attention plugin no such form, or results may not depend on how a text is fed.
+     * Since 0.3. */
+    vw_prompt (*prompt)(vw_cx *cx, const vw_nn_dense *desc);
+    vw_tensor (*attention_prompt)(vw_cx *cx, const vw_nn_dense *desc, vw_tensor q, vw_tensor k,
+                                  vw_tensor v, vw_tensor cached_k, vw_tensor cached_v);
 };
 
 /* The blocks as a model writes them.  The comments stand above, at the table's members. */
@@ -229,6 +262,24 @@ static inline vw_tensor vw_mixture(vw_cx *cx, const vw_nn_moe *desc, vw_tensor x
                                    vw_param *bias)
 {
     return cx->nn->mixture(cx, desc, x, router, bias);
+}
+static inline vw_tensor vw_each_head(vw_cx *cx, vw_tensor x, int32_t heads, vw_param *const *w)
+{
+    return cx->nn->each_head(cx, x, heads, w);
+}
+static inline vw_tensor vw_heads_of(vw_cx *cx, vw_tensor x, int32_t heads, vw_param *const *w,
+                                    int32_t is_turned)
+{
+    return cx->nn->heads_of(cx, x, heads, w, is_turned);
+}
+static inline vw_prompt vw_is_prompt(vw_cx *cx, const vw_nn_dense *desc)
+{
+    return cx->nn->prompt(cx, desc);
+}
+static inline vw_tensor vw_attention_prompt(vw_cx *cx, const vw_nn_dense *desc, vw_tensor q, vw_tensor k,
+                                            vw_tensor v, vw_tensor cached_k, vw_tensor cached_v)
+{
+    return cx->nn->attention_prompt(cx, desc, q, k, v, cached_k, cached_v);
 }
 
 #ifdef __cplusplus

@@ -8,6 +8,8 @@
  *
  * Whoever makes a thing frees it, in the reverse order; every free accepts NULL.  Strings that are
  * returned are borrowed unless a comment says otherwise.  Outputs are written only on success.
+ * Structs that begin with `size` grow at their end alone: the caller sets it to sizeof before a call,
+ * also for one that is filled, and what lies behind it is neither read nor written.
  * Thread rule: one object is used by one thread at a time; different objects by different threads.
  */
 #ifndef VISHWAMAI_H
@@ -306,7 +308,7 @@ typedef int (*vw_on_piece)(void *arg, const vw_piece *piece);
 
 typedef struct vw_generate_options {
     size_t size;
-    const int32_t *prompt;    /* appended to the sequence first; may be empty if it has tokens */
+    const int32_t *prompt;    /* appended to the sequence first; one token at least */
     size_t n_prompt;
     int64_t max_tokens;       /* negative: until something else ends it */
     const vw_sampling *sampling;
