@@ -126,9 +126,11 @@ t_bpe_t_SOURCES = t/bpe.c t/folder.c
 t_bpe_t_LDADD = $(MOCK_LIBS) libcore.la
 
 # ---- models and engine -------------------------------------------------------------------------
-check_PROGRAMS += t/checkpoints.t t/engine.t t/golden-gemma.t
+check_PROGRAMS += t/checkpoints.t t/engine.t t/engine-generate.t t/golden-gemma.t
 t_checkpoints_t_SOURCES = t/checkpoints.c t/with_engine.c t/with_engine.h
-t_engine_t_SOURCES = t/engine.c t/with_engine.c t/with_engine.h
+ENGINE_CASE = t/engine-case.c t/engine-case.h t/with_engine.c t/with_engine.h
+t_engine_t_SOURCES = t/engine.c $(ENGINE_CASE)
+t_engine_generate_t_SOURCES = t/engine-generate.c $(ENGINE_CASE)
 check_PROGRAMS += t/sized.t
 t_sized_t_SOURCES = t/sized.c t/with_engine.c t/with_engine.h
 GOLDEN = t/golden.c t/golden.h t/with_engine.c t/with_engine.h

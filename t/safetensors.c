@@ -191,7 +191,14 @@ static void test_folder(void)
     ok(!ops->find(self, r, "whole", &t, &err), "model.safetensors goes before an index");
     ops->close(self, r);
     unlink(folder_path("m/model.safetensors"));
+}
 
+/* Shards and an index that do not say the same. */
+static void test_disagreement(void)
+{
+    vw_error err = {VW_OK, ""};
+    vw_weights_reader *r;
+    char want[2400];
     folder_text("m/model.safetensors.index.json", "{\"weight_map\":{\"lone\":\"x.safetensors\"}}");
     make_file("m/x.safetensors", "{" U8("lone", "2", "0", "2") "," U8("more", "2", "2", "4") "}",
               4);
@@ -218,6 +225,14 @@ static void test_folder(void)
     snprintf(want, sizeof want, "%s: tensor \"other\" is not in this shard, where %s says it is",
              folder_path("m/x.safetensors"), folder_path("m/model.safetensors.index.json"));
     is_str(err.text, want, "its sentence");
+}
+
+/* An index that names no files, or the wrong ones. */
+static void test_bad_index(void)
+{
+    vw_error err = {VW_OK, ""};
+    vw_weights_reader *r;
+    char want[2400];
     folder_text("m/model.safetensors.index.json", "{\"weight_map\":{\"a\":\"x.safetensors\","
                 "\"b\":\"z.safetensors\"}}");
     is_int(ops->open(self, folder_path("m"), &r, &err), VW_E_NOTFOUND, "a missing shard");
@@ -370,6 +385,8 @@ int main(void)
     test_expected();
     test_bytes();
     test_folder();
+    test_disagreement();
+    test_bad_index();
     test_sentences();
     test_probe(plugin);
     mock_close(&mock, &it);

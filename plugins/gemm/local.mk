@@ -1,6 +1,6 @@
 # plugins/gemm/: components of the kind `gemm'.  Makefile.am says how to add one.
-noinst_HEADERS += %D%/checks.h %D%/cpu.h %D%/cuda_weights.h %D%/groups.h %D%/onednn_layout.h
-noinst_HEADERS += %D%/checks.h %D%/cublaslt_product.h %D%/cublaslt_way.h %D%/cuda_weights.h %D%/groups.h %D%/onednn_layout.h
+noinst_HEADERS += %D%/checks.h %D%/cpu.h %D%/cublaslt_product.h %D%/cublaslt_way.h \
+	%D%/cuda_weights.h %D%/groups.h %D%/onednn.h %D%/onednn_layout.h
 
 plugins_LTLIBRARIES += gemm_ref.la
 gemm_ref_la_SOURCES = %D%/ref.c
@@ -24,7 +24,7 @@ endif
 
 if WITH_ONEDNN
 plugins_LTLIBRARIES += gemm_onednn.la
-gemm_onednn_la_SOURCES = %D%/onednn.c
+gemm_onednn_la_SOURCES = %D%/onednn.c %D%/onednn_run.c %D%/onednn_weights.c
 gemm_onednn_la_CFLAGS = $(PLUGIN_CFLAGS) $(ONEDNN_CFLAGS)
 gemm_onednn_la_LIBADD = libkernels_cpu.la libkernels_ref.la $(ONEDNN_LIBS) $(PLUGIN_LIBS)
 gemm_onednn_la_LDFLAGS = -module $(PLUGIN_LDFLAGS)
