@@ -267,7 +267,6 @@ static vw_status load_all(vw_engine *e, const adapter_file *f, vw_error *err)
         st = load_one(e, f, &a->params[i], (float *)a->values.data + at, host, err);
         at += ((size_t)a->specs[i].rows * (size_t)a->specs[i].cols + 15) / 16 * 16;
         e->weight_bytes += a->params[i].bytes;
-        e->token_bytes += a->params[i].bytes;
     }
     vw_core_release(e->core, host);
     return st;

@@ -73,7 +73,7 @@ vw_status vw_batches_open(const vw_dataset *data, const vw_batches_options *o, c
     } else if (data->n - 1 < o->context && !o->may_be_short) {
         return vw_fail(err, VW_E_CONFIG,
                        "%s: %lld tokens are fewer than one window of data.max_length = "
-                       "%lld and the token after it",
+                       "%lld and the token after it; lower that, or give more to learn from",
                        name, (long long)data->n, (long long)o->context);
     }
     *batches = b;

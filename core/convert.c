@@ -12,6 +12,7 @@
 
 #include "core/checkpoint.h"
 #include "core/json.h"
+#include "core/sized.h"
 
 enum { DEFAULT_GROUP = 32 };
 
@@ -384,7 +385,9 @@ static vw_status write_folder(conversion *c, vw_error *err)
 
 vw_status vw_convert(vw_core *core, const vw_convert_options *options, vw_error *err)
 {
-    conversion c = {.core = core, .options = options};
+    vw_convert_options o;
+    vw_sized_take(&o, options, sizeof o);
+    conversion c = {.core = core, .options = &o};
     vw_status st = begin(&c, err);
     if (!st)
         st = c.is_gguf ? vw_convert_write_gguf(&c, err) : write_folder(&c, err);

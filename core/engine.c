@@ -16,6 +16,7 @@
 #include "core/json.h"
 #include "core/places.h"
 #include "core/sections.h"
+#include "core/sized.h"
 
 enum { LOGIT_BYTES = 64 << 20 }; /* of one chunk of logits, unless one row needs more */
 
@@ -365,13 +366,14 @@ vw_status vw_engine_serve(vw_engine *e, vw_error *err)
 vw_status vw_engine_open(vw_core *core, const vw_engine_options *options, vw_engine **engine,
                          vw_error *err)
 {
-    static const vw_engine_options defaults = {.size = sizeof defaults};
-    const vw_engine_options *o = options ? options : &defaults;
+    vw_engine_options o = {.size = sizeof o};
     vw_engine *e;
-    vw_status st = vw_engine_begin(core, o, NULL, &e, err);
+    if (options)
+        vw_sized_take(&o, options, sizeof o);
+    vw_status st = vw_engine_begin(core, &o, NULL, &e, err);
     if (st)
         return st;
-    if ((st = vw_params_load(e, o, err)) ||
+    if ((st = vw_params_load(e, &o, err)) ||
         (*e->adapter && (st = vw_adapters_load(e, e->adapter, err))) ||
         (st = vw_experts_open(e, err)) ||
         (e->expert_memory && (st = vw_expert_cache_open(e, err))) ||
@@ -427,17 +429,17 @@ void vw_engine_close(vw_engine *e)
 
 void vw_engine_get_plan(const vw_engine *e, vw_memory_plan *plan)
 {
-    *plan = e->memory;
-    plan->size = sizeof *plan;
-    plan->kv_context = e->kv_token_bytes * (uint64_t)e->context;
-    plan->total = plan->in_place + plan->packed + plan->expert_cache + plan->kv_pool + plan->scratch;
+    vw_memory_plan p = e->memory;
+    p.kv_context = e->kv_token_bytes * (uint64_t)e->context;
+    p.total = p.in_place + p.packed + p.expert_cache + p.kv_pool + p.scratch;
+    vw_sized_give(plan, &p, sizeof p);
 }
 
 void vw_engine_get_info(const vw_engine *e, vw_engine_info *info)
 {
     const vw_tokenizer_info *t = &e->tokens;
-    *info = (vw_engine_info){
-        .size = sizeof *info, .path = e->path, .family = e->info->family,
+    vw_engine_info i = {
+        .path = e->path, .family = e->info->family,
         .description = e->info->description, .vocab_size = e->info->vocab_size,
         .n_layers = e->info->n_layers, .width = e->info->width, .context = e->context,
         .max_positions = e->info->max_positions, .has_tokenizer = e->tokenizer != NULL,
@@ -451,10 +453,11 @@ void vw_engine_get_info(const vw_engine *e, vw_engine_info *info)
         .n_expert_layers = e->info->n_experts, .n_experts = e->widest_experts,
     };
     for (int g = 0; g < e->n_groups; g++) {
-        info->kv_pages += e->groups[g].n_pages;
-        info->kv_pages_free += e->groups[g].n_free;
+        i.kv_pages += e->groups[g].n_pages;
+        i.kv_pages_free += e->groups[g].n_free;
     }
-    info->n_stop = t->n_stop;
-    for (int32_t i = 0; i < t->n_stop; i++)
-        info->stop[i] = t->stop[i];
+    i.n_stop = t->n_stop;
+    for (int32_t s = 0; s < t->n_stop; s++)
+        i.stop[s] = t->stop[s];
+    vw_sized_give(info, &i, sizeof i);
 }

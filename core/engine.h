@@ -46,12 +46,14 @@ struct vw_param {
     vw_buffer buffer;      /* the pack, the mapped bytes, or the f32 values of a vector */
     vw_buffer scales;
     float *vector;         /* vectors: device f32 [cols] */
-    size_t bytes;          /* that a use of the whole parameter reads */
+    size_t bytes;          /* that a use of the whole parameter reads, and */
+    size_t scale_bytes;    /* of scales that lie apart; 0: there are none, or in the pack */
     float *values;         /* training: the f32 master, which weight and vector then read */
     float *gradient;       /* device, as values; NULL: not trained */
     const vw_adapter *adapter; /* of products with it, and */
     const vw_adapter *lookup;  /* of rows that are looked up */
     bool is_transposed;        /* in files */
+    bool is_looked_up, is_head; /* inference, once measured: rows of it are looked up; it makes logits */
     vw_gemm_weight *sides; /* with n_heads: [vw_head_side] of the first head, which plans are for */
     float *scaling; /* fp8 with delayed scaling: device [vw_operand][2], what round_e4m3 takes */
 };
@@ -230,7 +232,11 @@ void vw_params_choose_names(vw_engine *e);
 typedef vw_status (*vw_on_surplus)(void *arg, const vw_weights_tensor *t, bool is_ignored,
                                    vw_error *err);
 vw_status vw_params_surplus(vw_engine *e, vw_on_surplus on_surplus, void *arg, vw_error *err);
+/* Room for the parameters and for the list of them, zeros. */
+vw_status vw_params_new(vw_engine *e, vw_error *err);
 vw_status vw_params_load(vw_engine *e, const vw_engine_options *options, vw_error *err);
+/* Weight bytes that a decoded token reads; known once a forward was measured. */
+uint64_t vw_params_token_bytes(const vw_engine *e);
 void vw_params_free(vw_engine *e);
 /* The values of a loaded matrix as f32 [rows][cols] on the device, exactly. */
 vw_status vw_param_dequantise(vw_engine *e, const vw_param *p, float *to, vw_error *err);

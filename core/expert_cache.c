@@ -263,6 +263,7 @@ vw_status vw_expert_cache_next(vw_expert_cache *c, int32_t *first, int32_t *last
         if (!r)
             return vw_fail(err, VW_E_INVALID, "the cache of experts waits for nothing");
         take_read(c, r);
+        queue_missing(c); /* it may have been one of a step that failed */
     }
     for (int32_t i = *first; i < *last; i++) {
         slot *s = c->wants[i] ? &c->slots[c->experts[c->first[c->layer] + i].slot] : NULL;

@@ -24,12 +24,6 @@ static int by_place(const void *a, const void *b)
     return s->offset < t->offset ? -1 : s->offset > t->offset;
 }
 
-static size_t scale_bytes(const vw_matrix *m)
-{
-    int64_t rows = (m->rows + m->scales.rows - 1) / m->scales.rows;
-    return (size_t)(rows * m->scales.row_stride) * vw_dtype_bits(m->scales.dtype) / 8;
-}
-
 static vw_status find(vw_engine *e, vw_disk *disk, const vw_param *w, int32_t number, tensor *t,
                       vw_expert_place *place, vw_error *err)
 {
@@ -39,7 +33,7 @@ static vw_status find(vw_engine *e, vw_disk *disk, const vw_param *w, int32_t nu
     *t = (tensor){.number = number, .file = -1};
     if (!place->mapped)
         return VW_OK;
-    t->bytes = number < 3 ? w->bytes : scale_bytes(m);
+    t->bytes = number < 3 ? w->bytes : w->scale_bytes;
     vw_status st = e->wts->locate(e->weights->self, e->reader, place->mapped, t->bytes, &path,
                                   &t->offset, err);
     if (!st)

@@ -6,6 +6,7 @@
  */
 #include "core/engine.h"
 #include "core/expert_cache.h"
+#include "core/sized.h"
 
 #include <string.h>
 
@@ -126,9 +127,10 @@ vw_status vw_engine_expert_loads(vw_engine *e, int32_t layer, uint64_t *loads, i
 
 void vw_engine_expert_stats(const vw_engine *e, vw_expert_stats *stats)
 {
-    *stats = (vw_expert_stats){.size = sizeof *stats};
+    vw_expert_stats s = {.size = sizeof s};
     if (e->cache)
-        vw_expert_cache_get_stats(e->cache, stats);
+        vw_expert_cache_get_stats(e->cache, &s);
+    vw_sized_give(stats, &s, sizeof s);
 }
 
 /* ---- handles --------------------------------------------------------------------------------- */

@@ -54,6 +54,7 @@ vw_status vw_forward_measure(vw_engine *e, vw_error *err)
         st = run_draft(&f);
     }
     e->memory.scratch = f.arena_peak + e->workspace_bytes + 2 * ARENA_SLACK;
+    e->token_bytes = vw_params_token_bytes(e);
     if (st || e->is_plan)
         return st;
     st = e->dev->alloc(dev, f.arena_peak + ARENA_SLACK, &e->arena, err);

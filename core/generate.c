@@ -10,6 +10,7 @@
  */
 #include "core/draft.h"
 #include "core/sampling.h"
+#include "core/sized.h"
 #include "core/text.h"
 
 #include <math.h>
@@ -220,18 +221,20 @@ static vw_status prepare(generation *g, vw_error *err)
     return st;
 }
 
-vw_status vw_generate(vw_engine *e, vw_sequence *sequence, const vw_generate_options *o,
+vw_status vw_generate(vw_engine *e, vw_sequence *sequence, const vw_generate_options *options,
                       int32_t *tokens, size_t room, vw_generate_stats *stats, vw_error *err)
 {
-    generation g = {.engine = e, .sequence = sequence, .o = o, .draft = {e, sequence, 0, 0, 0},
+    vw_generate_options o;
+    vw_sized_take(&o, options, sizeof o);
+    generation g = {.engine = e, .sequence = sequence, .o = &o, .draft = {e, sequence, 0, 0, 0},
                     .length = sequence->length};
-    vw_generate_stats s = {.size = sizeof s, .n_prompt = (int64_t)o->n_prompt,
+    vw_generate_stats s = {.size = sizeof s, .n_prompt = (int64_t)o.n_prompt,
                            .n_cached = sequence->length};
     double start = now(), prompted = start;
     e->is_interrupted = 0;
     vw_status st = prepare(&g, err);
     if (!st) {
-        st = advance(&g, o->prompt, (int64_t)o->n_prompt, err);
+        st = advance(&g, o.prompt, (int64_t)o.n_prompt, err);
         prompted = now();
     }
     if (!st)
@@ -241,7 +244,7 @@ vw_status vw_generate(vw_engine *e, vw_sequence *sequence, const vw_generate_opt
     vw_text_close(&g.text);
     vw_sampler_close(&g.sampler);
     if (!st && stats)
-        *stats = s;
+        vw_sized_give(stats, &s, sizeof s);
     return st;
 }
 

@@ -163,7 +163,7 @@ static int32_t page_take(kv_group *k)
 static void forget_page(vw_engine *e, int g, int32_t page)
 {
     uintptr_t unit = (uintptr_t)sysconf(_SC_PAGESIZE);
-    for (int32_t l = 0; l < e->info->n_layers; l++) {
+    for (int32_t l = 0; l < vw_cached_layers(e); l++) {
         const kv_layer *layer = &e->kv_layers[l];
         uintptr_t at = (uintptr_t)layer->pages.data + layer->plan->page_bytes * (size_t)page;
         uintptr_t first = (at + unit - 1) / unit * unit;
@@ -269,9 +269,9 @@ int32_t vw_kv_pages_needed(const struct vw_sequence *s, int64_t n)
     const vw_engine *e = s->engine;
     int32_t most = 0;
     for (int g = 0; g < e->n_groups && n > 0; g++) {
-        bool has_empty = s->n_keys % e->page_tokens == 0 && next_page(s, g) >= 0;
-        int32_t need = pages_for(e, s->n_keys + n) - pages_for(e, s->n_keys) + needs_copy(s, g) -
-                       has_empty;
+        int32_t need = needs_copy(s, g);
+        for (int32_t i = pages_for(e, s->n_keys); i < pages_for(e, s->n_keys + n); i++)
+            need += s->table[g][i] < 0; /* one may have been taken ahead */
         if (need > most)
             most = need;
     }
@@ -371,8 +371,8 @@ vw_status vw_sequence_fork(vw_sequence *trunk, vw_sequence **out, vw_error *err)
     s->n_drafted = trunk->n_drafted;
     s->n_keys = trunk->n_keys;
     memcpy(s->tokens, trunk->tokens, (size_t)trunk->length * sizeof *s->tokens);
-    for (int g = 0; g < e->n_groups; g++)
-        for (int32_t i = 0; i < e->groups[g].table_width; i++) {
+    for (int g = 0; g < e->n_groups; g++) /* not what was taken ahead: both would write there */
+        for (int32_t i = 0; i < pages_for(e, trunk->n_keys); i++) {
             s->table[g][i] = trunk->table[g][i];
             if (s->table[g][i] >= 0)
                 e->groups[g].references[s->table[g][i]]++;

@@ -95,6 +95,7 @@ libcore_la_SOURCES += \
 	%D%/settings_check.c \
 	%D%/settings_print.c \
 	%D%/settings_read.c \
+	%D%/sized.h \
 	%D%/status.c \
 	%D%/stubs.c \
 	%D%/stubs.h \
@@ -142,6 +143,7 @@ libcore_la_SOURCES += \
 	%D%/trainer_data.c \
 	%D%/trainer_distil.c %D%/trainer_loads.c \
 	%D%/nn_match.c %D%/nn_profile.c %D%/trainee_match.c \
+	%D%/trainer_run.c \
 	%D%/trainer_save.c \
 	%D%/trainer_step.c
 
@@ -173,6 +175,9 @@ libcore_la_SOURCES += \
 	%D%/nn_head.c \
 	%D%/nn_heads.c \
 	%D%/nn_moe.c \
+	%D%/nn_moe.h \
+	%D%/nn_moe_adapt.c \
+	%D%/nn_moe_group.c \
 	%D%/nn_pointwise.c \
 	%D%/nn_product.c \
 	%D%/params.c \

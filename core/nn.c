@@ -141,6 +141,8 @@ static vw_tensor embed(vw_cx *cx, vw_param *table, float scale)
     if (f->status)
         return vw_nothing;
     vw_tensor x = vw_take(f, f->batch->n_tokens, table->spec->cols);
+    if (f->mode == CX_MEASURE)
+        table->is_looked_up = true;
     if (vw_runs(f))
         vw_check(f, e->mm->gather(e->gemm->self, e->stream, &table->weight, f->batch->ids, scale, x,
                                   f->err));

@@ -110,6 +110,8 @@ static const gemm_plan *plan_head(forward *f, vw_param *table, vw_gemm_op op,
                  .epilogue = epilogue,
                  .cap = cap,
                  .max_m = f->logit_rows};
+    if (f->mode == CX_MEASURE)
+        table->is_head = true;
     return vw_plan_gemm(f, &p);
 }
 

@@ -1,218 +1,21 @@
 /* nn_moe.c - the mixture of experts: route, line up by expert, multiply, combine; and back.
  *
- * Counts stay on the device: a grouped product is told where each expert's rows are by an array
- * there.  Backward makes anew what is cheap to make, the gathered rows and the activated middle,
- * and keeps the two halves of the middle and what the experts gave.
- *
- * Letters: T tokens, D their width, E experts, K of them a token, S = T K slots, F width of an
- * expert.
+ * Backward makes anew what is cheap to make, the gathered rows and the activated middle, and keeps
+ * the two halves of the middle and what the experts gave.
  */
+#include "core/nn_moe.h"
+
 #include "core/expert_cache.h"
-#include "core/tape.h"
 
 #include <math.h>
 
-typedef struct moe_work {
-    const vw_nn_moe *desc;
-    const vw_experts *experts;
-    int64_t tokens, slots, width, inner; /* T, S, D, F */
-    int32_t first, last;                 /* of the experts that are multiplied with */
-    vw_route_desc route;
-    vw_tensor x, y, logits, ids, weights, gate, up, rows; /* up: training alone */
-    int32_t *offsets, *token, *place;
-    uint64_t stream; /* of dropouts of adapters' inputs, one a matrix */
-} moe_work;
-
-/* ---- grouped products ------------------------------------------------------------------------ */
-
-static const gemm_plan *plan_group(forward *f, const moe_work *m, vw_gemm_op op, int32_t n,
-                                   const vw_gemm_weight *const *w, vw_gemm_epilogue epilogue)
-{
-    product p = {.op = op,
-                 .n = n,
-                 .name = "the experts",
-                 .epilogue = epilogue,
-                 .activation = epilogue == VW_GEMM_GATED ? m->desc->activation : VW_ACT_NONE,
-                 .max_m = f->max_tokens * m->desc->top_k};
-    for (int32_t i = 0; i < n; i++)
-        p.w[i] = w[i];
-    return vw_plan_gemm(f, &p);
-}
-
-static vw_groups groups_of(const moe_work *m)
-{
-    return (vw_groups){VW_GROUP_OFFSETS, m->last - m->first, m->offsets + m->first};
-}
-
-/* For a gemm without grouped products, where the host can read the offsets. */
-static vw_status run_one_by_one(forward *f, const moe_work *m, const gemm_plan *p, vw_tensor x,
-                                const vw_gemm_weight *const *w, const vw_tensor *y)
-{
-    vw_engine *e = f->engine;
-    int n = p->plan.problem.n_weights;
-    vw_status st = e->dev->synchronize(e->device->self, e->stream, f->err);
-    for (int32_t g = m->first; g < m->last && !st; g++) {
-        int64_t first = m->offsets[g], rows = m->offsets[g + 1] - first;
-        vw_tensor part[VW_GEMM_MAX_WEIGHTS];
-        for (int i = 0; i < n; i++)
-            part[i] = y[i].data ? vw_tensor_rows(y[i], first, rows) : y[i];
-        if (rows)
-            st = e->mm->run(e->gemm->self, &p->plan, e->stream, vw_tensor_rows(x, first, rows),
-                            w + (ptrdiff_t)g * n, part, e->workspace.data, f->err);
-    }
-    return st;
-}
+/* ---- forward --------------------------------------------------------------------------------- */
 
 /* Experts of one layer share the scales of the first: their inputs are rows of one tensor. */
-enum { GATE, UP, DOWN };
-
 static const vw_param *scales_of(const moe_work *m, int matrix)
 {
     return m->experts->params[matrix];
 }
-
-static void multiply_groups(forward *f, const moe_work *m, const vw_param *scales, vw_gemm_op op,
-                            int32_t n, const vw_gemm_weight *const *w, vw_gemm_epilogue epilogue,
-                            vw_tensor x, const vw_tensor *y)
-{
-    size_t mark = f->arena_used;
-    vw_engine *e = f->engine;
-    const gemm_plan *p = plan_group(f, m, op, n, w, epilogue);
-    vw_groups groups = groups_of(m);
-    if (!p)
-        return;
-    x = vw_scaled(f, scales, op == VW_GEMM_DGRAD ? VW_OPERAND_GRADIENT : VW_OPERAND_INPUT, x);
-    f->arena_used = mark;
-    if (!vw_runs(f))
-        return;
-    vw_status st = e->mm->run_grouped(e->gemm->self, &p->plan, e->stream, x,
-                                      w + (ptrdiff_t)m->first * n, &groups, y, e->workspace.data,
-                                      f->err);
-    if (st == VW_E_UNSUPPORTED && (e->device_info.flags & VW_DEVICE_HOST_VISIBLE))
-        st = run_one_by_one(f, m, p, x, w, y);
-    vw_check(f, st);
-}
-
-static vw_status learn_one_by_one(forward *f, const moe_work *m, const gemm_plan *p, vw_tensor dy,
-                                  vw_tensor x, const vw_tensor *dw)
-{
-    vw_engine *e = f->engine;
-    vw_status st = e->dev->synchronize(e->device->self, e->stream, f->err);
-    for (int32_t g = 0; g < m->experts->n && !st; g++) {
-        int64_t first = m->offsets[g], rows = m->offsets[g + 1] - first;
-        if (rows)
-            st = e->mm->run_wgrad(e->gemm->self, &p->plan, e->stream,
-                                  vw_tensor_rows(dy, first, rows), vw_tensor_rows(x, first, rows),
-                                  dw[g], e->workspace.data, f->err);
-    }
-    return st;
-}
-
-static void learn_groups(forward *f, const moe_work *m, const vw_param *scales,
-                         const vw_gemm_weight *const *w, vw_tensor dy, vw_tensor x,
-                         const vw_tensor *dw)
-{
-    size_t mark = f->arena_used;
-    vw_engine *e = f->engine;
-    const gemm_plan *p = dw[0].data ? plan_group(f, m, VW_GEMM_WGRAD, 1, w, VW_GEMM_ADD) : NULL;
-    vw_groups groups = groups_of(m);
-    if (!p)
-        return;
-    x = vw_scaled(f, scales, VW_OPERAND_INPUT, x);
-    dy = vw_scaled(f, scales, VW_OPERAND_GRADIENT, dy);
-    f->arena_used = mark;
-    if (!vw_runs(f))
-        return;
-    vw_status st = e->mm->run_grouped_wgrad(e->gemm->self, &p->plan, e->stream, dy, x, &groups, dw,
-                                            e->workspace.data, f->err);
-    if (st == VW_E_UNSUPPORTED && (e->device_info.flags & VW_DEVICE_HOST_VISIBLE))
-        st = learn_one_by_one(f, m, p, dy, x, dw);
-    vw_check(f, st);
-}
-
-/* ---- adapters: y += scale B A dropout(x), by groups ------------------------------------------- */
-
-static bool is_adapted(const moe_work *m, int matrix)
-{
-    return m->experts->adapters[matrix].first != NULL;
-}
-
-static bool drops_inputs(const forward *f, const expert_adapters *a)
-{
-    return f->lesson && f->lesson->drops && a->first->dropout > 0;
-}
-
-static void drop_rows(forward *f, const moe_work *m, int matrix, vw_tensor x, vw_tensor y)
-{
-    vw_engine *e = f->engine;
-    if (vw_runs(f))
-        vw_check(f, e->dev->dropout(e->device->self, e->stream,
-                                    m->experts->adapters[matrix].first->dropout, f->lesson->seed,
-                                    m->stream + (uint64_t)matrix, x, y, f->err));
-}
-
-/* x as the adapter sees it, in scratch if it is another. */
-static vw_tensor adapter_input(forward *f, const moe_work *m, int matrix, vw_tensor x)
-{
-    if (!drops_inputs(f, &m->experts->adapters[matrix]))
-        return x;
-    vw_tensor y = vw_scratch(f, x.shape[0], x.shape[1]);
-    drop_rows(f, m, matrix, x, y);
-    return y;
-}
-
-static void scale_rows(forward *f, float a, vw_tensor x)
-{
-    vw_engine *e = f->engine;
-    if (vw_runs(f))
-        vw_check(f, e->dev->axpby(e->device->self, e->stream, a, x, 0, x, f->err));
-}
-
-static vw_tensor adapter_low(forward *f, const moe_work *m, const expert_adapters *a, vw_tensor x)
-{
-    vw_tensor low = vw_scratch(f, m->slots, a->first->down->spec->rows);
-    multiply_groups(f, m, a->first->down, VW_GEMM_FORWARD, 1, a->down, VW_GEMM_STORE, x, &low);
-    scale_rows(f, a->first->scale, low);
-    return low;
-}
-
-static void adapt(forward *f, const moe_work *m, int matrix, vw_tensor x, vw_tensor y)
-{
-    const expert_adapters *a = &m->experts->adapters[matrix];
-    if (!a->first)
-        return;
-    size_t mark = f->arena_used;
-    vw_tensor low = adapter_low(f, m, a, adapter_input(f, m, matrix, x));
-    multiply_groups(f, m, a->first->up, VW_GEMM_FORWARD, 1, a->up, VW_GEMM_ADD, low, &y);
-    f->arena_used = mark;
-}
-
-/* The gradients of the two, and what x gets by this way, added to dx if it has data. */
-static void adapt_backward(forward *f, const moe_work *m, int matrix, vw_tensor x, vw_tensor dy,
-                           vw_tensor dx)
-{
-    const expert_adapters *a = &m->experts->adapters[matrix];
-    vw_engine *e = f->engine;
-    if (!a->first)
-        return;
-    size_t mark = f->arena_used;
-    vw_tensor in = adapter_input(f, m, matrix, x), low = adapter_low(f, m, a, in);
-    learn_groups(f, m, a->first->up, a->up, dy, low, a->d_up);
-    multiply_groups(f, m, a->first->up, VW_GEMM_DGRAD, 1, a->up, VW_GEMM_STORE, dy, &low);
-    scale_rows(f, a->first->scale, low);
-    learn_groups(f, m, a->first->down, a->down, low, in, a->d_down);
-    if (dx.data && !drops_inputs(f, a)) {
-        multiply_groups(f, m, a->first->down, VW_GEMM_DGRAD, 1, a->down, VW_GEMM_ADD, low, &dx);
-    } else if (dx.data) {
-        multiply_groups(f, m, a->first->down, VW_GEMM_DGRAD, 1, a->down, VW_GEMM_STORE, low, &in);
-        drop_rows(f, m, matrix, in, in);
-        if (vw_runs(f))
-            vw_check(f, e->dev->axpby(e->device->self, e->stream, 1, in, 1, dx, f->err));
-    }
-    f->arena_used = mark;
-}
-
-/* ---- forward --------------------------------------------------------------------------------- */
 
 static void *keep_bytes(forward *f, size_t bytes)
 {
@@ -333,12 +136,12 @@ static void run_streamed(forward *f, moe_work *m, vw_tensor in)
             break;
         int64_t row = m->offsets[m->first], rows = m->offsets[m->last] - row;
         vw_tensor gate = vw_tensor_rows(m->gate, row, rows);
-        multiply_groups(f, m, scales_of(m, GATE), VW_GEMM_FORWARD, 2, x->gate_up, VW_GEMM_STORE, in,
+        vw_moe_multiply(f, m, scales_of(m, GATE), VW_GEMM_FORWARD, 2, x->gate_up, VW_GEMM_STORE, in,
                         half);
         if (vw_runs(f))
             vw_check(f, e->dev->gate(e->device->self, e->stream, m->desc->activation, gate,
                                      vw_tensor_rows(m->up, row, rows), gate, f->err));
-        multiply_groups(f, m, scales_of(m, DOWN), VW_GEMM_FORWARD, 1, x->down, VW_GEMM_STORE, m->gate,
+        vw_moe_multiply(f, m, scales_of(m, DOWN), VW_GEMM_FORWARD, 1, x->down, VW_GEMM_STORE, m->gate,
                         &m->rows);
         if (vw_runs(f)) /* their memory may be read into now */
             vw_check(f, e->dev->synchronize(e->device->self, e->stream, f->err));
@@ -367,14 +170,14 @@ static void run_experts(forward *f, moe_work *m)
         return;
     }
     gather(f, m, in);
-    multiply_groups(f, m, scales_of(m, GATE), VW_GEMM_FORWARD, 2, x->gate_up, VW_GEMM_STORE, in, half);
-    adapt(f, m, GATE, in, m->gate);
-    adapt(f, m, UP, in, m->up);
+    vw_moe_multiply(f, m, scales_of(m, GATE), VW_GEMM_FORWARD, 2, x->gate_up, VW_GEMM_STORE, in, half);
+    vw_moe_adapt(f, m, GATE, in, m->gate);
+    vw_moe_adapt(f, m, UP, in, m->up);
     if (f->tape)
         middle = vw_scratch(f, m->slots, m->inner);
     activate(f, m, middle);
-    multiply_groups(f, m, scales_of(m, DOWN), VW_GEMM_FORWARD, 1, x->down, VW_GEMM_STORE, middle, &m->rows);
-    adapt(f, m, DOWN, middle, m->rows);
+    vw_moe_multiply(f, m, scales_of(m, DOWN), VW_GEMM_FORWARD, 1, x->down, VW_GEMM_STORE, middle, &m->rows);
+    vw_moe_adapt(f, m, DOWN, middle, m->rows);
     f->arena_used = mark;
 }
 
@@ -442,29 +245,29 @@ static void experts_backward(forward *f, const moe_work *m, vw_tensor slot)
     vw_tensor middle = vw_scratch(f, m->slots, m->inner),
               d_middle = vw_scratch(f, m->slots, m->inner);
     activate(f, m, middle);
-    learn_groups(f, m, scales_of(m, DOWN), x->down, slot, middle, x->d_down);
-    multiply_groups(f, m, scales_of(m, DOWN), VW_GEMM_DGRAD, 1, x->down, VW_GEMM_STORE, slot, &d_middle);
-    adapt_backward(f, m, DOWN, middle, slot, d_middle);
+    vw_moe_learn(f, m, scales_of(m, DOWN), x->down, slot, middle, x->d_down);
+    vw_moe_multiply(f, m, scales_of(m, DOWN), VW_GEMM_DGRAD, 1, x->down, VW_GEMM_STORE, slot, &d_middle);
+    vw_moe_adapt_backward(f, m, DOWN, middle, slot, d_middle);
     if (vw_runs(f))
         vw_check(f, e->dev->gate_backward(e->device->self, e->stream, m->desc->activation, m->gate,
                                           m->up, d_middle, d_middle, middle, f->err));
-    bool is_wanted = vw_tape_needs(f, &m->x), adapts = is_adapted(m, GATE) || is_adapted(m, UP);
+    bool is_wanted = vw_tape_needs(f, &m->x), adapts = vw_moe_is_adapted(m, GATE) || vw_moe_is_adapted(m, UP);
     vw_tensor in = adapts && is_wanted ? vw_scratch(f, m->slots, m->width) : slot;
     if (x->d_gate[0].data || adapts)
         gather(f, m, in);
     if (x->d_gate[0].data) {
-        learn_groups(f, m, scales_of(m, GATE), x->gate, d_middle, in, x->d_gate);
-        learn_groups(f, m, scales_of(m, UP), x->up, middle, in, x->d_up);
+        vw_moe_learn(f, m, scales_of(m, GATE), x->gate, d_middle, in, x->d_gate);
+        vw_moe_learn(f, m, scales_of(m, UP), x->up, middle, in, x->d_up);
     }
     if (!is_wanted) {
-        adapt_backward(f, m, GATE, in, d_middle, vw_nothing);
-        adapt_backward(f, m, UP, in, middle, vw_nothing);
+        vw_moe_adapt_backward(f, m, GATE, in, d_middle, vw_nothing);
+        vw_moe_adapt_backward(f, m, UP, in, middle, vw_nothing);
         return;
     }
-    multiply_groups(f, m, scales_of(m, GATE), VW_GEMM_DGRAD, 1, x->gate, VW_GEMM_STORE, d_middle, &slot);
-    multiply_groups(f, m, scales_of(m, UP), VW_GEMM_DGRAD, 1, x->up, VW_GEMM_ADD, middle, &slot);
-    adapt_backward(f, m, GATE, in, d_middle, slot);
-    adapt_backward(f, m, UP, in, middle, slot);
+    vw_moe_multiply(f, m, scales_of(m, GATE), VW_GEMM_DGRAD, 1, x->gate, VW_GEMM_STORE, d_middle, &slot);
+    vw_moe_multiply(f, m, scales_of(m, UP), VW_GEMM_DGRAD, 1, x->up, VW_GEMM_ADD, middle, &slot);
+    vw_moe_adapt_backward(f, m, GATE, in, d_middle, slot);
+    vw_moe_adapt_backward(f, m, UP, in, middle, slot);
 }
 
 /* x; kept: logits, weights, gate, up; y: what was added to, the experts' rows; rows: ids, offsets,
@@ -496,8 +299,8 @@ static void moe_backward(forward *f, const tape_entry *t)
 static void record(forward *f, const moe_work *m, vw_param *router, vw_param *bias)
 {
     bool is_needed = vw_tape_needs(f, &m->x) || vw_is_trained(router) ||
-                     m->experts->d_gate[0].data || is_adapted(m, GATE) || is_adapted(m, UP) ||
-                     is_adapted(m, DOWN);
+                     m->experts->d_gate[0].data || vw_moe_is_adapted(m, GATE) || vw_moe_is_adapted(m, UP) ||
+                     vw_moe_is_adapted(m, DOWN);
     tape_entry *t = is_needed ? vw_tape_record(f, moe_backward) : NULL;
     if (!t)
         return;
@@ -538,7 +341,7 @@ static void mix(vw_cx *cx, moe_work *m, vw_param *router, vw_param *bias, bool i
     set_up(f, m, bias);
     if (f->lesson) {
         m->stream = f->lesson->n_dropouts;
-        f->lesson->n_dropouts += is_adapted(m, GATE) || is_adapted(m, UP) || is_adapted(m, DOWN) ? 3 : 0;
+        f->lesson->n_dropouts += vw_moe_is_adapted(m, GATE) || vw_moe_is_adapted(m, UP) || vw_moe_is_adapted(m, DOWN) ? 3 : 0;
     }
     route(f, m);
     run_experts(f, m);

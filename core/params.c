@@ -253,16 +253,22 @@ static vw_status pack(vw_engine *e, vw_param *p, const vw_weights_tensor *t, siz
     return st;
 }
 
-/* Is it an expert's, and do experts come from the file as they are needed? */
-static bool is_streamed(const vw_engine *e, const vw_param *p)
+/* The experts that a parameter is one's of, or NULL. */
+static const vw_experts_spec *experts_of(const vw_engine *e, const vw_param *p)
 {
     size_t i = (size_t)(p - e->params);
-    for (int32_t l = 0; e->expert_memory && l < e->info->n_experts; l++) {
+    for (int32_t l = 0; l < e->info->n_experts; l++) {
         const vw_experts_spec *s = &e->info->experts[l];
         if (i >= s->first_param && i - s->first_param < 3 * (size_t)s->n_experts)
-            return true;
+            return s;
     }
-    return false;
+    return NULL;
+}
+
+/* Do experts come from the file as they are needed, and is it one's? */
+static bool is_streamed(const vw_engine *e, const vw_param *p)
+{
+    return e->expert_memory && experts_of(e, p);
 }
 
 static vw_status refuse_pack(const vw_engine *e, const vw_weights_tensor *t, vw_error *err)
@@ -271,6 +277,14 @@ static vw_status refuse_pack(const vw_engine *e, const vw_weights_tensor *t, vw_
                    "in the file, and gemm/%s would pack them in another form; set [model] weights = "
                    "stored (and [gemm.%s] pack = no), or convert the file", t->name,
                    e->gemm->plugin->name, e->gemm->plugin->name);
+}
+
+static size_t scale_bytes(const vw_matrix *m)
+{
+    if (!m->scales.data)
+        return 0;
+    int64_t rows = (m->rows + m->scales.rows - 1) / m->scales.rows;
+    return (size_t)(rows * m->scales.row_stride) * vw_dtype_bits(m->scales.dtype) / 8;
 }
 
 static vw_status load_matrix(vw_engine *e, vw_param *p, const vw_stored *stored,
@@ -287,11 +301,12 @@ static vw_status load_matrix(vw_engine *e, vw_param *p, const vw_stored *stored,
     if (st)
         return vw_fail_in(err, st, "tensor \"%s\"", t->name);
     p->bytes = t->bytes;
+    p->scale_bytes = pack_bytes ? 0 : scale_bytes(m);
     if (is_streamed(e, p)) { /* it stays in the file; the cache of experts takes it from there */
-        e->memory.streamed += t->bytes;
+        e->memory.streamed += p->bytes + p->scale_bytes;
         return pack_bytes ? refuse_pack(e, t, err) : VW_OK;
     }
-    e->memory.in_place += pack_bytes ? 0 : t->bytes;
+    e->memory.in_place += pack_bytes ? 0 : p->bytes + p->scale_bytes;
     e->memory.packed += pack_bytes;
     if (e->is_plan) {
         p->bytes = pack_bytes ? pack_bytes : t->bytes;
@@ -303,8 +318,7 @@ static vw_status load_matrix(vw_engine *e, vw_param *p, const vw_stored *stored,
     st = to_device(e, t->data, t->bytes, &p->buffer, err);
     m->data = p->buffer.data;
     if (!st && m->scales.data) {
-        size_t n = (size_t)((m->rows + m->scales.rows - 1) / m->scales.rows * m->scales.row_stride);
-        st = to_device(e, m->scales.data, n * vw_dtype_bits(m->scales.dtype) / 8, &p->scales, err);
+        st = to_device(e, m->scales.data, p->scale_bytes, &p->scales, err);
         m->scales.data = p->scales.data;
     }
     return st;
@@ -383,10 +397,11 @@ static vw_status make_exact(vw_engine *e, vw_param *p, vw_error *err)
     if (p->weight.pack)
         e->memory.packed -= p->bytes;
     else
-        e->memory.in_place -= p->bytes;
+        e->memory.in_place -= p->bytes + p->scale_bytes;
     e->memory.packed += bytes;
     p->weight = w;
     p->bytes = bytes;
+    p->scale_bytes = 0;
     return make_sides(e, p, err);
 }
 
@@ -402,6 +417,18 @@ static void prefetch_part(void *arg, int part, int n_parts)
         e->wts->prefetch(e->weights->self, e->reader, p->weight.stored.data, p->bytes);
 }
 
+vw_status vw_params_new(vw_engine *e, vw_error *err)
+{
+    size_t n = e->info->n_params;
+    e->param_list = vw_core_alloc(e->core, n * sizeof *e->param_list);
+    e->params = e->param_list ? vw_core_alloc(e->core, n * sizeof *e->params) : NULL;
+    if (!e->params)
+        return vw_fail(err, VW_E_NOMEM, "no memory for %zu parameters", n);
+    memset(e->params, 0, n * sizeof *e->params);
+    memset(e->param_list, 0, n * sizeof *e->param_list);
+    return VW_OK;
+}
+
 vw_status vw_params_load(vw_engine *e, const vw_engine_options *o, vw_error *err)
 {
     size_t n = e->info->n_params;
@@ -409,12 +436,8 @@ vw_status vw_params_load(vw_engine *e, const vw_engine_options *o, vw_error *err
     vw_stored s;
     vw_params_choose_names(e);
     vw_status st = vw_params_surplus(e, refuse, e, err);
-    e->params = vw_core_alloc(e->core, n * sizeof *e->params);
-    e->param_list = vw_core_alloc(e->core, n * sizeof *e->param_list);
-    if (!e->params || !e->param_list)
-        return vw_fail(err, VW_E_NOMEM, "no memory for %zu parameters", n);
-    memset(e->params, 0, n * sizeof *e->params);
-    memset(e->param_list, 0, n * sizeof *e->param_list);
+    if (!st)
+        st = vw_params_new(e, err);
     for (size_t i = 0; i < n && !st; i++) { /* everything is checked before anything is packed */
         st = vw_stored_find(e, &e->info->params[i], &s, err);
         total += st || s.is_absent ? 0 : s.tensor.bytes;
@@ -432,14 +455,35 @@ vw_status vw_params_load(vw_engine *e, const vw_engine_options *o, vw_error *err
         done += s.tensor.bytes;
         e->param_list[i] = p;
         e->parameters += (uint64_t)(p->spec->rows ? p->spec->rows : 1) * (uint64_t)p->spec->cols;
-        e->weight_bytes += p->bytes;
+        e->weight_bytes += p->bytes + p->scale_bytes;
         if (!st)
             st = vw_report(o, "loading", done, total, "bytes", err);
     }
-    e->token_bytes = e->weight_bytes;
     if (!st && !e->is_plan)
         vw_core_parallel_for(e->core, (int)n, prefetch_part, e);
     return st;
+}
+
+/* Of so many bytes of a parameter, those that one token reads: no experts that others take, and one row
+ * of a table that is looked up only. */
+static uint64_t token_reads(const vw_engine *e, const vw_param *p, uint64_t bytes)
+{
+    const vw_experts_spec *x = experts_of(e, p);
+    if (x)
+        return bytes * (uint64_t)x->top_k / (uint64_t)x->n_experts;
+    return p->is_looked_up && !p->is_head ? bytes / (uint64_t)p->spec->rows : bytes;
+}
+
+uint64_t vw_params_token_bytes(const vw_engine *e)
+{
+    const adapter_list *a = &e->adapters;
+    uint64_t sum = 0;
+    for (size_t i = 0; i < e->info->n_params; i++)
+        if (e->param_list[i])
+            sum += token_reads(e, &e->params[i], e->params[i].bytes + e->params[i].scale_bytes);
+    for (size_t i = 0; i < 2 * a->n; i++)
+        sum += token_reads(e, a->adapted[i / 2], a->params[i].bytes);
+    return sum;
 }
 
 void vw_params_free(vw_engine *e)

@@ -12,6 +12,9 @@ static float amax_of(const float *x, int64_t n, int64_t k, int64_t stride)
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
+/* Of values so small that 1 / scale is no number every code is zero. */
+static float finite_or_0(float inverse) { return isfinite(inverse) ? inverse : 0; }
+
 void vw_quantise_int8(const float *x, int64_t n, int64_t k, int64_t rows, int64_t cols, int8_t *codes,
                       float *scales)
 {
@@ -19,7 +22,7 @@ void vw_quantise_int8(const float *x, int64_t n, int64_t k, int64_t rows, int64_
         for (int64_t c = 0; c < k; c += cols) {
             int64_t height = least(rows, n - r), width = least(cols, k - c);
             float most = amax_of(x + r * k + c, height, width, k);
-            float inverse = most > 0 ? 127.0f / most : 0;
+            float inverse = most > 0 ? finite_or_0(127.0f / most) : 0;
             *scales++ = most / 127.0f;
             for (int64_t i = r; i < r + height; i++)
                 for (int64_t j = c; j < c + width; j++)
@@ -93,7 +96,7 @@ void vw_quantise_int4(const float *x, int64_t k, int64_t group, uint32_t *words,
 void vw_quantise_q8_0(const float *x, int64_t n_blocks, uint8_t *blocks)
 {
     for (; n_blocks > 0; n_blocks--, x += 32, blocks += 34) {
-        float d = fabsf(extreme_of(x, 32)) / 127, inverse = d > 0 ? 1 / d : 0;
+        float d = fabsf(extreme_of(x, 32)) / 127, inverse = d > 0 ? finite_or_0(1 / d) : 0;
         uint16_t half = vw_f32_to_f16(d);
         memcpy(blocks, &half, 2);
         for (int j = 0; j < 32; j++)
@@ -110,7 +113,7 @@ static uint8_t q4_0_code(float x, float inverse)
 void vw_quantise_q4_0(const float *x, int64_t n_blocks, uint8_t *blocks)
 {
     for (; n_blocks > 0; n_blocks--, x += 32, blocks += 18) {
-        float d = extreme_of(x, 32) / -8, inverse = d != 0 ? 1 / d : 0;
+        float d = extreme_of(x, 32) / -8, inverse = d != 0 ? finite_or_0(1 / d) : 0;
         uint16_t half = vw_f32_to_f16(d);
         memcpy(blocks, &half, 2);
         for (int j = 0; j < 16; j++)

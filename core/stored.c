@@ -121,7 +121,7 @@ static void scale_block(vw_engine *e, int64_t block[2])
     v = v ? json->get(v, "weight_block_size") : NULL;
     for (size_t i = 0; i < 2; i++) {
         int64_t size = v ? json->integer(json->at(v, i)) : 0;
-        block[i] = size > 0 ? size : 128;
+        block[i] = size > 0 && size <= INT32_MAX ? size : 128;
     }
 }
 
@@ -150,7 +150,7 @@ static int64_t group_of(vw_engine *e, int64_t cols, int64_t n)
     for (const char *const *key = path; v && *key; key++)
         v = json->get(v, *key);
     int64_t said = v ? json->integer(v) : 0;
-    if (said > 0 && (cols + said - 1) / said == n)
+    if (said > 0 && said <= INT32_MAX && (cols + said - 1) / said == n)
         return said;
     return n > 0 && cols % n == 0 ? cols / n : 0;
 }

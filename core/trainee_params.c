@@ -26,20 +26,14 @@ static size_t padded(const vw_param_spec *s)
 
 static vw_status describe_fresh(vw_engine *e, vw_error *err)
 {
-    size_t n = e->info->n_params;
-    e->params = vw_core_alloc(e->core, n * sizeof *e->params);
-    e->param_list = vw_core_alloc(e->core, n * sizeof *e->param_list);
-    if (!e->params || !e->param_list)
-        return vw_fail(err, VW_E_NOMEM, "no memory for %zu parameters", n);
-    memset(e->params, 0, n * sizeof *e->params);
-    memset(e->param_list, 0, n * sizeof *e->param_list);
+    vw_status st = vw_params_new(e, err);
     e->prefix = e->info->prefixes ? *e->info->prefixes : NULL;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < e->info->n_params && !st; i++) {
         e->params[i].spec = &e->info->params[i];
         if (!e->info->params[i].is_optional)
             e->param_list[i] = &e->params[i];
     }
-    return VW_OK;
+    return st;
 }
 
 vw_status vw_trainee_list_params(vw_trainee *t, vw_error *err)

@@ -1,6 +1,7 @@
 /* trainer.h - the inside of vw_trainer, for the files that it is made of.
  *
- *     trainer.c         opening in order, closing, the loop
+ *     trainer.c         opening in order, closing
+ *     trainer_run.c     the loop
  *     trainer_data.c    the tokenizer, the data, its two halves
  *     trainer_distil.c  the teacher, if there is one
  *     trainer_cache.c   what it said beforehand, written and learnt from

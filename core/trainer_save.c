@@ -40,9 +40,14 @@ static void list_facts(const vw_trainer *t, vw_fact facts[N_FACTS])
     bool is_delayed = c->precision == VW_PRECISION_FP8 && c->fp8_scaling;
     bool is_taught = *t->distill.teacher || t->store;
     int n = 0;
-#define FACT(key, ...)   \
-    facts[n].name = key; \
-    snprintf(facts[n++].text, sizeof facts->text, __VA_ARGS__)
+/* A fact that plays no part is an empty text. */
+#define FACT_IF(plays, key, ...)                              \
+    facts[n].name = key;                                      \
+    snprintf(facts[n].text, sizeof facts->text, __VA_ARGS__); \
+    if (!(plays))                                             \
+        facts[n].text[0] = '\0';                              \
+    n++
+#define FACT(key, ...) FACT_IF(true, key, __VA_ARGS__)
     FACT("optimizer.plugin", "%s", t->optimizer->plugin->name);
     FACT("the tokenizer's checksum", "%016" PRIx64, t->tokenizer_sum);
     FACT("the training data's checksum", "%016" PRIx64, t->data_sum);
@@ -55,17 +60,18 @@ static void list_facts(const vw_trainer *t, vw_fact facts[N_FACTS])
     FACT("train.grad_accum_steps", "%lld", (long long)c->grad_accum_steps);
     FACT("train.precision", "%d", c->precision);
     FACT("train.fp8_scaling", "%.0d", c->precision == VW_PRECISION_FP8 ? c->fp8_scaling : 0);
-    FACT("train.ema_decay", c->ema_decay > 0 ? "%.9g" : "", c->ema_decay);
-    FACT("train.fp8_margin", is_delayed ? "%.9g" : "", c->fp8_margin);
+    FACT_IF(c->ema_decay > 0, "train.ema_decay", "%.9g", c->ema_decay);
+    FACT_IF(is_delayed, "train.fp8_margin", "%.9g", c->fp8_margin);
     FACT("lora.rank", "%lld", (long long)t->lora.rank);
     FACT("lora.alpha", "%g", t->lora.rank ? t->lora.alpha : 0);
     FACT("distill.teacher", "%.60s", t->store ? "" : t->distill.teacher);
-    FACT("distill.teacher_cache's checksum", t->store ? "%016" PRIx64 : "", t->store_sum);
+    FACT_IF(t->store, "distill.teacher_cache's checksum", "%016" PRIx64, t->store_sum);
     FACT("distill.alpha", "%g", is_taught ? t->distill.alpha : 0);
-    FACT("distill.temperature", is_taught ? "%.9g" : "", t->distill.temperature);
+    FACT_IF(is_taught, "distill.temperature", "%.9g", t->distill.temperature);
     FACT("distill.intermediate_weight", "%g", is_taught ? t->distill.intermediate_weight : 0);
     FACT("distill.intermediate_layer_mapping", "%d", t->distill.intermediate_layer_mapping);
 #undef FACT
+#undef FACT_IF
 }
 
 static vw_status write_state(const vw_trainer *t, const char *folder, vw_error *err)

@@ -4,6 +4,7 @@ use strict;
 use warnings;
 use lib ($ENV{top_srcdir} // '.') . '/t/lib';
 use Command;
+use JSON::PP;
 use Test::More;
 
 my @quickly = ('--repeats', 1);
@@ -27,6 +28,16 @@ for my $dtype (@dtypes) {
         cmp_ok($race->{ratio_to_best_rival} // 0, '>', 0, 'a ratio to the best rival');
     }
 }
+# Block formats, whose rows are whole blocks.
+my @blocks = qw(q8_0 q4_0 q4_k q6_k int4);
+$bench = json_of('bench', 'gemm/cpu', '--shape', '3,40,256', @quickly, map { ('--dtype', $_) } @blocks);
+%race = map { ("$_->{plugin} $_->{dtype}" => $_) } @{ $bench->{races} };
+for my $name (qw(cpu ref)) {
+    cmp_ok($race{"$name $_"}{error} // 1, '<', 1e-4, "gemm/$name with $_ computes the right thing") for @blocks;
+}
+fails(2, qr/^vishwamai: --dtype q4_k: K is 160, expected a multiple of 256 \(see/,
+      'bench', 'gemm', '--dtype', 'q4_k', '--shape', '3,192,160');
+
 # Experts: a grouped product of so many weights, by everybody who has one.
 my $grouped = json_of('bench', 'gemm/cpu', '--experts', 5, '--shape', '3,96,160', @quickly);
 my ($cpu) = grep { ($_->{experts} // 0) == 5 && defined $_->{error} } map { ref $_ eq 'ARRAY' ? @$_ : () }
@@ -59,6 +70,31 @@ for my $one (@{ $bench->{configurations} }) {
 }
 like($bench->{configurations}[1]{what}, qr/gemm\/ref/, 'model: --vs is in force');
 is($bench->{rivals}[0]{output}, "hello\nworld\n", 'model: what a rival prints');
+
+# What a token reads of a mixture, from its file: of E experts the K that it takes, one row of a table
+# that is not the head too, vectors in f32.
+sub token_bytes {
+    my ($folder) = @_;
+    my $file = read_file("$folder/model.safetensors");
+    my $header = decode_json(substr $file, 8, unpack('Q<', $file));
+    my $config = decode_json(read_file("$folder/config.json"));
+    my ($taken, $experts) = ($config->{num_experts_per_tok}, $config->{num_experts} // $config->{n_routed_experts});
+    my $sum = 0;
+    delete $header->{__metadata__};
+    for my $name (keys %$header) {
+        my ($dtype, $shape) = @{ $header->{$name} }{qw(dtype shape)};
+        my $bytes = ($dtype eq 'BF16' && @$shape > 1 ? 2 : 4) * $shape->[0] * ($shape->[1] // 1);
+        $bytes *= $taken / $experts if $name =~ /\.experts\.\d/;
+        $bytes /= $shape->[0] if $name =~ /embed_tokens/ && !$config->{tie_word_embeddings};
+        $sum += $bytes;
+    }
+    return $sum;
+}
+for my $folder ("$top/etc/models/tiny-vishwamai", "$top/t/data/goldens/deepseek-f32") {
+    my $one = json_of('bench', 'model', '-m', $folder, '-p', 4, '-n', 2, '-r', 1, '--set', 'engine.ctx_size=64')
+        ->{configurations}[0];
+    is($one->{token_bytes}, token_bytes($folder), "model: what a token reads of $folder");
+}
 
 fails(1, qr/^vishwamai: gemm\/nothing is not installed/, 'bench', 'gemm/nothing');
 fails(1, qr/^vishwamai: 'exit 3' failed with status 3/, 'bench', 'model', '-p', 8, '-n', 1, '-r', 1,

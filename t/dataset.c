@@ -357,8 +357,8 @@ static void test_windows(void)
     vw_batches_close(&b);
     o.context = 1000;
     is_int(vw_batches_open(&d, &o, "d.txt", &b, &err), VW_E_CONFIG, "a text shorter than a window");
-    like(err.text, "d.txt: 1000 tokens are fewer than one window of data.max_length = 1000",
-         "in words");
+    like(err.text, "d.txt: 1000 tokens are fewer than one window of data.max_length = 1000 "
+         "and the token after it; lower that, or give more", "in words");
     d.n = 1;
     is_int(vw_batches_open(&d, &o, "d.txt", &b, &err), VW_E_CONFIG, "one token");
     like(err.text, "d.txt: a single token: there is nothing to predict", "in words");

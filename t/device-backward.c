@@ -301,39 +301,28 @@ static void test_detector(const bench *b)
     free(want), free(got);
 }
 
-static void test_device(const vw_plugin *plugin, void *arg)
+static void test_device(const bench *b)
 {
-    mock_host mock;
-    mock_instance it;
-    (void)arg;
-    mock_host_init(&mock);
-    if (!mock_open(&mock, plugin, NULL, &it))
-        return;
-    bench b = {plugin->name, it.component.ops, it.component.self, NULL, &mock};
-    must(b.ops->stream_new(b.self, &b.stream, &err), "%s: a stream", b.name);
-    if (offers(&b, offsetof(vw_device_ops, rms_norm_backward), "backward operations")) {
-        test_detector(&b);
+    if (offers(b, offsetof(vw_device_ops, rms_norm_backward), "backward operations")) {
+        test_detector(b);
         for (int64_t n = 2; n <= 2100; n = n * 3 + 1) /* of one value there is but eps left */
-            test_norm(&b, n > 100 ? 70 : 5, n);
-        test_rope(&b, VW_ROPE_HALF);
-        test_rope(&b, VW_ROPE_PAIRS);
-        test_activations(&b, 3, 1001);
-        test_extremes(&b);
-        test_results(&b, 3, 333);
-        test_results(&b, 2, 20001);
-        test_dropout(&b, 7, 1001, 0.1f);
-        test_dropout(&b, 3, 4, 0.5f);
-        test_sums(&b, 100, 77, 2);
-        test_sums(&b, 3, 20000, 0);
-        test_threads(&b);
-        test_refusals(&b);
+            test_norm(b, n > 100 ? 70 : 5, n);
+        test_rope(b, VW_ROPE_HALF);
+        test_rope(b, VW_ROPE_PAIRS);
+        test_activations(b, 3, 1001);
+        test_extremes(b);
+        test_results(b, 3, 333);
+        test_results(b, 2, 20001);
+        test_dropout(b, 7, 1001, 0.1f);
+        test_dropout(b, 3, 4, 0.5f);
+        test_sums(b, 100, 77, 2);
+        test_sums(b, 3, 20000, 0);
+        test_threads(b);
+        test_refusals(b);
     }
-    b.ops->stream_free(b.self, b.stream);
-    mock_close(&mock, &it);
 }
 
 int main(void)
 {
-    ok(mock_plugins(VW_KIND_DEVICE, test_device, NULL) > 0, "there are devices");
-    return done_testing();
+    return test_devices(test_device);
 }

@@ -93,3 +93,25 @@ double *doubles(const grid *g)
         x[i] = (double)g->host[i / g->cols * g->stride + i % g->cols];
     return x;
 }
+
+/* ---- every device ---------------------------------------------------------------------------- */
+
+static void test_device(const vw_plugin *plugin, void *test)
+{
+    mock_host mock;
+    mock_instance it;
+    mock_host_init(&mock);
+    if (!mock_open(&mock, plugin, NULL, &it))
+        return;
+    bench b = {plugin->name, it.component.ops, it.component.self, NULL, &mock};
+    must(b.ops->stream_new(b.self, &b.stream, &err), "%s: a stream", b.name);
+    (*(void (**)(const bench *))test)(&b);
+    b.ops->stream_free(b.self, b.stream);
+    mock_close(&mock, &it);
+}
+
+int test_devices(void (*test)(const bench *b))
+{
+    ok(mock_plugins(VW_KIND_DEVICE, test_device, &test) > 0, "there are devices");
+    return done_testing();
+}

@@ -19,6 +19,9 @@ typedef struct bench {
     mock_host *mock;
 } bench;
 
+/* Run a test on every installed device; what a program returns. */
+int test_devices(void (*test)(const bench *b));
+
 /* A host matrix and its copy on the device, whose rows are `pad` values longer than needed. */
 typedef struct grid {
     int64_t rows, cols, stride;

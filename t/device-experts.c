@@ -313,40 +313,29 @@ static void test_refusals(const bench *b)
     drop(b, &x), drop(b, &w);
 }
 
-static void test_device(const vw_plugin *plugin, void *arg)
+static void test_device(const bench *b)
 {
-    mock_host mock;
-    mock_instance it;
-    (void)arg;
-    mock_host_init(&mock);
-    if (!mock_open(&mock, plugin, NULL, &it))
-        return;
-    bench b = {plugin->name, it.component.ops, it.component.self, NULL, &mock};
-    must(b.ops->stream_new(b.self, &b.stream, &err), "%s: a stream", b.name);
-    test_embedding(&b, 500, 33);
-    test_embedding(&b, 200, 700);
-    if (offers(&b, offsetof(vw_device_ops, moe_route), "mixture of experts")) {
+    test_embedding(b, 500, 33);
+    test_embedding(b, 200, 700);
+    if (offers(b, offsetof(vw_device_ops, moe_route), "mixture of experts")) {
         for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
-            test_route(&b, &routes[i]);
-            test_route_backward(&b, &routes[i], 0);
-            test_route_backward(&b, &routes[i], 1);
+            test_route(b, &routes[i]);
+            test_route_backward(b, &routes[i], 0);
+            test_route_backward(b, &routes[i], 1);
         }
-        test_ties(&b);
-        test_sort(&b, 0, 2, 4, 0);
-        test_sort(&b, 1, 1, 1, 0);
-        test_sort(&b, 300, 3, 16, 0);
-        test_sort(&b, 300, 3, 16, 40);
-        test_combine(&b, 20, 2, 65, 1);
-        test_combine(&b, 20, 2, 65, 0);
-        test_combine_backward(&b, 20, 2, 65);
-        test_refusals(&b);
+        test_ties(b);
+        test_sort(b, 0, 2, 4, 0);
+        test_sort(b, 1, 1, 1, 0);
+        test_sort(b, 300, 3, 16, 0);
+        test_sort(b, 300, 3, 16, 40);
+        test_combine(b, 20, 2, 65, 1);
+        test_combine(b, 20, 2, 65, 0);
+        test_combine_backward(b, 20, 2, 65);
+        test_refusals(b);
     }
-    b.ops->stream_free(b.self, b.stream);
-    mock_close(&mock, &it);
 }
 
 int main(void)
 {
-    ok(mock_plugins(VW_KIND_DEVICE, test_device, NULL) > 0, "there are devices");
-    return done_testing();
+    return test_devices(test_device);
 }

@@ -276,30 +276,19 @@ static void test_detector(const bench *b)
     ok(worst / sqrt(squares / N) > 3e-5, "%s: a smoothing of 0.099 for 0.1 shows", b->name);
 }
 
-static void test_device(const vw_plugin *plugin, void *arg)
+static void test_device(const bench *b)
 {
-    mock_host mock;
-    mock_instance it;
-    (void)arg;
-    mock_host_init(&mock);
-    if (!mock_open(&mock, plugin, NULL, &it))
-        return;
-    bench b = {plugin->name, it.component.ops, it.component.self, NULL, &mock};
-    must(b.ops->stream_new(b.self, &b.stream, &err), "%s: a stream", b.name);
-    if (offers(&b, offsetof(vw_device_ops, cross_entropy), "cross_entropy")) {
-        test_detector(&b);
-        test_cases(&b);
-        test_chunks(&b);
-        test_same(&b);
-        test_rows(&b);
-        test_refusals(&b);
+    if (offers(b, offsetof(vw_device_ops, cross_entropy), "cross_entropy")) {
+        test_detector(b);
+        test_cases(b);
+        test_chunks(b);
+        test_same(b);
+        test_rows(b);
+        test_refusals(b);
     }
-    b.ops->stream_free(b.self, b.stream);
-    mock_close(&mock, &it);
 }
 
 int main(void)
 {
-    ok(mock_plugins(VW_KIND_DEVICE, test_device, NULL) > 0, "there are devices");
-    return done_testing();
+    return test_devices(test_device);
 }

@@ -148,25 +148,14 @@ static void test_large_vocabulary(const bench *b)
     free(row);
 }
 
-static void test_device(const vw_plugin *plugin, void *arg)
+static void test_device(const bench *b)
 {
-    mock_host mock;
-    mock_instance it;
-    (void)arg;
-    mock_host_init(&mock);
-    if (!mock_open(&mock, plugin, NULL, &it))
-        return;
-    bench b = {plugin->name, it.component.ops, it.component.self, NULL, &mock};
-    must(b.ops->stream_new(b.self, &b.stream, &err), "%s: a stream", b.name);
-    test_greedy(&b);
-    test_filters(&b);
-    test_large_vocabulary(&b);
-    b.ops->stream_free(b.self, b.stream);
-    mock_close(&mock, &it);
+    test_greedy(b);
+    test_filters(b);
+    test_large_vocabulary(b);
 }
 
 int main(void)
 {
-    ok(mock_plugins(VW_KIND_DEVICE, test_device, NULL) > 0, "there are devices");
-    return done_testing();
+    return test_devices(test_device);
 }

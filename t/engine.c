@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/engine.h"
 #include "core/generate_service.h"
 #include "t/tap/tap.h"
 #include "t/with_engine.h"
@@ -279,6 +280,72 @@ static void test_fork(void)
     vw_engine_get_info(w.engine, &w.info);
     is_int(w.info.kv_pages_free, w.info.kv_pages, "no page is lost");
     rows_free(&r);
+    engine_close(&w);
+}
+
+/* Pages that a trunk has taken ahead (a feed that failed, or drafts, leave such) are its own. */
+static void test_fork_ahead(void)
+{
+    int32_t ids[51], other[20];
+    with_engine w;
+    vw_sequence *trunk, *branch;
+    open_or_die(&w, NULL, "kv.page_tokens=16");
+    last_rows r = rows_new(&w);
+    random_ids(ids, 51, w.info.vocab_size, 22);
+    random_ids(other, 20, w.info.vocab_size, 23);
+    trunk = sequence(&w);
+    feed_last(&w, trunk, ids, 30, r.row[0]);
+    if (vw_kv_reserve(trunk, 20, &w.err) || vw_sequence_fork(trunk, &branch, &w.err))
+        bail_out("%s", w.err.text);
+    feed_last(&w, trunk, ids + 30, 20, r.row[0]);
+    feed_last(&w, branch, other, 20, r.row[0]);
+    feed_last(&w, trunk, ids + 50, 1, r.row[0]);
+    vw_sequence_free(branch);
+    vw_sequence_free(trunk);
+    vw_sequence *fresh = sequence(&w);
+    feed_last(&w, fresh, ids, 51, r.row[1]);
+    near_array(r.row[0], r.row[1], r.vocab, 2e-5, "pages that were taken ahead are not shared");
+    vw_sequence_free(fresh);
+    vw_engine_get_info(w.engine, &w.info);
+    is_int(w.info.kv_pages_free, w.info.kv_pages, "nor lost");
+    rows_free(&r);
+    engine_close(&w);
+}
+
+/* ---- programs of another age ------------------------------------------------------------------ */
+
+/* A program that was compiled when the structs were shorter: nothing behind its own is read or
+ * written. */
+static void test_sizes(void)
+{
+    const size_t shorter = offsetof(vw_engine_info, n_stop);
+    unsigned char untouched[sizeof(vw_engine_info)];
+    with_engine w;
+    vw_engine_info info;
+    vw_engine *e;
+    open_or_die(&w, NULL, "engine.ctx_size=64");
+    memset(&info, 0xA5, sizeof info);
+    memset(untouched, 0xA5, sizeof untouched);
+    info.size = shorter;
+    vw_engine_get_info(w.engine, &info);
+    is_int(info.vocab_size, w.info.vocab_size, "a shorter struct is filled");
+    is_int((long long)info.size, (long long)shorter, "says how far");
+    is_mem((char *)&info + shorter, untouched, sizeof info - shorter, "and nothing behind it is");
+    info.size = sizeof info + 8;
+    vw_engine_get_info(w.engine, &info);
+    is_int((long long)info.size, sizeof info, "of a longer one, what is known");
+    vw_engine_options o = {.size = offsetof(vw_engine_options, only_plan), .no_tokenizer = 1,
+                           .only_plan = 1};
+    if (vw_engine_open(w.core, &o, &e, &w.err))
+        bail_out("%s", w.err.text);
+    vw_sequence *s;
+    int32_t id = 5;
+    if (vw_sequence_new(e, &s, &w.err))
+        bail_out("%s", w.err.text);
+    vw_feed feed = {s, &id, 1, VW_WANT_NOTHING};
+    is_int(vw_engine_feed(e, &feed, 1, NULL, NULL, &w.err), VW_OK, "an option that it did not know is not set");
+    vw_sequence_free(s);
+    vw_engine_close(e);
     engine_close(&w);
 }
 
@@ -599,6 +666,8 @@ int main(void)
     test_batch("engine.batch_tokens=64", false);
     test_batch("engine.batch_tokens=64 engine.batch_invariant=yes", true);
     test_fork();
+    test_fork_ahead();
+    test_sizes();
     test_limits();
     test_full_pool();
     open_or_die(&w, NULL, "");

@@ -31,7 +31,7 @@ static void random_ids(int32_t *ids, const with_engine *w)
 
 static vw_expert_stats stats_of(const with_engine *w)
 {
-    vw_expert_stats s;
+    vw_expert_stats s = {.size = sizeof s};
     vw_engine_expert_stats(w->engine, &s);
     return s;
 }
@@ -217,6 +217,31 @@ static void test_cut_file(void)
     engine_close(&w);
 }
 
+/* A step that failed while its experts were on their way leaves every slot to be filled; those of the
+ * next step wait until they are. */
+static void test_abandoned(void)
+{
+    int32_t offsets[EXPERTS + 1];
+    char settings[100];
+    with_engine w;
+    vw_error err = {VW_OK, ""};
+    open_or_die(&w, model, "model.expert_memory=1M");
+    uint64_t slot = stats_of(&w).slot_bytes;
+    engine_close(&w);
+    snprintf(settings, sizeof settings, "model.expert_memory=%llu model.expert_reads=1 "
+             "model.expert_io=pread", (unsigned long long)(2 * slot));
+    open_or_die(&w, model, settings);
+    for (int32_t i = 0; i <= EXPERTS; i++)
+        offsets[i] = i < 2 ? i : 2;
+    for (int32_t i = 0; i < 20 && err.code == VW_OK; i++) {
+        vw_expert_cache_want(w.engine->cache, 0, offsets);
+        vw_expert_cache_abandon(w.engine->cache);
+        use(w.engine, 1 + i % 4, i % EXPERTS, &err);
+    }
+    is_int(err.code, VW_OK, "experts behind those of a step that failed: %s", err.text);
+    engine_close(&w);
+}
+
 /* ---- no allocation --------------------------------------------------------------------------- */
 
 static void test_allocations(void)
@@ -263,6 +288,7 @@ int main(void)
     test_turns("0.5", 19 * 4 - 4, 19 * 9);
     test_bytes();
     test_cut_file();
+    test_abandoned();
     test_allocations();
     refused(model, "model.expert_memory=1000", "one expert takes");
     refused(model, "model.expert_memory=1M model.weights=int8", "would pack them in another form");

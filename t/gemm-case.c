@@ -1,6 +1,7 @@
 /* gemm-case.c - making a product, computing it exactly, judging a result. */
 #include "t/gemm-case.h"
 
+#include "kernels/ref/blocks.h"
 #include "kernels/ref/gemm.h"
 #include "kernels/ref/quant.h"
 #include "t/tap/tap.h"
@@ -8,7 +9,41 @@
 #include <math.h>
 #include <stdlib.h>
 
-static const vw_block_format int4 = {sizeof int4, "int4", 8, 4, vw_int4_values};
+#define BLOCK(name, elements, bytes, values) {sizeof(vw_block_format), name, elements, bytes, values}
+
+static const case_block int4 = {BLOCK("int4", 8, 4, vw_int4_values), {-1, -1}},
+                        q8_0 = {BLOCK("q8_0", 32, 34, vw_ref_q8_0), {0, -1}},
+                        q4_0 = {BLOCK("q4_0", 32, 18, vw_ref_q4_0), {0, -1}},
+                        q4_k = {BLOCK("q4_k", 256, 144, vw_ref_q4_k), {0, 2}},
+                        q6_k = {BLOCK("q6_k", 256, 210, vw_ref_q6_k), {208, -1}};
+
+const case_form case_forms[N_CASE_FORMS] = {
+    [F32] = {"f32", VW_F32, VW_OUT_IN, 0, 0, VW_F32, VW_GEMM_STORED},
+    [BF16] = {"bf16", VW_BF16, VW_OUT_IN, 0, 0, VW_F32, VW_GEMM_STORED},
+    {"f16", VW_F16, VW_OUT_IN, 0, 0, VW_F32, VW_GEMM_STORED},
+    [E4M3_BLOCKS] = {"e4m3 in blocks of 128 x 128", VW_E4M3, VW_OUT_IN, 128, 128, VW_F32,
+                     VW_GEMM_STORED},
+    {"e4m3 with e8m0 scales, 1 x 32", VW_E4M3, VW_OUT_IN, 1, 32, VW_E8M0, VW_GEMM_STORED},
+    {"e5m2, one bf16 scale", VW_E5M2, VW_OUT_IN, -1, -1, VW_BF16, VW_GEMM_STORED},
+    {"int8, one scale a row", VW_I8, VW_OUT_IN, 1, -1, VW_F32, VW_GEMM_STORED},
+    {"f32 [in, out]", VW_F32, VW_IN_OUT, 0, 0, VW_F32, VW_GEMM_STORED},
+    [BF16_IN_OUT] = {"bf16 [in, out]", VW_BF16, VW_IN_OUT, 0, 0, VW_F32, VW_GEMM_STORED},
+    {"bf16 as int8", VW_BF16, VW_OUT_IN, 0, 0, VW_F32, VW_GEMM_INT8},
+    {"bf16 as int8 in blocks of 32", VW_BF16, VW_OUT_IN, 0, 0, VW_F32, VW_GEMM_INT8_BLOCK32},
+    {"e4m3, one scale", VW_E4M3, VW_OUT_IN, -1, -1, VW_F32, VW_GEMM_STORED},
+    {"e4m3, one scale a row", VW_E4M3, VW_OUT_IN, 1, -1, VW_F32, VW_GEMM_STORED},
+    {"f16, one scale a row", VW_F16, VW_OUT_IN, 1, -1, VW_F32, VW_GEMM_STORED},
+    {"int8 [in, out], a bf16 scale an output", VW_I8, VW_IN_OUT, -1, 1, VW_BF16, VW_GEMM_STORED},
+    {"int8 [in, out], such scales for 24 inputs", VW_I8, VW_IN_OUT, 24, 1, VW_BF16, VW_GEMM_STORED},
+    {"int8 in blocks of 128 x 128", VW_I8, VW_OUT_IN, 128, 128, VW_F32, VW_GEMM_STORED},
+    {"int4, a bf16 scale for 32", VW_BLOCK, VW_OUT_IN, 1, 32, VW_BF16, VW_GEMM_STORED, &int4},
+    {"int4, one f32 scale a row", VW_BLOCK, VW_OUT_IN, 1, -1, VW_F32, VW_GEMM_STORED, &int4},
+    {"int4 as int8", VW_BLOCK, VW_OUT_IN, 1, 32, VW_F32, VW_GEMM_INT8, &int4},
+    [FIRST_GGUF] = {"Q8_0", VW_BLOCK, VW_OUT_IN, 0, 0, VW_F32, VW_GEMM_STORED, &q8_0},
+    {"Q4_0", VW_BLOCK, VW_OUT_IN, 0, 0, VW_F32, VW_GEMM_STORED, &q4_0},
+    {"Q4_K", VW_BLOCK, VW_OUT_IN, 0, 0, VW_F32, VW_GEMM_STORED, &q4_k},
+    {"Q6_K", VW_BLOCK, VW_OUT_IN, 0, 0, VW_F32, VW_GEMM_STORED, &q6_k},
+};
 
 static uint64_t seed = 7;
 
@@ -57,6 +92,32 @@ static vw_scales make_scales(gemm_case *c, int64_t rows, int64_t cols)
     return s;
 }
 
+/* Rows end with a whole block. */
+static void make_blocks(gemm_case *c, int64_t rows, int64_t cols)
+{
+    const case_block *b = c->form->block;
+    int64_t in_row = (cols + b->format.elements - 1) / b->format.elements;
+    size_t bytes = (size_t)b->format.bytes;
+    uint8_t *to = c->data = get((size_t)(rows * in_row) * bytes);
+    for (int64_t i = 0; i < rows * in_row; i++, to += bytes) {
+        for (size_t j = 0; j < bytes; j++)
+            put(VW_I8, to, j, case_number());
+        for (int s = 0; s < 2; s++)
+            if (b->scale_at[s] >= 0)
+                put(VW_F16, to + b->scale_at[s], 0, 0.01f * case_number());
+    }
+    c->stored.data = c->data;
+    c->stored.format = &b->format;
+    c->stored.row_stride = in_row * b->format.elements;
+}
+
+static void make_values(gemm_case *c, int64_t rows, int64_t cols)
+{
+    c->stored.data = c->data = get((size_t)(rows * cols) * 4);
+    for (int64_t i = 0; i < rows * cols; i++)
+        put(c->form->dtype, c->data, (size_t)i, case_number());
+}
+
 void case_make(gemm_case *c, const case_form *form, int64_t m, int64_t n, int64_t k)
 {
     int64_t rows = form->layout == VW_OUT_IN ? n : k, cols = form->layout == VW_OUT_IN ? k : n;
@@ -67,19 +128,12 @@ void case_make(gemm_case *c, const case_form *form, int64_t m, int64_t n, int64_
     c->x = get((size_t)(m * k) * sizeof *c->x);
     for (int64_t i = 0; i < m * k; i++)
         c->x[i] = case_number();
-    c->data = get((size_t)(rows * cols) * 4);
-    for (int64_t i = 0; i < rows * cols; i++)
-        put(form->dtype, c->data, (size_t)i, case_number());
-    c->stored = (vw_matrix){.data = c->data, .dtype = form->dtype, .layout = form->layout,
-                            .rows = rows, .cols = cols, .row_stride = cols};
-    if (form->dtype == CASE_INT4) { /* rows end with a whole block */
-        c->stored.format = &int4;
-        c->stored.row_stride = (cols + 7) / 8 * 8;
-        free(c->data);
-        c->stored.data = c->data = get((size_t)(rows * c->stored.row_stride) / 2);
-        for (int64_t i = 0; i < rows * c->stored.row_stride / 2; i++)
-            put(VW_I8, c->data, (size_t)i, case_number());
-    }
+    c->stored = (vw_matrix){.dtype = form->dtype, .layout = form->layout, .rows = rows,
+                            .cols = cols, .row_stride = cols};
+    if (form->block)
+        make_blocks(c, rows, cols);
+    else
+        make_values(c, rows, cols);
     if (form->scale_rows)
         c->stored.scales = make_scales(c, rows, cols);
     c->values = get((size_t)(n * k) * sizeof *c->values);
@@ -150,9 +204,11 @@ void case_expect(gemm_case *c, case_rounding rounding)
                       mean_square(c->values, c->n * c->k));
     for (int64_t m = 0; m < c->m; m++) {
         memcpy(row, c->x + m * c->k, (size_t)c->k * sizeof *row);
-        if (rounding == CASE_INT7 || rounding == CASE_INT8)
-            vw_ref_round_int(row, c->k, rounding == CASE_INT7 ? 63 : 127);
-        else if (rounding == CASE_WEIGHT)
+        int64_t group = c->x_group ? c->x_group : c->k;
+        for (int64_t k = 0; (rounding == CASE_INT7 || rounding == CASE_INT8) && k < c->k; k += group)
+            vw_ref_round_int(row + k, c->k - k < group ? c->k - k : group,
+                             rounding == CASE_INT7 ? 63 : 127);
+        if (rounding == CASE_WEIGHT)
             round_to_weight(row, c->k, c->form->dtype);
         for (int64_t n = 0; n < c->n; n++)
             c->want[m * c->n + n] = vw_ref_dot(row, c->values + n * c->k, c->k);

@@ -7,9 +7,13 @@
 
 #include <stdbool.h>
 
-/* How the weight of a case is stored and what it is computed as. */
-#define CASE_INT4 VW_BLOCK /* the dtype of a form in the block format "int4" */
+/* A block format, and where its blocks have f16 scales (-1: nowhere); the rest may be any bits. */
+typedef struct case_block {
+    vw_block_format format;
+    int scale_at[2];
+} case_block;
 
+/* How the weight of a case is stored and what it is computed as. */
 typedef struct case_form {
     const char *name;
     vw_dtype dtype;
@@ -17,12 +21,18 @@ typedef struct case_form {
     int64_t scale_rows, scale_cols; /* 0: none; -1: the whole dimension */
     vw_dtype scale_dtype;
     vw_gemm_format format;
+    const case_block *block; /* with VW_BLOCK */
 } case_form;
+
+/* All that a gemm of this project knows; some by their place, those of GGUF last. */
+enum { F32 = 0, BF16 = 1, E4M3_BLOCKS = 3, BF16_IN_OUT = 8, BF16_AS_INT8 = 9,
+       FIRST_GGUF = 20, N_CASE_FORMS = 24 };
+extern const case_form case_forms[N_CASE_FORMS];
 
 /* What a gemm does to the rows of X before it multiplies. */
 typedef enum case_rounding {
     CASE_EXACT,
-    CASE_INT7,  /* to codes of at most 63, one scale a row */
+    CASE_INT7,  /* to codes of at most 63, one scale for x_group values */
     CASE_INT8,  /* of at most 127 */
     CASE_WEIGHT /* to the weight's own format: f16 and fp8 with one scale a row, fp8 as e4m3 */
 } case_rounding;
@@ -37,6 +47,7 @@ typedef struct gemm_case {
     vw_matrix stored;
     float *values;  /* [n, k]: what the weight is worth in its format */
     double *want;   /* [m, n] */
+    int64_t x_group; /* values of a row of x that are rounded together; 0: the whole row */
     bool is_coarse; /* limits for sums of fp8 tensor cores, which keep fewer bits */
     double typical; /* the size of a sum whose terms do not cancel more than chance has it */
 } gemm_case;

@@ -1,57 +1,63 @@
 /* gemm-groups.c - grouped products: each group's rows are those of its own dense product, bit for
  * bit; rows of no group are zeros or are not touched (gemm.md, section 14, cases 6 and 7). */
-#include "t/gemm-case.h"
+#include "t/gemm-product.h"
 #include "t/tap/tap.h"
 
 #include <stdlib.h>
 
-void check_groups(const vw_gemm_ops *ops, void *self, const char *name, bool is_row_array_read);
+enum { N = 64, MAX_GROUPS = 16 };
 
-enum { N = 64, K = 96, MAX_GROUPS = 16 };
-
-static const case_form form = {"bf16", VW_BF16, VW_OUT_IN, 0, 0, VW_F32, VW_GEMM_STORED};
+/* The second is packed: rows are laid out first. */
+static const int form_numbers[] = {BF16, BF16_AS_INT8, FIRST_GGUF, FIRST_GGUF + 1, FIRST_GGUF + 2,
+                                   FIRST_GGUF + 3};
 
 /* Experts with their packs, one plan, rows of X, and a workspace. */
 typedef struct experts {
-    const vw_gemm_ops *ops;
-    void *self;
-    const char *name;
-    bool is_row_array_read; /* so that what is wrong in it is an error; else it is left out */
-    vw_gemm_format format;
+    opened *o;
+    const case_form *form;
+    char name[96]; /* of both */
     int32_t is_batch_invariant;
     gemm_case c[MAX_GROUPS];
     vw_gemm_weight weight[MAX_GROUPS];
     const vw_gemm_weight *list[MAX_GROUPS];
     void *pack[MAX_GROUPS], *workspace;
     vw_gemm_plan plan;
-    int64_t rows;
+    int64_t rows, k;
     float *x, *y, *want;
 } experts;
+
+/* The same rows as another expert's, but each at another place. */
+static void make_expert(experts *e, int g)
+{
+    gemm_case *c = &e->c[g];
+    case_make(c, e->form, 1, N, e->k);
+    const vw_matrix *w = &c->stored;
+    size_t row = w->format ? (size_t)(w->row_stride / w->format->elements * w->format->bytes)
+                           : (size_t)w->row_stride * vw_dtype_bits(w->dtype) / 8;
+    uint8_t *all = malloc(2 * N * row);
+    memcpy(all, w->data, N * row);
+    memcpy(all + N * row, w->data, N * row);
+    memcpy(c->data, all + (size_t)g * row, N * row);
+    free(all);
+}
 
 static bool experts_make(experts *e, int64_t rows)
 {
     vw_error err = {.text = ""};
-    size_t bytes;
+    opened *o = e->o;
+    snprintf(e->name, sizeof e->name, "%s, %s", o->name, e->form->name);
     e->rows = rows;
+    e->k = e->form->block ? 256 : 96; /* a whole block */
     for (int g = 0; g < MAX_GROUPS; g++) {
-        case_make(&e->c[g], &form, 1, N, K);
-        for (int i = 0; i < N * K; i++)
-            ((uint16_t *)e->c[g].data)[i] = vw_f32_to_bf16(case_number() * (float)(g + 1));
-        e->weight[g] = (vw_gemm_weight){.stored = e->c[g].stored, .format = e->format};
-        if (e->ops->pack_size(e->self, &e->c[g].stored, e->format, &bytes, &e->weight[g].layout,
-                              &err))
+        make_expert(e, g);
+        if (bind_weight(o, &e->c[g], &e->weight[g], &e->pack[g]) != VW_OK)
             return false; /* a format that this one does not have */
-        if (bytes) {
-            e->pack[g] = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
-            e->ops->pack(e->self, &e->c[g].stored, e->format, 0, N, e->pack[g], &err);
-        }
-        e->weight[g].pack = e->pack[g];
         e->list[g] = &e->weight[g];
     }
     vw_gemm_problem p = {.size = sizeof p, .max_m = rows, .n_weights = 1,
                          .weights = {e->list[0]}, .x_dtype = VW_F32, .y_dtype = VW_F32,
                          .is_batch_invariant = e->is_batch_invariant};
-    vw_status st = e->ops->plan(e->self, &p, &e->plan, &err);
+    vw_status st = o->ops->plan(o->self, &p, &e->plan, &err);
     if (st == VW_E_UNSUPPORTED && e->is_batch_invariant)
         return false;
     if (st != VW_OK) {
@@ -59,10 +65,10 @@ static bool experts_make(experts *e, int64_t rows)
         return false;
     }
     e->workspace = aligned_alloc(256, (e->plan.workspace_bytes + 256) / 256 * 256);
-    e->x = malloc(sizeof(float) * (size_t)rows * K);
+    e->x = malloc(sizeof(float) * (size_t)(rows * e->k));
     e->y = malloc(sizeof(float) * (size_t)rows * N);
     e->want = malloc(sizeof(float) * (size_t)rows * N);
-    for (int64_t i = 0; i < rows * K; i++)
+    for (int64_t i = 0; i < rows * e->k; i++)
         e->x[i] = case_number();
     for (int64_t i = 0; i < rows * N; i++)
         e->y[i] = e->want[i] = 77.0f;
@@ -76,7 +82,7 @@ static void experts_free(experts *e)
         free(e->pack[g]);
     }
     if (e->plan.problem.size)
-        e->ops->plan_free(e->self, &e->plan);
+        e->o->ops->plan_free(e->o->self, &e->plan);
     free(e->workspace);
     free(e->x);
     free(e->y);
@@ -91,8 +97,8 @@ static void expect(experts *e, int group, int64_t first, int64_t m)
     if (m > 0 && group < 0)
         memset(y.data, 0, sizeof(float) * (size_t)m * N);
     else if (m > 0)
-        e->ops->run(e->self, &e->plan, NULL, vw_tensor_2d(e->x + first * K, VW_F32, m, K),
-                    &e->list[group], &y, e->workspace, &err);
+        e->o->ops->run(e->o->self, &e->plan, NULL, vw_tensor_2d(e->x + first * e->k, VW_F32, m, e->k),
+                       &e->list[group], &y, e->workspace, &err);
 }
 
 static vw_status run(experts *e, vw_group_form f, int n_groups, const int32_t *rows)
@@ -100,8 +106,9 @@ static vw_status run(experts *e, vw_group_form f, int n_groups, const int32_t *r
     vw_error err;
     vw_groups groups = {.form = f, .n_groups = n_groups, .rows = rows};
     vw_tensor y = vw_tensor_2d(e->y, VW_F32, e->rows, N);
-    return e->ops->run_grouped(e->self, &e->plan, NULL, vw_tensor_2d(e->x, VW_F32, e->rows, K),
-                               e->list, &groups, &y, e->workspace, &err);
+    return e->o->ops->run_grouped(e->o->self, &e->plan, NULL,
+                                  vw_tensor_2d(e->x, VW_F32, e->rows, e->k), e->list, &groups, &y,
+                                  e->workspace, &err);
 }
 
 static bool is_as_expected(const experts *e)
@@ -114,6 +121,7 @@ static void check_contiguous(experts *e)
 {
     static const int32_t sizes[8] = {0, 1, 127, 128, 129, 0, 300, 64};
     int32_t offsets[9] = {0}, ids[760];
+    bool is_row_array_read = !e->o->device.is_used; /* else what is wrong in it is left out */
     int n = 0;
     if (!experts_make(e, 760))
         return;
@@ -141,10 +149,10 @@ static void check_contiguous(experts *e)
     is_int(run(e, VW_GROUP_OFFSETS, 8, offsets), VW_OK, "%s: all groups empty", e->name);
     ids[700] = 8;
     memcpy(e->want + 700 * N, e->y + 700 * N, N * sizeof *e->want);
-    is_int(run(e, VW_GROUP_ROW_IDS, 8, ids), e->is_row_array_read ? VW_E_INVALID : VW_OK,
+    is_int(run(e, VW_GROUP_ROW_IDS, 8, ids), is_row_array_read ? VW_E_INVALID : VW_OK,
            "%s: a group that is not there", e->name);
     offsets[8] = 761;
-    if (e->is_row_array_read)
+    if (is_row_array_read)
         is_int(run(e, VW_GROUP_OFFSETS, 8, offsets), VW_E_INVALID, "%s: rows that are not there",
                e->name);
     ok(is_as_expected(e), "%s: and nothing was written for these", e->name);
@@ -184,14 +192,10 @@ static void check_form(const experts *with)
     }
 }
 
-void check_groups(const vw_gemm_ops *ops, void *self, const char *name, bool is_row_array_read)
+void check_groups(opened *o)
 {
-    experts e = {.ops = ops, .self = self, .name = name, .is_row_array_read = is_row_array_read};
-    check_form(&e);
-    e.is_batch_invariant = 1; /* one path for any number of rows */
-    check_form(&e);
-    e.format = VW_GEMM_INT8; /* packed: rows are laid out first */
-    check_form(&e);
-    e.is_batch_invariant = 0;
-    check_form(&e);
+    for (size_t f = 0; f < sizeof form_numbers / sizeof *form_numbers; f++)
+        for (int32_t invariant = 0; invariant < 2; invariant++) /* 1: one path for any number of rows */
+            check_form(&(experts){.o = o, .form = &case_forms[form_numbers[f]],
+                                  .is_batch_invariant = invariant});
 }

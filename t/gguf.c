@@ -203,6 +203,9 @@ static void test_hostile(void)
         {161, "\5", 1, "tensor \"a.b\" has 5 dimensions, expected 1 to 4"},
         {165, "\0", 1, "tensor \"a.b\": dimension 0 is 0"},
         {172, "\177", 1, "tensor \"a.b\": dimension"},
+        /* 2^58 + 2 values of eight bytes: 16 bytes modulo 2^64 */
+        {165, "\1\0\0\0\0\0\0\2\2\0\0\0\0\0\0\0\34\0\0\0", 20,
+         "tensor \"a.b\": dimension 0 is 144115188075855873"},
         {165, "\41", 1, "tensor \"a.b\": rows of 33 values are no whole blocks of q8_0"},
         {181, "\7\1", 2, "tensor \"a.b\" is of ggml's type 263, which is not read here (a private one"},
         {181, "\12", 1, "tensor \"a.b\" is of ggml's type 10, which is not read here"},

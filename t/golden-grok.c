@@ -10,84 +10,14 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <vishwamai/weights.h>
 
-#include "core/json.h"
+#include "t/golden-config.h"
+#include "t/golden.h"
 #include "t/tap/tap.h"
 #include "t/with_engine.h"
 
-enum { MAX_TOKENS = 128, MAX_GREEDY = 32 };
-
-typedef struct golden {
-    int32_t tokens[MAX_TOKENS], greedy[MAX_GREEDY];
-    size_t n, n_greedy;
-    double std;
-    float *logits; /* [n][vocab] */
-} golden;
-
 static const char *const models[] = {"grok-original", "grok-keyfan", "grok-lmzheng", "grok-hpcai"};
 static const char *const prompts[] = {"short", "long", "pad"};
-
-static size_t read_ids(const vw_json_value *array, int32_t *ids, size_t room)
-{
-    const vw_json *json = vw_json_service();
-    size_t n = json->count(array);
-    if (n > room)
-        bail_out("a golden has %zu ids; there is room for %zu", n, room);
-    for (size_t i = 0; i < n; i++)
-        ids[i] = (int32_t)json->integer(json->at(array, i));
-    return n;
-}
-
-static void read_logits(with_engine *w, const char *folder, const char *prompt, golden *g)
-{
-    const vw_component *weights;
-    vw_weights_reader *reader;
-    vw_weights_tensor t;
-    char path[8192], name[64];
-    snprintf(path, sizeof path, "%s/golden.safetensors", folder);
-    snprintf(name, sizeof name, "%s.logits", prompt);
-    if (vw_core_plugin(w->core, VW_KIND_WEIGHTS, "safetensors", &weights, &w->err))
-        bail_out("%s", w->err.text);
-    const vw_weights_ops *ops = weights->ops;
-    if (ops->open(weights->self, path, &reader, &w->err) ||
-        ops->find(weights->self, reader, name, &t, &w->err))
-        bail_out("%s", w->err.text);
-    if (t.dtype != VW_F32 || t.shape[0] != (int64_t)g->n || t.shape[1] != w->info.vocab_size)
-        bail_out("%s: %s has not the expected shape", path, name);
-    if (!(g->logits = malloc(t.bytes)))
-        bail_out("no memory");
-    memcpy(g->logits, t.data, t.bytes);
-    ops->close(weights->self, reader);
-}
-
-static void read_golden(with_engine *w, const char *folder, const char *prompt, golden *g)
-{
-    const vw_json *json = vw_json_service();
-    vw_json_doc *doc;
-    char path[8192];
-    snprintf(path, sizeof path, "%s/golden.json", folder);
-    if (json->open_file(path, &doc, &w->err))
-        bail_out("%s", w->err.text);
-    const vw_json_value *p = json->get(json->get(json->root(doc), "prompts"), prompt);
-    g->n = read_ids(json->get(p, "tokens"), g->tokens, MAX_TOKENS);
-    g->n_greedy = read_ids(json->get(p, "greedy"), g->greedy, MAX_GREEDY);
-    g->std = json->real(json->get(p, "logits_std"));
-    json->close(doc);
-    read_logits(w, folder, prompt, g);
-}
-
-/* A row of padding is compared too, but for one at the very beginning, which sees nothing at all
- * and of which no program has to agree. */
-static void compare_logits(with_engine *w, const golden *g, size_t chunk, const char *what)
-{
-    size_t vocab = (size_t)w->info.vocab_size, first = g->tokens[0] == 0;
-    float *got = all_logits(w, g->tokens, g->n, chunk);
-    if (got)
-        near_array(got + first * vocab, g->logits + first * vocab, (g->n - first) * vocab,
-                   2e-4 * g->std, "%s, chunks of %zu", what, chunk);
-    free(got);
-}
 
 static void compare_greedy(with_engine *w, const golden *g, const char *what)
 {
@@ -95,12 +25,12 @@ static void compare_greedy(with_engine *w, const golden *g, const char *what)
     vw_generate_options o = {.size = sizeof o, .prompt = g->tokens, .n_prompt = g->n,
                              .max_tokens = (int64_t)g->n_greedy, .sampling = &greedy};
     for (int uncached = 0; uncached < 2; uncached++) {
-        int32_t ids[MAX_GREEDY] = {0};
+        int32_t ids[GOLDEN_MAX_GREEDY] = {0};
         vw_sequence *s;
         o.uncached = uncached;
         if (vw_sequence_new(w->engine, &s, &w->err))
             bail_out("%s", w->err.text);
-        vw_status st = vw_generate(w->engine, s, &o, ids, MAX_GREEDY, NULL, &w->err);
+        vw_status st = vw_generate(w->engine, s, &o, ids, GOLDEN_MAX_GREEDY, NULL, &w->err);
         ok(st == VW_OK, "%s generates: %s", what, st ? w->err.text : "ok");
         is_mem(ids, g->greedy, g->n_greedy * sizeof *ids, "%s, greedy ids, %s", what,
                uncached ? "uncached" : "cached");
@@ -119,13 +49,16 @@ static void test_model(const char *model, const char *gemm, const char *attentio
     ok(is_open, "%s opens with %s and %s: %s", model, gemm, attention, is_open ? "ok" : w.err.text);
     for (size_t p = 0; p < sizeof prompts / sizeof *prompts && is_open; p++) {
         golden g;
-        read_golden(&w, folder, prompts[p], &g);
+        golden_open(&w, model, prompts[p], &g);
+        /* A row of padding is compared too, but for one at the very beginning, which sees nothing at
+         * all and of which no program has to agree. */
+        g.first = g.tokens[0] == 0;
         snprintf(what, sizeof what, "%s, %s, %s, %s prompt", model, gemm, attention, prompts[p]);
-        compare_logits(&w, &g, 0, what);
-        compare_logits(&w, &g, 1, what);
-        compare_logits(&w, &g, 7, what);
+        golden_compare(&w, &g, 0, what);
+        golden_compare(&w, &g, 1, what);
+        golden_compare(&w, &g, 7, what);
         compare_greedy(&w, &g, what);
-        free(g.logits);
+        golden_close(&w, &g);
     }
     engine_close(&w);
 }
@@ -195,6 +128,30 @@ static void test_sequences(void)
 
 /* ---- what is refused ------------------------------------------------------------------------- */
 
+static const golden_change changes[] = {
+    {"\"hidden_act\": \"gelu\"", "\"hidden_act\": \"silu\"", NULL}, /* says what it likes */
+    {"\"hidden_act\": \"gelu\"", "\"final_logit_softcapping\": 50", "\"final_logit_softcapping\" is set; Grok-1 "
+     "has none and this plugin would compute something else"},
+    {"\"hidden_act\": \"gelu\"", "\"sliding_window\": null", NULL},
+    {"\"hidden_act\": \"gelu\"", "\"residual_moe\": true", "residual_moe is true: a dense MLP beside the "
+     "experts, which Grok-2 has"},
+    {"\"hidden_size\": 16,", "", "\"hidden_size\" is missing"},
+    {"\"hidden_size\": 16", "\"hidden_size\": 0", "\"hidden_size\" is 0, expected an integer from 1 to"},
+    {"\"hidden_size\": 16", "\"emb_size\": 16", NULL},
+    {"\"intermediate_size\": 16,", "", "neither \"intermediate_size\" nor a \"widening_factor\" says"},
+    {"\"intermediate_size\": 16", "\"widening_factor\": 1e-9", "says how wide an expert is"},
+    {"\"intermediate_size\": 16", "\"widening_factor\": 1e9", "says how wide an expert is"},
+    {"\"intermediate_size\": 16", "\"widening_factor\": 1.5", NULL},
+    {"\"num_key_value_heads\": 2", "\"num_key_value_heads\": 3", "4 query heads are no multiple of 3 KV heads"},
+    {"\"head_dim\": 6", "\"head_dim\": 5", "heads of 5 values; rotation needs pairs"},
+    {"\"num_experts_per_tok\": 2", "\"num_experts_per_tok\": 9", "a token takes 9 experts of 8"},
+    {"\"rms_norm_eps\": 1e-05", "\"rms_norm_eps\": 2", "rms_norm_eps is 2; expected a small positive"},
+    {"\"rope_theta\": 10000.0", "\"rope_theta\": -1", "rope_theta is -1; it must be above 0"},
+    {"\"pad_token_id\": 0", "\"pad_token_id\": 64", "\"pad_token_id\" is 64, expected an integer from -1 to 63"},
+    {"\"num_hidden_layers\": 11", "\"num_hidden_layers\": 12", "no tensor \"transformer.decoder_layer.11."},
+    {"\"num_hidden_layers\": 11", "\"num_hidden_layers\": 10", "is no part of this model"},
+};
+
 static void test_options(void)
 {
     with_engine w;
@@ -229,6 +186,8 @@ int main(int argc, char **argv)
     }
     test_sequences();
     test_options();
+    golden_config_test("grok-keyfan", "model.plugin=grok engine.ctx_size=64", changes,
+                       sizeof changes / sizeof *changes);
     test_all();
     return done_testing();
 }

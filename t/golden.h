@@ -12,6 +12,7 @@ enum { GOLDEN_MAX_TOKENS = 256, GOLDEN_MAX_GREEDY = 64 };
 typedef struct golden {
     int32_t tokens[GOLDEN_MAX_TOKENS], greedy[GOLDEN_MAX_GREEDY];
     size_t n, n_greedy;
+    size_t first; /* rows before it are not compared; 0 unless a test says otherwise */
     double std;
     const float *logits; /* [n][vocab], mapped; may lie at any address */
     vw_weights_reader *reader;
@@ -24,7 +25,7 @@ void golden_close(with_engine *w, golden *g);
 /* Another array of the same golden, f32 [rows][vocab]. */
 const float *golden_array(with_engine *w, const golden *g, const char *name, size_t rows);
 
-/* All rows of logits, fed `chunk` tokens at a time (0: at once), within 2e-4 of their standard
+/* All rows of logits from `first` on, fed `chunk` tokens at a time (0: at once), within 2e-4 of their standard
  * deviation. */
 void golden_compare(with_engine *w, const golden *g, size_t chunk, const char *what);
 

@@ -435,55 +435,44 @@ static void test_detector(const bench *b)
     free(want), free(got);
 }
 
-static void test_device(const vw_plugin *plugin, void *arg)
+static void test_device(const bench *b)
 {
-    mock_host mock;
-    mock_instance it;
-    (void)arg;
-    mock_host_init(&mock);
-    if (!mock_open(&mock, plugin, NULL, &it))
-        return;
-    bench b = {plugin->name, it.component.ops, it.component.self, NULL, &mock};
-    must(b.ops->stream_new(b.self, &b.stream, &err), "%s: a stream", b.name);
-    test_info(&b);
-    test_memory(&b);
-    test_events(&b);
-    test_detector(&b);
+    test_info(b);
+    test_memory(b);
+    test_events(b);
+    test_detector(b);
     for (int64_t n = 1; n <= 2100; n = n * 3 + 1)
-        test_norm(&b, n > 100 ? 2 : 5, n);
-    test_norm(&b, 40, 2048);
-    test_rope(&b, VW_ROPE_HALF, 256, 0, 256);
-    test_rope(&b, VW_ROPE_HALF, 40, 0, 40);
-    test_rope(&b, VW_ROPE_HALF, 192, 128, 64);
-    test_rope(&b, VW_ROPE_PAIRS, 192, 128, 64);
-    test_rope(&b, VW_ROPE_PAIRS, 6, 2, 2);
-    test_activations(&b, 3, 1001);
-    test_extremes(&b);
-    test_elementwise(&b, 3, 777);
-    test_elementwise(&b, 2, 20001);
-    test_softmax(&b, 4, 333);
-    test_softmax(&b, 2, 70000);
-    test_moves(&b);
-    test_top_k(&b, 1, 1);
-    test_top_k(&b, 256, 8);
-    test_top_k(&b, 60, 60);
-    test_16_bits(&b, VW_BF16);
-    test_16_bits(&b, VW_F16);
-    test_all_halves(&b);
-    test_quantised(&b, VW_I8, 300);
-    test_quantised(&b, VW_I8, 128);
-    test_quantised(&b, VW_E4M3, 300);
-    test_quantised(&b, VW_E4M3, 128);
-    test_round_e4m3(&b, 1, 1);
-    test_round_e4m3(&b, 70, 333);
-    test_threads(&b);
-    test_refusals(&b);
-    b.ops->stream_free(b.self, b.stream);
-    mock_close(&mock, &it);
+        test_norm(b, n > 100 ? 2 : 5, n);
+    test_norm(b, 40, 2048);
+    test_rope(b, VW_ROPE_HALF, 256, 0, 256);
+    test_rope(b, VW_ROPE_HALF, 40, 0, 40);
+    test_rope(b, VW_ROPE_HALF, 192, 128, 64);
+    test_rope(b, VW_ROPE_PAIRS, 192, 128, 64);
+    test_rope(b, VW_ROPE_PAIRS, 6, 2, 2);
+    test_activations(b, 3, 1001);
+    test_extremes(b);
+    test_elementwise(b, 3, 777);
+    test_elementwise(b, 2, 20001);
+    test_softmax(b, 4, 333);
+    test_softmax(b, 2, 70000);
+    test_moves(b);
+    test_top_k(b, 1, 1);
+    test_top_k(b, 256, 8);
+    test_top_k(b, 60, 60);
+    test_16_bits(b, VW_BF16);
+    test_16_bits(b, VW_F16);
+    test_all_halves(b);
+    test_quantised(b, VW_I8, 300);
+    test_quantised(b, VW_I8, 128);
+    test_quantised(b, VW_E4M3, 300);
+    test_quantised(b, VW_E4M3, 128);
+    test_round_e4m3(b, 1, 1);
+    test_round_e4m3(b, 70, 333);
+    test_threads(b);
+    test_refusals(b);
 }
 
 int main(void)
 {
-    ok(mock_plugins(VW_KIND_DEVICE, test_device, NULL) > 0, "there are devices");
-    return done_testing();
+    return test_devices(test_device);
 }

@@ -57,7 +57,8 @@ check_PROGRAMS += t/gemm-gradient.t
 t_gemm_gradient_t_SOURCES = t/gemm-gradient.c
 t_gemm_gradient_t_LDADD = $(MOCK_LIBS) -lm
 check_PROGRAMS += t/kind-gemm.t
-t_kind_gemm_t_SOURCES = t/kind-gemm.c t/gemm-groups.c t/gemm-case.c t/gemm-case.h
+t_kind_gemm_t_SOURCES = t/kind-gemm.c t/gemm-case.c t/gemm-case.h t/gemm-groups.c t/gemm-plans.c \
+	t/gemm-product.c t/gemm-product.h
 t_kind_gemm_t_LDADD = libkernels_ref.la $(MOCK_LIBS) -lm
 
 # ---- attention and device ----------------------------------------------------------------------
@@ -100,15 +101,15 @@ include t/cuda-sim/local.mk
 # ---- tokenizer and weights ---------------------------------------------------------------------
 check_PROGRAMS += t/json.t
 t_json_t_SOURCES = t/json.c t/folder.c t/folder.h
+check_PROGRAMS += t/kind-model.t
+t_kind_model_t_SOURCES = t/kind-model.c
+t_kind_model_t_LDADD = $(MOCK_LIBS) libcore.la -lpthread
 check_PROGRAMS += t/kind-weights.t
 t_kind_weights_t_SOURCES = t/kind-weights.c t/folder.c
 t_kind_weights_t_LDADD = $(MOCK_LIBS) libcore.la -lpthread
 check_PROGRAMS += t/safetensors.t
 t_safetensors_t_SOURCES = t/safetensors.c t/folder.c
 t_safetensors_t_LDADD = $(MOCK_LIBS) libcore.la
-check_PROGRAMS += t/fullsize-grok.t
-t_fullsize_grok_t_SOURCES = t/fullsize-grok.c t/folder.c
-t_fullsize_grok_t_LDADD = $(MOCK_LIBS) libcore.la
 check_PROGRAMS += t/pickle.t
 t_pickle_t_SOURCES = t/pickle.c plugins/weights/pickle.c t/with_engine.c t/folder.c
 check_PROGRAMS += t/kind-tokenizer.t
@@ -131,9 +132,10 @@ t_engine_t_SOURCES = t/engine.c t/with_engine.c t/with_engine.h
 GOLDEN = t/golden.c t/golden.h t/with_engine.c t/with_engine.h
 t_golden_gemma_t_SOURCES = t/golden-gemma.c $(GOLDEN)
 check_PROGRAMS += t/golden-deepseek.t
-t_golden_deepseek_t_SOURCES = t/golden-deepseek.c $(GOLDEN)
+GOLDEN_CONFIG = $(GOLDEN) t/golden-config.c t/golden-config.h t/folder.c t/folder.h
+t_golden_deepseek_t_SOURCES = t/golden-deepseek.c $(GOLDEN_CONFIG)
 check_PROGRAMS += t/golden-grok.t
-t_golden_grok_t_SOURCES = t/golden-grok.c t/with_engine.c t/with_engine.h
+t_golden_grok_t_SOURCES = t/golden-grok.c $(GOLDEN_CONFIG)
 
 check_PROGRAMS += t/disk.t t/expert-cache.t
 t_disk_t_SOURCES = t/disk.c t/folder.c
@@ -150,12 +152,13 @@ t_quantise_t_SOURCES = t/quantise.c
 t_quantise_t_LDADD = libkernels_ref.la t/tap/libtap.la libcore.la -lm
 
 # Real names and shapes with holes for data: a part in the suite, all of it here.
-FULLSIZE_MODELS = deepseek-v3
-script_tests += t/fullsize-deepseek.t
-EXTRA_DIST += t/fullsize/check t/fullsize/deepseek-v3.json t/fullsize/deepseek-v3.txt
+FULLSIZE_MODELS = deepseek-v3 grok-1 grok-1-keyfan
+script_tests += t/fullsize.t
+EXTRA_DIST += t/fullsize/check t/fullsize/deepseek-v3.json t/fullsize/deepseek-v3.txt \
+	t/fullsize/grok-1.txt t/fullsize/grok-1-keyfan.json t/fullsize/grok-1-keyfan.txt
 .PHONY: check-fullsize
 check-fullsize: all
-	for m in $(FULLSIZE_MODELS); do $(SHELL) t/run $(top_srcdir)/t/fullsize/check $$m || exit 1; done
+	$(SHELL) t/run $(top_srcdir)/t/fullsize/check $(FULLSIZE_MODELS)
 
 # Planted errors: every one that t/mutations lists for a family must be noticed by its golden test.
 MUTATED_FAMILIES = deepseek gemma grok
@@ -178,8 +181,8 @@ t_trainee_t_SOURCES = t/trainee.c $(TRAINEE)
 t_golden_training_t_SOURCES = t/golden-training.c $(TRAINEE)
 
 # ---- the command -------------------------------------------------------------------------------
-script_tests += t/cli-balance.t t/cli-bench.t t/cli-chat.t t/cli-convert.t t/cli-distill.t \
-	t/cli-eval.t t/cli-help.t t/cli-inspect.t t/cli-interrupt.t t/cli-logits.t t/cli-matrix.t \
+script_tests += t/cli-balance.t t/cli-bench.t t/cli-chat.t t/cli-chat-deepseek.t t/cli-convert.t \
+	t/cli-distill.t t/cli-eval.t t/cli-help.t t/cli-inspect.t t/cli-interrupt.t t/cli-logits.t t/cli-matrix.t \
 	t/cli-perplexity.t t/cli-run.t t/cli-schedule.t t/cli-tokenize.t t/cli-train.t
 EXTRA_DIST += t/lib/Command.pm
 EXTRA_DIST += t/gpu-check t/gpu/jansson.h
@@ -247,7 +250,8 @@ fuzzers += t/fuzz/ini
 t_fuzz_ini_SOURCES = t/fuzz/ini.c
 t_fuzz_ini_LDFLAGS = $(FUZZ_LDFLAGS)
 
-FUZZ_CONFIG = t/fuzz/config.c $(model_gemma_la_SOURCES) $(model_vishwamai_la_SOURCES)
+FUZZ_CONFIG = t/fuzz/config.c $(model_deepseek_la_SOURCES) $(model_gemma_la_SOURCES) \
+	$(model_grok_la_SOURCES) $(model_vishwamai_la_SOURCES)
 check_PROGRAMS += t/fuzz-config.t
 t_fuzz_config_t_SOURCES = $(FUZZ_CONFIG) t/fuzz/replay.c
 t_fuzz_config_t_LDADD = $(MOCK_LIBS) libcore.la
@@ -349,8 +353,10 @@ t/scripts.stamp: Makefile
 clean-script-links:
 	@for t in $(script_tests); do test ! -h $$t || rm -f $$t; done
 
-# Everything that the tests need, built and not run.
-check-programs: all $(check_LTLIBRARIES) $(check_PROGRAMS) $(check_DATA)
+# Everything that the tests need, built and not run; after `all', which is a make of its own and under
+# -j would build the same objects at the same time.
+check-programs: all
+	@$(MAKE) $(AM_MAKEFLAGS) $(check_LTLIBRARIES) $(check_PROGRAMS) $(check_DATA)
 
 # make prove [PROVEFLAGS=-v]: the same tests under prove, with its closing words.  --directives shows
 # every skipped assertion with its reason.

@@ -190,7 +190,7 @@ static void test_plan(void)
     core_or_die("kv.pool_bytes=0");
     vw_engine_options o = {.size = sizeof o, .label = "one", .no_tokenizer = 1, .only_plan = 1};
     vw_engine *e;
-    vw_memory_plan plan, real;
+    vw_memory_plan plan = {.size = sizeof plan}, real = plan;
     if (vw_engine_open(core, &o, &e, &err))
         bail_out("%s", err.text);
     vw_engine_get_plan(e, &plan);

@@ -130,9 +130,28 @@ static void test_gguf(void)
     is_int(n_far, 0, "each value within a step: +8 has no code");
 }
 
+/* Values for which 1 / scale overflows: zeros, whatever the form. */
+static void test_tiny(void)
+{
+    float tiny[32];
+    int8_t codes[32];
+    uint8_t q8[34], q4[18];
+    float scale;
+    int n_zero = 0;
+    for (int i = 0; i < 32; i++)
+        tiny[i] = i % 2 ? 1e-38f : -1e-40f;
+    vw_quantise_int8(tiny, 1, 32, 1, 32, codes, &scale);
+    vw_quantise_q8_0(tiny, 1, q8);
+    vw_quantise_q4_0(tiny, 1, q4);
+    for (int i = 0; i < 32; i++)
+        n_zero += codes[i] == 0 && q8[2 + i] == 0 && (i > 15 || q4[2 + i] == 0x88);
+    is_int(n_zero, 32, "values too small for a scale have the code of zero");
+}
+
 int main(void)
 {
     fill();
+    test_tiny();
     test_int8();
     test_e4m3();
     test_int4();

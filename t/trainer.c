@@ -338,7 +338,8 @@ static void test_settings(void)
                              *const split[] = {"data.validation_split=seed", NULL};
     char *out = folder_of("new"), path[1024], word[1100];
     refuses(out, warm, VW_E_CONFIG,
-            "train.warmup_steps = 40 does not end before the decay does, at step 40");
+            "train.warmup_steps = 40 does not end before the decay does, at step 40; lower it, or raise "
+            "train.max_steps");
     refuses(out, sizes, VW_E_CONFIG,
             "train.batch_size = 3 is not between min_batch_size = 1 and max_batch_size = 2");
     refuses(out, tokenizer, VW_E_CONFIG,

@@ -12,6 +12,7 @@ bool engine_open(with_engine *w, const char *path, const char *assignments)
     char text[1024], *save = NULL;
     memset(w, 0, sizeof *w);
     snprintf(text, sizeof text, "%s", assignments);
+    w->info.size = sizeof w->info;
     vw_status st = vw_settings_new(&w->settings, &w->err);
     for (char *a = strtok_r(text, " ", &save); a && !st; a = strtok_r(NULL, " ", &save))
         st = vw_settings_assign(w->settings, a, "test", &w->err);

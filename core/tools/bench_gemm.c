@@ -33,7 +33,7 @@ static race_work work_of(const gemm_bench *g, const gemm_weights *w, int64_t m)
     double n = (double)g->n_experts;
     return (race_work){.ops = 2.0 * n * (double)m * (double)w->n * (double)w->k,
                        .bytes = n * w->stored_bytes,
-                       .is_int8 = w->dtype == VW_I8 || w->format != VW_GEMM_STORED};
+                       .is_int8 = w->storage.dtype == VW_I8 || w->format != VW_GEMM_STORED};
 }
 
 static void print_race(const gemm_bench *g, const gemm_weights *w, int64_t m)
@@ -42,7 +42,7 @@ static void print_race(const gemm_bench *g, const gemm_weights *w, int64_t m)
     char name[64];
     int at = g->n_experts > 1 ? snprintf(name, sizeof name, "%lld of ", (long long)g->n_experts) : 0;
     snprintf(name + at, sizeof name - (size_t)at, "%-5s %5lld x %lld x %lld",
-             vw_dtype_name(w->dtype), (long long)m, (long long)w->n, (long long)w->k);
+             w->storage.name, (long long)m, (long long)w->n, (long long)w->k);
     for (int i = 0; i < g->r.n; i++) {
         double seconds = g->r.entries[i].seconds;
         race_print_entry(&g->r, i, name);
@@ -65,7 +65,7 @@ static void add_race(gemm_bench *g, const gemm_weights *w, int64_t m)
     for (int i = 0; i < g->r.n; i++) {
         double seconds = g->r.entries[i].seconds;
         vw_json_begin_object(j, NULL);
-        vw_json_add_string(j, "dtype", vw_dtype_name(w->dtype));
+        vw_json_add_string(j, "dtype", w->storage.name);
         vw_json_add_int(j, "m", m);
         vw_json_add_int(j, "n", w->n);
         vw_json_add_int(j, "k", w->k);
@@ -157,12 +157,12 @@ static vw_status bind_all(gemm_bench *g, const gemm_weights *w, vw_error *err)
 }
 
 /* All M of one N, K and dtype, from small to large as they stand in the list. */
-static vw_status race_weights(gemm_bench *g, const gemm_shape *shapes, int n_shapes, vw_dtype dtype,
-                              vw_error *err)
+static vw_status race_weights(gemm_bench *g, const gemm_shape *shapes, int n_shapes,
+                              const gemm_storage *storage, vw_error *err)
 {
     gemm_weights w;
     memset(g->rate, 0, sizeof g->rate);
-    vw_status status = gemm_weights_make(&w, &shapes[0], dtype, g->format, err);
+    vw_status status = gemm_weights_make(&w, &shapes[0], storage, g->format, err);
     if (status != VW_OK)
         return status;
     status = bind_all(g, &w, err);
@@ -175,14 +175,16 @@ static vw_status race_weights(gemm_bench *g, const gemm_shape *shapes, int n_sha
     return status;
 }
 
-static vw_status race_dtype(gemm_bench *g, const gemm_shape *shapes, int n, vw_dtype dtype,
+static vw_status race_dtype(gemm_bench *g, const gemm_shape *shapes, int n, const char *name,
                             vw_error *err)
 {
+    gemm_storage storage;
+    gemm_storage_named(name, &storage); /* as check_words has seen */
     vw_status status = VW_OK;
     for (int i = 0, end; i < n && status == VW_OK; i = end) {
         for (end = i + 1; end < n && shapes[end].n == shapes[i].n && shapes[end].k == shapes[i].k;)
             end++;
-        status = race_weights(g, shapes + i, end - i, dtype, err);
+        status = race_weights(g, shapes + i, end - i, &storage, err);
     }
     return status;
 }
@@ -211,22 +213,20 @@ static int read_shapes(const gemm_bench *g, gemm_shape *shapes)
     return n;
 }
 
-static vw_dtype dtype_from_name(const char *name)
-{
-    static const vw_dtype known[] = {VW_F32, VW_BF16, VW_F16, VW_I8, VW_E4M3};
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (strcmp(vw_dtype_name(known[i]), name) == 0)
-            return known[i];
-    return VW_DTYPE_NONE;
-}
-
-static int check_words(gemm_bench *g)
+static int check_words(gemm_bench *g, const gemm_shape *shapes, int n)
 {
     static const char *const formats[] = {"stored", "int8", "int8_block32"};
-    for (size_t i = 0; i < g->dtypes.n; i++)
-        if (dtype_from_name(g->dtypes.words[i]) == VW_DTYPE_NONE)
-            return wrong_use(&bench_gemm, "--dtype %s: f32, bf16, f16, int8 or e4m3 is expected",
-                             g->dtypes.words[i]);
+    gemm_storage storage;
+    for (size_t i = 0; i < g->dtypes.n; i++) {
+        if (!gemm_storage_named(g->dtypes.words[i], &storage))
+            return wrong_use(&bench_gemm, "--dtype %s: f32, bf16, f16, int8, e4m3, q8_0, q4_0, "
+                             "q4_k, q6_k or int4 is expected", g->dtypes.words[i]);
+        for (int j = 0; storage.blocks && j < n; j++)
+            if (shapes[j].k % storage.blocks->elements)
+                return wrong_use(&bench_gemm, "--dtype %s: K is %lld, expected a multiple of %d",
+                                 storage.name, (long long)shapes[j].k,
+                                 (int)storage.blocks->elements);
+    }
     for (int i = 0; i < 3; i++)
         if (strcmp(formats[i], g->format_name) == 0) {
             g->format = (vw_gemm_format)i;
@@ -245,7 +245,7 @@ static vw_status work(gemm_bench *g, const gemm_shape *shapes, int n, vw_error *
     if (status == VW_OK)
         status = bench_device_open(&g->b, &g->device, err);
     for (size_t i = 0; i < n_dtypes && status == VW_OK; i++)
-        status = race_dtype(g, shapes, n, dtype_from_name(dtypes[i]), err);
+        status = race_dtype(g, shapes, n, dtypes[i], err);
     bench_device_close(&g->device);
     return bench_end(&g->b, &g->r, status, err);
 }
@@ -267,7 +267,8 @@ int bench_gemm_main(int argc, char **argv)
          "rows, outputs, inputs; repeatable (default: M = 1 8 32 128 512, N = K = 2048 and 4096)",
          NULL, 0, 0},
         {0, "dtype", OPT_LIST, &g->dtypes, "NAME",
-         "of the weights: f32, bf16, f16, int8, e4m3; repeatable (default f32)", NULL, 0, 0},
+         "of the weights: f32, bf16, f16, int8, e4m3, or blocks: q8_0, q4_0, q4_k, q6_k, int4; "
+         "repeatable (default f32)", NULL, 0, 0},
         {0, "format", OPT_TEXT, &g->format_name, "NAME",
          "run them stored, or re-quantised as int8 or int8_block32", NULL, 0, 0},
         {0, "experts", OPT_INT, &g->n_experts, "N",
@@ -282,9 +283,8 @@ int bench_gemm_main(int argc, char **argv)
     g->b.name = slash ? slash + 1 : NULL;
     if (options_parse(&bench_gemm, groups, argc, argv, NULL, &status)) {
         int n = 0;
-        status = check_words(g);
-        if (status == STATUS_OK && (n = read_shapes(g, shapes)) < 0)
-            status = -n;
+        n = read_shapes(g, shapes);
+        status = n < 0 ? -n : check_words(g, shapes, n);
         if (status == STATUS_OK && work(g, shapes, n, &err) != VW_OK)
             status = report(&err);
     }
@@ -297,8 +297,8 @@ int bench_gemm_main(int argc, char **argv)
 
 static const command bench_gemm = {
     "bench gemm", "[options]  (or gemm/NAME)", "race the gemm plugins",
-    "int8 weights have one scale a row, e4m3 one for each 128 x 128.  The error is the largest of\n"
-    "some outputs against double arithmetic, relative to the root mean square.  Shares of a peak\n"
-    "are of the f32 one, and for int8 weights of the int8 one.\n",
+    "int8 weights have one scale a row, e4m3 one for each 128 x 128, int4 one for 128 of a row.\n"
+    "The error is the largest of some outputs against double arithmetic, relative to the root mean\n"
+    "square.  Shares of a peak are of the f32 one, and for int8 weights of the int8 one.\n",
     "  vishwamai bench gemm/cpu --shape 1,4096,4096 --shape 512,4096,4096 --dtype bf16\n",
     bench_gemm_main};

@@ -12,6 +12,16 @@ enum { BLOCK = 128, PACK_ROWS = 64, CHECK_ROWS = 2, CHECK_COLS = 24 };
 
 /* ---- stored weights -------------------------------------------------------------------------- */
 
+int gemm_storage_named(const char *name, gemm_storage *out)
+{
+    static const vw_dtype known[] = {VW_F32, VW_BF16, VW_F16, VW_I8, VW_E4M3};
+    *out = (gemm_storage){name, VW_BLOCK, gemm_block_format(name)};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(vw_dtype_name(known[i]), name) == 0)
+            out->dtype = known[i];
+    return out->dtype != VW_BLOCK || out->blocks;
+}
+
 static void fill_codes(void *codes, size_t n, vw_dtype dtype)
 {
     bench_random r = {n};
@@ -30,21 +40,39 @@ static void fill_codes(void *codes, size_t n, vw_dtype dtype)
     }
 }
 
-/* int8 has a scale for each row, e4m3 one for each block of 128 x 128, the others none. */
+/* int8 has a scale for each row, e4m3 one for each block of 128 x 128, int4 one for 128 values of a
+ * row, the others none beside. */
 static vw_scales scales_of(const gemm_weights *w)
 {
-    vw_scales s = {w->scales, VW_F32, 0, 0, 0};
-    if (w->dtype == VW_I8)
-        s = (vw_scales){w->scales, VW_F32, 1, w->k, 1};
-    else if (w->dtype == VW_E4M3)
-        s = (vw_scales){w->scales, VW_F32, BLOCK, BLOCK, (w->k + BLOCK - 1) / BLOCK};
-    return s;
+    int64_t blocks = (w->k + BLOCK - 1) / BLOCK;
+    if (w->storage.dtype == VW_I8)
+        return (vw_scales){w->scales, VW_F32, 1, w->k, 1};
+    if (w->storage.dtype == VW_E4M3)
+        return (vw_scales){w->scales, VW_F32, BLOCK, BLOCK, blocks};
+    if (w->storage.blocks && !strcmp(w->storage.name, "int4"))
+        return (vw_scales){w->scales, VW_F32, 1, BLOCK, blocks};
+    return (vw_scales){NULL, VW_F32, 0, 0, 0};
 }
 
 static size_t count_scales(const gemm_weights *w)
 {
-    size_t blocks = (size_t)((w->n + BLOCK - 1) / BLOCK) * (size_t)((w->k + BLOCK - 1) / BLOCK);
-    return w->dtype == VW_I8 ? (size_t)w->n : w->dtype == VW_E4M3 ? blocks : 0;
+    vw_scales s = scales_of(w);
+    return s.rows ? (size_t)((w->n + s.rows - 1) / s.rows * s.row_stride) : 0;
+}
+
+/* Values from one row to the next, and their bytes. */
+static int64_t row_stride_of(const gemm_weights *w)
+{
+    int64_t e = w->storage.blocks ? w->storage.blocks->elements : 1;
+    return (w->k + e - 1) / e * e;
+}
+
+static size_t codes_bytes(const gemm_weights *w)
+{
+    const vw_block_format *b = w->storage.blocks;
+    size_t values = (size_t)w->n * (size_t)row_stride_of(w);
+    return b ? values / (size_t)b->elements * (size_t)b->bytes
+             : values * vw_dtype_bits(w->storage.dtype) / 8;
 }
 
 /* Bytes that one product reads of the weights. */
@@ -58,12 +86,24 @@ static double executed_bytes(const gemm_weights *w)
     return (double)w->copy_bytes + 4.0 * (double)count_scales(w);
 }
 
-vw_status gemm_weights_make(gemm_weights *w, const gemm_shape *shape, vw_dtype dtype,
+/* Of the first copy. */
+static void fill(gemm_weights *w, size_t n_scales)
+{
+    const vw_block_format *b = w->storage.blocks;
+    if (b)
+        gemm_fill_blocks(b, w->copy_bytes / (size_t)b->bytes, w->codes);
+    else
+        fill_codes(w->codes, (size_t)w->n * (size_t)w->k, w->storage.dtype);
+    float most = w->storage.dtype == VW_I8 ? 127 : b ? 8 : 16;
+    for (size_t i = 0; i < n_scales; i++)
+        w->scales[i] = (0.5f + (float)(i % 7) / 8) / most;
+}
+
+vw_status gemm_weights_make(gemm_weights *w, const gemm_shape *shape, const gemm_storage *storage,
                             vw_gemm_format format, vw_error *err)
 {
-    size_t values = (size_t)shape->n * (size_t)shape->k;
-    *w = (gemm_weights){.n = shape->n, .k = shape->k, .dtype = dtype, .format = format};
-    w->copy_bytes = values * vw_dtype_bits(dtype) / 8;
+    *w = (gemm_weights){.n = shape->n, .k = shape->k, .storage = *storage, .format = format};
+    w->copy_bytes = codes_bytes(w);
     w->n_copies = (int)((ROTATION_BYTES + w->copy_bytes - 1) / w->copy_bytes) + 1;
     size_t total = ((size_t)w->n_copies * w->copy_bytes + 4095) & ~(size_t)4095;
     w->codes = aligned_alloc(4096, total);
@@ -74,14 +114,13 @@ vw_status gemm_weights_make(gemm_weights *w, const gemm_shape *shape, vw_dtype d
         gemm_weights_free(w);
         return vw_fail(err, VW_E_NOMEM, "no memory for %zu MiB of weights", total >> 20);
     }
-    fill_codes(w->codes, values, dtype);
-    for (size_t i = 0; i < n_scales; i++)
-        w->scales[i] = (0.5f + (float)(i % 7) / 8) / (dtype == VW_I8 ? 127 : 16);
+    fill(w, n_scales);
     for (int i = 0; i < w->n_copies; i++) {
         char *copy = w->codes + (size_t)i * w->copy_bytes;
         if (i)
             memcpy(copy, w->codes, w->copy_bytes);
-        w->stored[i] = (vw_matrix){copy, dtype, VW_OUT_IN, w->n, w->k, w->k, scales_of(w), NULL};
+        w->stored[i] = (vw_matrix){copy, storage->dtype, VW_OUT_IN, w->n, w->k, row_stride_of(w),
+                                   scales_of(w), storage->blocks};
     }
     w->stored_bytes = executed_bytes(w);
     return VW_OK;
@@ -285,12 +324,18 @@ void gemm_entry_free(gemm_entry *e)
 
 /* ---- judging --------------------------------------------------------------------------------- */
 
-static double exact(const gemm_weights *w, const float *x, int64_t row, int64_t col)
+/* `values` has room for a row. */
+static double exact(const gemm_weights *w, const float *x, int64_t row, int64_t col, float *values)
 {
     const vw_matrix *a = &w->stored[0];
+    const vw_block_format *b = a->format;
     double sum = 0;
+    if (b)
+        b->dequantise((const char *)a->data + col * (a->row_stride / b->elements) * b->bytes,
+                      a->row_stride / b->elements, values);
     for (int64_t k = 0; k < w->k; k++) {
-        double value = vw_dtype_get(w->dtype, a->data, (size_t)(col * w->k + k));
+        double value = b ? (double)values[k]
+                         : vw_dtype_get(a->dtype, a->data, (size_t)(col * w->k + k));
         if (a->scales.rows)
             value *= (double)w->scales[col / a->scales.rows * a->scales.row_stride +
                                        k / a->scales.cols];
@@ -303,9 +348,11 @@ vw_status gemm_entry_error(gemm_entry *e, const gemm_weights *w, const float *x,
                            vw_error *err)
 {
     size_t n = (size_t)(e->m * e->n);
-    float *y = malloc(n * sizeof *y);
-    if (!y)
+    float *y = malloc(n * sizeof *y), *values = malloc((size_t)row_stride_of(w) * sizeof *values);
+    if (!y || !values) {
+        free(y), free(values);
         return vw_fail(err, VW_E_NOMEM, "no memory for the outputs");
+    }
     vw_status status = gemm_entry_run(e, 0, err);
     if (status == VW_OK)
         status = bench_download(e->device, y, &e->y, n * sizeof *y, err);
@@ -316,10 +363,10 @@ vw_status gemm_entry_error(gemm_entry *e, const gemm_weights *w, const float *x,
         for (int c = 0; c < CHECK_COLS; c++) {
             int64_t row = r * (e->m - 1) / (CHECK_ROWS - 1);
             int64_t col = c * (e->n - 1) / (CHECK_COLS - 1);
-            double off = fabs((double)y[row * e->n + col] - exact(w, x, row, col));
+            double off = fabs((double)y[row * e->n + col] - exact(w, x, row, col, values));
             worst = off > worst || isnan(off) ? off : worst;
         }
-    free(y);
+    free(y), free(values);
     if (status == VW_OK)
         *error = worst / sqrt(squares / (double)n);
     return status;

@@ -16,10 +16,17 @@ typedef struct gemm_shape {
     int64_t m, n, k;
 } gemm_shape;
 
-/* Stored weights of one N, K and dtype, shared by all contestants and all M. */
+/* What the values of a weight are stored as. */
+typedef struct gemm_storage {
+    const char *name;
+    vw_dtype dtype;
+    const vw_block_format *blocks; /* with VW_BLOCK */
+} gemm_storage;
+
+/* Stored weights of one N, K and storage, shared by all contestants and all M. */
 typedef struct gemm_weights {
     int64_t n, k;
-    vw_dtype dtype;
+    gemm_storage storage;
     vw_gemm_format format;
     int n_copies;
     size_t copy_bytes;     /* of one copy's codes */
@@ -45,7 +52,14 @@ typedef struct gemm_entry {
     int32_t n_experts;       /* weights of one call, a grouped product; 1: a plain one */
 } gemm_entry;
 
-vw_status gemm_weights_make(gemm_weights *w, const gemm_shape *shape, vw_dtype dtype,
+/* 0: there is no such name. */
+int gemm_storage_named(const char *name, gemm_storage *out);
+
+/* Random blocks, with scales of such a size that values are about 1; int4: under scales beside. */
+const vw_block_format *gemm_block_format(const char *name);
+void gemm_fill_blocks(const vw_block_format *format, size_t n_blocks, void *blocks);
+
+vw_status gemm_weights_make(gemm_weights *w, const gemm_shape *shape, const gemm_storage *storage,
                             vw_gemm_format format, vw_error *err);
 void gemm_weights_free(gemm_weights *w);
 

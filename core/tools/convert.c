@@ -201,6 +201,9 @@ static int convert_main(int argc, char **argv)
         status = STATUS_OK;
         if (!v.out)
             status = wrong_use(&command_convert, "-o DIR is needed");
+        else if (!v.form && (v.include.n || v.exclude.n || v.group))
+            status = wrong_use(&command_convert, "--include, --exclude and --group-size say what "
+                               "--quant FORM does, which is not given");
         else if (v.shard_size && !parse_size(v.shard_size, &shard_bytes))
             status = wrong_use(&command_convert, "--shard-size %s: expected bytes, as 500M or 5G",
                                v.shard_size);

@@ -55,8 +55,8 @@ static void add(vw_json_writer *w, const part *parts, const vw_expert_stats *exp
 
 vw_status inspect_memory(choices *c, opened *o, vw_json_writer *w, vw_error *err)
 {
-    vw_memory_plan plan;
-    vw_expert_stats experts;
+    vw_memory_plan plan = {.size = sizeof plan};
+    vw_expert_stats experts = {.size = sizeof experts};
     part parts[N_PARTS];
     c->needs_no_tokenizer = c->needs_no_weights = 1;
     vw_status status = open_model(c, o, err);

@@ -17,6 +17,7 @@ vishwamai_SOURCES = \
 	%D%/bench_attention_case.h \
 	%D%/bench_device.c \
 	%D%/bench_gemm.c \
+	%D%/bench_gemm_blocks.c \
 	%D%/bench_gemm_case.c \
 	%D%/bench_gemm_case.h \
 	%D%/bench_model.c \

@@ -64,7 +64,7 @@ static void add_experts(vw_json_writer *w, const vw_expert_stats *s)
 static vw_status print_answer(const run *r, vw_error *err)
 {
     vw_json_writer w = {0};
-    vw_expert_stats experts;
+    vw_expert_stats experts = {.size = sizeof experts};
     vw_engine_expert_stats(r->o.engine, &experts);
     vw_json_begin_object(&w, NULL);
     add_ids(&w, "prompt_tokens", r->prompt.ids, r->prompt.n);
@@ -104,7 +104,7 @@ static void say_speed(const run *r)
 
 static void say_experts(const run *r)
 {
-    vw_expert_stats s;
+    vw_expert_stats s = {.size = sizeof s};
     vw_engine_expert_stats(r->o.engine, &s);
     if (s.n_slots)
         fprintf(stderr, "experts: %d of %d fit in memory; %llu hits, %llu misses, %llu evictions; "

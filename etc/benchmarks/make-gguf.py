@@ -3,6 +3,7 @@
 
     python3 etc/benchmarks/make-gguf.py small q4_0 /var/tmp/small-q4_0.gguf   # a Gemma, 114 M parameters
     python3 etc/benchmarks/make-gguf.py gemma2b q8_0 /var/tmp/2b-q8_0.gguf    # 2.51 B, 2.7 GB
+    python3 etc/benchmarks/make-gguf.py small q4_k_m /var/tmp/small-k.gguf    # Q4_K; attn_v, ffn_down, token_embd Q6_K
     python3 etc/benchmarks/make-gguf.py dsmoe q8_0 /var/tmp/dsmoe-q8_0.gguf   # a DeepSeek, 493 M, 152 M active
 
 Speed does not depend on what the weights say, only on their number, layout and being ordinary values.
@@ -21,38 +22,54 @@ SHAPES = {
     "dsmoe": dict(layers=8, d=1024, heads=16, q_lora=512, kv_lora=512, rope=64, nope=128, v=128, ffn=2816,
                   dense=1, experts=32, used=4, shared=1, expert_ffn=512, vocab=32000),
 }
-TYPES = {"q8_0": (gguf.GGMLQuantizationType.Q8_0, 34), "q4_0": (gguf.GGMLQuantizationType.Q4_0, 18)}
-POOL = 1 << 20  # blocks
+Q = gguf.GGMLQuantizationType
+# Values and bytes of a block, where its numbers of half precision lie, and about how large they are.
+TYPES = {
+    "q8_0": (Q.Q8_0, 32, 34, {0: 0.035 / 127}),
+    "q4_0": (Q.Q4_0, 32, 18, {0: 0.035 / 8}),
+    "q4_k": (Q.Q4_K, 256, 144, {0: 0.02 / 200, 2: 0.02 / 200 * 7.5}),
+    "q6_k": (Q.Q6_K, 256, 210, {208: 0.02 / 1400}),
+}
+POOL = 1 << 25  # values
 
 
-def random_blocks(block_bytes, rng):
+def random_blocks(kind, rng):
     """Values of about 0.02 each: codes are spread over their range, scales are near one another."""
-    most = 127 if block_bytes == 34 else 8
-    scale = (0.035 / most * (1 + 0.1 * rng.standard_normal(POOL))).astype("<f2")
-    blocks = rng.integers(0, 256, (POOL, block_bytes), dtype=np.uint8)
-    blocks[:, :2] = scale.view(np.uint8).reshape(POOL, 2)
+    _, values, size, halves = TYPES[kind]
+    n = POOL // values
+    blocks = rng.integers(0, 256, (n, size), dtype=np.uint8)
+    for at, about in halves.items():
+        half = (about * (1 + 0.1 * rng.standard_normal(n))).astype("<f2")
+        blocks[:, at:at + 2] = half.view(np.uint8).reshape(n, 2)
     return blocks
 
 
 class Writer(gguf.GGUFWriter):
     def __init__(self, path, architecture, s, kind):
         super().__init__(path, architecture)
-        (self.dtype, self.block_bytes), self.rng = TYPES[kind], np.random.default_rng(1)
-        self.pool = random_blocks(self.block_bytes, self.rng)
+        self.kind, self.rng, self.pools = kind, np.random.default_rng(1), {}
         self.add_context_length(2048), self.add_vocab_size(s["vocab"]), self.add_embedding_length(s["d"])
         self.add_block_count(s["layers"]), self.add_feed_forward_length(s["ffn"]), self.add_head_count(s["heads"])
         self.add_layer_norm_rms_eps(1e-6), self.add_rope_freq_base(10000.0)
         self.add_tokenizer_model("none"), self.add_bos_token_id(2), self.add_eos_token_id(1)
 
+    def kind_of(self, name):
+        if self.kind != "q4_k_m":
+            return self.kind
+        return "q6_k" if name.endswith(("attn_v", "ffn_down", "token_embd")) else "q4_k"
+
     def matrix(self, name, *shape):
-        n = int(np.prod(shape)) // 32
-        parts = []
+        kind = self.kind_of(name)
+        dtype, values, size, _ = TYPES[kind]
+        if kind not in self.pools:
+            self.pools[kind] = random_blocks(kind, self.rng)
+        pool, n, parts = self.pools[kind], int(np.prod(shape)) // values, []
         while n > 0:
-            at = int(self.rng.integers(0, POOL // 2))
-            parts.append(self.pool[at:at + min(n, POOL // 2)])
+            at = int(self.rng.integers(0, len(pool) // 2))
+            parts.append(pool[at:at + min(n, len(pool) // 2)])
             n -= len(parts[-1])
-        raw = np.concatenate(parts).reshape(*shape[:-1], shape[-1] // 32 * self.block_bytes)
-        self.add_tensor(name + ".weight", raw, raw_dtype=self.dtype)
+        raw = np.concatenate(parts).reshape(*shape[:-1], shape[-1] // values * size)
+        self.add_tensor(name + ".weight", raw, raw_dtype=dtype)
 
     def norm(self, name, n):
         self.add_tensor(name + ".weight", (1 + 0.1 * self.rng.standard_normal(n)).astype(np.float32))

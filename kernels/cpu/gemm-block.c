@@ -223,15 +223,19 @@ void VW_ISA_NAME(vw_gemm_dot_block)(const vw_gemm_source *w, int64_t first, int6
 /* The same of a weight in place or in a pack. */
 static void widen_operand(const vw_gemm_operand *w, int64_t row, int64_t first, int64_t n, float *out)
 {
-    uint8_t blocks[RUN / VW_GEMM_BLOCK * VW_GEMM_MAX_BLOCK_BYTES];
+    uint8_t blocks[RUN / 32 * 34]; /* the most that so many values take, of any format */
     if (w->layout == VW_GEMM_IN_PLACE) {
         widen(&w->source, row, first, n, out);
         return;
     }
     vw_gemm_source s = w->source;
-    vw_gemm_blocks_row(w, row, first / VW_GEMM_BLOCK, n / VW_GEMM_BLOCK, blocks);
+    const int e = s.block_elements;
+    vw_gemm_blocks_row(w, row, first / e, (n + e - 1) / e, blocks);
     s.data = blocks;
+    s.scales = NULL;
     widen(&s, 0, 0, n, out);
+    for (int64_t j = 0; w->source.scales && j < n; j++)
+        out[j] *= vw_gemm_blocks_scale(w, row, first + j);
 }
 
 /* Outputs [n, n + 16) and inputs [first, first + k) as f32 [k][16]; zeros past the last output.  A

@@ -1,17 +1,34 @@
-/* gemm-blocks.h - weights in GGUF's blocks of 32 that are multiplied as they are, with quantised
+/* gemm-blocks.h - weights in blocks of few bits that are multiplied as they are, with quantised
  * activations: how both sides lie in memory.
  *
- * A pack holds the file's bytes and no others, the blocks of 16 outputs interleaved word by word, so
- * that a vector holds the same four values of neighbouring outputs:
+ * A pack holds the file's bits and no others, 16 outputs interleaved word by word, so that a vector
+ * holds the same four values of neighbouring outputs.  A panel is a run of units:
  *
- *     [panel][K / 32] { f16 scales [16]; words [words][16] }
+ *     Q8_0, Q4_0  32 values   { f16 scales [16]; words [8 or 4][16] }
+ *     Q4_K        256         { f16 d [16]; f16 dmin [16]; scales [3][16]; nibbles [32][16] }
+ *     Q6_K        256         { f16 d [16]; scales [16][16]; for each 16 values sixes [3][16] }
+ *     int4        its group   { scales [16], as stored; for each 32 values nibbles [4][16] }
  *
- * Activations have a scale for each 32 values of a row too.  The rows of a tile, block by block:
+ * The three words of Q6_K hold values 0 to 11 in the lower 6 bits of their bytes.  The upper two bits
+ * of the first are the upper bits of values 12 to 15, those of the last the lower ones.
  *
- *     { sums of codes [rows]; f32 scales [rows]; codes [8][rows][4] }
+ * The words of int4 hold nibbles in the order of Q4_0's: byte j of word s has value 4 s + j low and
+ * value 16 + 4 s + j high.
  *
- * Weights are multiplied as unsigned codes, from which half their range is still to be taken off:
- * that is what the sums are for, two s16 each, of values 0, 1 and of values 2, 3 of every four.
+ * Activations have a scale for each 32 values of a row.  The rows of a tile, block by block:
+ *
+ *     { sums [rows]; f32 scales [rows]; codes [8][rows][4]; half sums [rows]; f32 scale * sum [rows] }
+ *
+ * Weights are multiplied as unsigned codes, from which half their range, 8, 32 or 128, is still to be
+ * taken off.  That is what the sums are for: -8 times those of the codes, as two s16, of values 0, 1
+ * and of values 2, 3 of every four; and -32 times those of the first 16 codes.  The minima of Q4_K
+ * take the last.
+ *
+ * Tiles of the last three formats read panels unpacked (gemm-unpack.c), a record for 32 values:
+ *
+ *     { f32 or s16 pairs [3][16]; unsigned codes [8][16][4] }
+ *
+ * Q4_K: scale, minus the minimum; Q6_K: d, then the scale of either half as two s16; int4: scale.
  */
 #ifndef KERNELS_CPU_GEMM_BLOCKS_H
 #define KERNELS_CPU_GEMM_BLOCKS_H
@@ -20,10 +37,16 @@
 #include "kernels/ref/blocks.h"
 
 enum {
-    VW_GEMM_BLOCK = 32,          /* values of a block */
-    VW_GEMM_MAX_BLOCK_BYTES = 34,
-    VW_GEMM_X_BLOCK_BYTES = 40,  /* of one block of one row of activations */
-    VW_GEMM_BLOCKS_K = 1024      /* values along K that are multiplied before the next rows */
+    VW_GEMM_BLOCK = 32,             /* values of a block of activations */
+    VW_GEMM_MAX_BLOCK_BYTES = 210,  /* of a stored block of weights */
+    VW_GEMM_X_BLOCK_BYTES = 48,     /* of one block of one row of activations */
+    VW_GEMM_OPEN_BLOCK_BYTES = 576, /* of one block of 16 outputs, opened for tiles */
+    VW_GEMM_BLOCKS_K = 1024,        /* values along K, over the panels of a tile, of which opened
+                                       blocks fit the L1 cache */
+    VW_GEMM_OPEN_PANEL_BYTES = VW_GEMM_BLOCKS_K / VW_GEMM_BLOCK * VW_GEMM_OPEN_BLOCK_BYTES,
+    VW_GEMM_RECORD_PARAMS = 192,    /* bytes of a record before its codes */
+    VW_GEMM_RECORD_BYTES = 704,
+    VW_GEMM_RECORDS = 16            /* blocks that are unpacked at once */
 };
 
 /* Which of vw_gemm_blocks.tile: VW_BLOCK_Q8_0 or VW_BLOCK_Q4_0. */
@@ -32,11 +55,43 @@ static inline int vw_gemm_is_q4(const vw_gemm_operand *w)
     return w->source.block_kind == VW_BLOCK_Q4_0;
 }
 
-/* One panel's blocks along K. */
+/* NULL: one of those two. */
+static inline const vw_gemm_unpacked *vw_gemm_unpacked_of(const vw_gemm_kernels *kernels,
+                                                          const vw_gemm_operand *w)
+{
+    int kind = w->source.block_kind;
+    return kind == VW_BLOCK_Q4_K   ? &kernels->unpacked[0]
+           : kind == VW_BLOCK_Q6_K ? &kernels->unpacked[1]
+           : kind == VW_BLOCK_INT4 ? &kernels->unpacked[2]
+                                   : NULL;
+}
+
+/* int4: values of a scale, and bytes of one. */
+static inline int64_t vw_gemm_group(const vw_gemm_source *w)
+{
+    return w->scale_cols < w->k ? w->scale_cols : w->k;
+}
+
+static inline int vw_gemm_scale_bytes(const vw_gemm_source *w)
+{
+    return w->scale_dtype == VW_F32 ? 4 : 2;
+}
+
+/* One panel along K, and where its block of 32 values begins (a K format's: the 256 it is in; int4's
+ * first of a group: its scales). */
+static inline int64_t vw_gemm_blocks_at(const vw_gemm_source *w, int64_t block)
+{
+    int64_t values = block * VW_GEMM_BLOCK, group = vw_gemm_group(w);
+    if (w->block_kind != VW_BLOCK_INT4)
+        return values / w->block_elements * w->block_bytes * VW_GEMM_PANEL;
+    return values / 2 * VW_GEMM_PANEL +
+           (values + group - 1) / group * vw_gemm_scale_bytes(w) * VW_GEMM_PANEL;
+}
+
 static inline const char *vw_gemm_blocks_panel(const vw_gemm_operand *w, int64_t panel)
 {
     return (const char *)w->pack +
-           panel * (w->source.k / VW_GEMM_BLOCK) * w->source.block_bytes * VW_GEMM_PANEL;
+           panel * vw_gemm_blocks_at(&w->source, w->source.k / VW_GEMM_BLOCK);
 }
 
 /* Can a stored matrix be packed so? */
@@ -47,9 +102,12 @@ size_t vw_gemm_blocks_bytes(const vw_gemm_source *w);
 /* Outputs [n, n + 16) into their place in `pack`; those past the last get zeros. */
 void vw_gemm_pack_blocks(const vw_gemm_source *w, int64_t n, void *pack);
 
-/* Blocks [first, first + n_blocks) of output n, as they were stored. */
+/* Stored blocks [first, first + n_blocks) of output n, as they were. */
 void vw_gemm_blocks_row(const vw_gemm_operand *w, int64_t n, int64_t first, int64_t n_blocks,
                         void *out);
+
+/* The scale beside value k of output n; 1 where a block has its own. */
+float vw_gemm_blocks_scale(const vw_gemm_operand *w, int64_t n, int64_t k);
 
 /* One row of activations, prepared, against n_panels panels: c[16 * p + j]. */
 void vw_gemm_blocks_one(const vw_gemm_job *job, const vw_gemm_operand *w, int64_t panel,

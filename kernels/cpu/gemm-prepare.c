@@ -35,17 +35,25 @@ static int32_t largest_bits(const float *x, int64_t k)
     return best;
 }
 
-/* Four codes of one row at one step of K: offset to be unsigned bytes, or as pairs of s16. */
-VW_INLINE void put_codes(const int offset, char *to, const int32_t *code)
+/* VL codes of one row, four at each step of K: offset to be unsigned bytes, or as s16, of which 0
+ * and 2 are a pair and 1 and 3. */
+VW_INLINE void put_codes(const int offset, char *to, int64_t step_bytes, int64_t steps, vi code)
 {
     if (offset) {
-        uint8_t u[4];
-        for (int i = 0; i < 4; i++)
-            u[i] = (uint8_t)(code[i] + offset);
-        memcpy(to, u, sizeof u);
+        uint32_t four[VL / 4];
+        i_store_s8(four, offset < 128 ? i_add(code, i_set1(offset)) : code);
+        for (int s = 0; s < VL / 4 && s < steps; s++, to += step_bytes) {
+            four[s] ^= offset < 128 ? 0 : 0x80808080;
+            memcpy(to, &four[s], sizeof four[s]);
+        }
     } else {
-        int16_t s[4] = {(int16_t)code[0], (int16_t)code[2], (int16_t)code[1], (int16_t)code[3]};
-        memcpy(to, s, sizeof s);
+        const uint64_t low = 0x0000FFFF0000FFFF;
+        uint64_t pair[VL / 2];
+        i_store(pair, code);
+        for (int s = 0; s < VL / 4 && s < steps; s++, to += step_bytes) {
+            uint64_t four = (pair[2 * s] & low) | (pair[2 * s + 1] & low) << 16;
+            memcpy(to, &four, sizeof four);
+        }
     }
 }
 
@@ -58,14 +66,13 @@ VW_INLINE float quantise_row(const int offset, const float most, const float *x,
     int is_finite = isfinite(amax) != 0, is_zero = !is_finite || !(ratio <= 0x1p127f);
     vf times = v_set1(is_zero ? 0.0f : ratio);
     for (int64_t step = 0; step < k4; step += VL / 4) {
-        int32_t code[VL] = {0};
         int64_t j = step * 4;
+        vi code = i_zero();
         if (!is_zero && j < k) {
             vf v = j + VL <= k ? v_load(x + j) : v_load_part(x + j, k - j);
-            i_store(code, v_to_int(v_mul(v, times)));
+            code = v_to_int(v_mul(v, times));
         }
-        for (int s = 0; s < VL / 4 && step + s < k4; s++)
-            put_codes(offset, out + (step + s) * rows * bytes, code + 4 * s);
+        put_codes(offset, out + step * rows * bytes, rows * bytes, k4 - step, code);
     }
     return !is_finite ? vw_bits_f32(0x7FC00000) : is_zero ? 0.0f : amax / most;
 }

@@ -119,12 +119,13 @@ void vw_gemm_gather_row(const vw_gemm_operand *w, int64_t n, float scale, float 
     vw_gemm_s8 s = vw_gemm_s8_shape(source->n, source->k, w->scale_k);
     if (w->layout == VW_GEMM_PANEL_BLOCKS) {
         uint8_t block[VW_GEMM_MAX_BLOCK_BYTES];
-        for (int64_t b = 0; b < source->k / VW_GEMM_BLOCK; b++) {
-            float *at = out + b * VW_GEMM_BLOCK;
-            vw_gemm_blocks_row(w, n, b, 1, block);
-            source->dequantise(block, 1, at);
-            for (int i = 0; i < VW_GEMM_BLOCK; i++)
-                at[i] *= scale;
+        const int e = source->block_elements;
+        for (int64_t k = 0; k < source->k; k += e) {
+            vw_gemm_blocks_row(w, n, k / e, 1, block);
+            source->dequantise(block, 1, out + k);
+            float beside = vw_gemm_blocks_scale(w, n, k);
+            for (int i = 0; i < e; i++)
+                out[k + i] = out[k + i] * beside * scale;
         }
     } else if (w->layout != VW_GEMM_IN_PLACE) {
         for (int64_t k = 0; k < source->k; k++)

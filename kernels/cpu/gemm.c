@@ -99,7 +99,7 @@ static int tile_rows(const vw_gemm_job *job, int64_t t)
 static int64_t block_k(const vw_gemm_job *job)
 {
     if (job->blocks)
-        return VW_GEMM_BLOCKS_K;
+        return VW_GEMM_BLOCKS_K / job->kernels->panels;
     if (!job->codes)
         return BLOCK_K;
     vw_gemm_s8 s = vw_gemm_s8_shape(1, job->k, job->w[0].scale_k);
@@ -231,7 +231,7 @@ static const float *find_panel(const vw_gemm_job *job, const vw_gemm_operand *w,
 static void fetch_next_block(vw_gemm_tile *t, const block *b)
 {
     int64_t tiles = b->last_tile - b->first_tile;
-    t->fetch = tiles == 1 ? 2048 : t->k * 64;
+    t->fetch = tiles == 1 ? 512 : t->k * 64;
     t->fetch_step = (int)(64 / tiles) + (tiles > 1);
 }
 
@@ -294,17 +294,27 @@ static void tiles_s8(const vw_gemm_job *job, const vw_gemm_operand *w, const blo
     }
 }
 
+/* A panel's blocks, opened into `to`. */
+static const char *open_panel(const vw_gemm_job *job, const vw_gemm_operand *w, const block *b,
+                              int p, char *to)
+{
+    const char *packed = vw_gemm_blocks_panel(w, b->panel + p) +
+                         b->k / VW_GEMM_BLOCK * w->source.block_bytes * VW_GEMM_PANEL;
+    job->blocks->open[vw_gemm_is_q4(w)](packed, b->k_len / VW_GEMM_BLOCK, to);
+    return to;
+}
+
 static void tiles_blocks(const vw_gemm_job *job, const vw_gemm_operand *w, const block *b,
-                         float *sums)
+                         char *panels, float *sums)
 {
     int wide = job->kernels->panels;
     int64_t first_row = tile_start(job, b->first_tile), at = b->k / VW_GEMM_BLOCK;
     for (int p = 0; p < b->n_panels; p += wide) {
         vw_gemm_tile t = {.k = b->k_len / VW_GEMM_BLOCK, .c_stride = WIDTH, .is_first = b->k == 0};
         for (int i = 0; i < wide; i++)
-            t.w[i] = vw_gemm_blocks_panel(w, b->panel + (p + i < b->n_panels ? p + i
-                                                                             : b->n_panels - 1)) +
-                     at * w->source.block_bytes * VW_GEMM_PANEL;
+            t.w[i] = p + i < b->n_panels
+                         ? open_panel(job, w, b, p + i, panels + i * VW_GEMM_OPEN_PANEL_BYTES)
+                         : t.w[i - 1];
         for (int64_t i = b->first_tile; i < b->last_tile; i++) {
             int64_t start = tile_start(job, i);
             int rows = tile_rows(job, i);
@@ -314,6 +324,33 @@ static void tiles_blocks(const vw_gemm_job *job, const vw_gemm_operand *w, const
             job->blocks->tile[vw_gemm_is_q4(w)][rows - 1](&t);
         }
     }
+}
+
+/* Formats that are unpacked: a few blocks of K at a time, which stay in L1 for all tiles. */
+static void tiles_unpacked(const vw_gemm_job *job, const vw_gemm_unpacked *u,
+                           const vw_gemm_operand *w, const block *b, float *panels, float *sums)
+{
+    int wide = job->kernels->panels;
+    int64_t first_row = tile_start(job, b->first_tile), end = (b->k + b->k_len) / VW_GEMM_BLOCK;
+    for (int p = 0; p < b->n_panels; p += wide)
+        for (int64_t at = b->k / VW_GEMM_BLOCK; at < end; at += VW_GEMM_RECORDS) {
+            int64_t n = end - at < VW_GEMM_RECORDS ? end - at : VW_GEMM_RECORDS;
+            vw_gemm_tile t = {.k = n, .c_stride = WIDTH, .is_first = at == 0};
+            for (int i = 0; i < wide; i++) {
+                char *records = (char *)panels + i * VW_GEMM_RECORDS * VW_GEMM_RECORD_BYTES;
+                t.w[i] = p + i < b->n_panels ? records : t.w[i - 1];
+                if (p + i < b->n_panels)
+                    u->unpack(w, b->panel + p + i, at, n, records);
+            }
+            for (int64_t i = b->first_tile; i < b->last_tile; i++) {
+                int64_t start = tile_start(job, i);
+                int rows = tile_rows(job, i);
+                t.x = (const char *)job->workspace + start * x_blocks_bytes(job) +
+                      at * rows * VW_GEMM_X_BLOCK_BYTES;
+                t.c = sums + (start - first_row) * WIDTH + p * VW_GEMM_PANEL;
+                u->tile[rows - 1](&t);
+            }
+        }
 }
 
 /* The scales of the rows, which int8 sums lack. */
@@ -329,11 +366,14 @@ static void scale_rows(const vw_gemm_job *job, int64_t first, int64_t last, int6
 static void block_sums(const vw_gemm_job *job, const vw_gemm_operand *w, block *b, float *panels,
                        float *sums)
 {
+    const vw_gemm_unpacked *u = job->blocks ? vw_gemm_unpacked_of(job->kernels, w) : NULL;
     int64_t step = block_k(job);
     for (b->k = 0; b->k < job->k; b->k += step) {
         b->k_len = job->k - b->k < step ? job->k - b->k : step;
-        if (job->blocks)
-            tiles_blocks(job, w, b, sums);
+        if (u)
+            tiles_unpacked(job, u, w, b, panels, sums);
+        else if (job->blocks)
+            tiles_blocks(job, w, b, (char *)panels, sums);
         else if (job->codes)
             tiles_s8(job, w, b, sums);
         else

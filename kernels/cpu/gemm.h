@@ -38,7 +38,7 @@ typedef enum vw_gemm_layout {
     VW_GEMM_PANEL_F16,     /* f16 [panel][K][16] */
     VW_GEMM_PANEL_S8,      /* int8 [panel][K4][16][4], K4 = ceil(K / 4) padded to whole groups; then
                               f32 scales [panel][groups][16]; then int32 sums of the codes, same */
-    VW_GEMM_PANEL_BLOCKS   /* GGUF's blocks of 32, of 16 outputs interleaved: gemm-blocks.h */
+    VW_GEMM_PANEL_BLOCKS   /* blocks of few bits, of 16 outputs interleaved: gemm-blocks.h */
 } vw_gemm_layout;
 
 typedef struct vw_gemm_operand {
@@ -59,6 +59,7 @@ typedef enum vw_gemm_finish {
 typedef struct vw_gemm_kernels vw_gemm_kernels;
 typedef struct vw_gemm_codes vw_gemm_codes;
 typedef struct vw_gemm_blocks vw_gemm_blocks;
+typedef struct vw_gemm_unpacked vw_gemm_unpacked;
 
 typedef struct vw_gemm_job {
     const vw_gemm_kernels *kernels;
@@ -127,6 +128,7 @@ typedef struct vw_gemm_tile {
     int fetch_step;                          /* ... and so many more with every step */
     int64_t fetch_turn, fetch_jump;          /* one row: from this step on, so many bytes further */
     int64_t c_panel;                         /* blocks, one row: from panel to panel in c */
+    vw_dtype scale_dtype;                    /* int4, one row: of its scales; group_k in blocks */
 } vw_gemm_tile;
 
 /* Products of quantised activations with int8 weights: exact int32 sums of each scale group, times
@@ -147,9 +149,22 @@ struct vw_gemm_blocks {
     int most; /* the largest magnitude of an activation's code */
     /* x rows [0, rows) for a tile, K of whole blocks; gemm-blocks.h has the layout. */
     void (*pack_x)(const float *x, int64_t x_stride, int rows, int64_t k, void *out);
-    /* Of Q8_0 and Q4_0; a tile's k counts blocks. */
+    /* Of Q8_0 and Q4_0, where k counts blocks.  Tiles take panels that were opened, as bytes that
+     * are multiplied and f32 scales; a single row takes packed ones, VW_GEMM_MAX_PANELS of them or
+     * the rest, one at a time. */
+    void (*open[2])(const void *packed, int64_t blocks, void *out);
     void (*const *tile[2])(const vw_gemm_tile *t); /* [rows - 1] */
-    void (*one[2])(const vw_gemm_tile *t);         /* one row, VW_GEMM_MAX_PANELS panels */
+    void (*one[2])(const vw_gemm_tile *t), (*rest[2])(const vw_gemm_tile *t);
+};
+
+/* The same of formats whose codes take more than one instruction to get at: tiles find them unpacked,
+ * once for all rows; one row reads the pack.  Codes of activations are of 7 or 8 bits. */
+struct vw_gemm_unpacked {
+    /* Blocks [first, first + n) of a panel as records (gemm-blocks.h); `first` begins a unit. */
+    void (*unpack)(const vw_gemm_operand *w, int64_t panel, int64_t first, int64_t n, char *records);
+    void (*const *tile)(const vw_gemm_tile *t); /* [rows - 1] */
+    /* One row, VW_GEMM_MAX_PANELS packed panels, and the rest, one at a time. */
+    void (*one)(const vw_gemm_tile *t), (*rest)(const vw_gemm_tile *t);
 };
 
 struct vw_gemm_kernels {
@@ -164,6 +179,7 @@ struct vw_gemm_kernels {
      * the instructions that multiply bytes saturate, since with 7 bits they are exact. */
     vw_gemm_codes s8, s7;
     const vw_gemm_blocks *blocks; /* [0] with codes up to 127, [1] up to 63 */
+    const vw_gemm_unpacked *unpacked; /* [3]: Q4_K, Q6_K, int4 */
 
     /* x rows [0, rows) as [k][rows]. */
     void (*pack_x)(const float *x, int64_t x_stride, int64_t x_step, int rows, int64_t k,

@@ -25,10 +25,16 @@ VW_INLINE vi i_zero(void) { return _mm256_setzero_si256(); }
 VW_INLINE vi i_set1(int32_t x) { return _mm256_set1_epi32(x); }
 VW_INLINE vi i_load(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
 VW_INLINE void i_store(void *p, vi v) { _mm256_storeu_si256((__m256i *)p, v); }
+VW_INLINE void i_store_s8(void *p, vi v) /* VL bytes, of values that fit */
+{
+    __m128i w = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    _mm_storel_epi64((__m128i *)p, _mm_packs_epi16(w, w));
+}
 VW_INLINE vi i_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
 VW_INLINE vi i_sub(vi a, vi b) { return _mm256_sub_epi32(a, b); }
 VW_INLINE vi i_shl(vi a, int n) { return _mm256_slli_epi32(a, n); }
 VW_INLINE vi i_sar(vi a, int n) { return _mm256_srai_epi32(a, n); }
+VW_INLINE vi i_shr(vi a, int n) { return _mm256_srli_epi32(a, n); }
 VW_INLINE vi i_and(vi a, vi b) { return _mm256_and_si256(a, b); }
 VW_INLINE vi i_or(vi a, vi b) { return _mm256_or_si256(a, b); }
 VW_INLINE vi i_xor(vi a, vi b) { return _mm256_xor_si256(a, b); }

@@ -34,10 +34,15 @@ VW_INLINE vi i_zero(void) { return _mm512_setzero_si512(); }
 VW_INLINE vi i_set1(int32_t x) { return _mm512_set1_epi32(x); }
 VW_INLINE vi i_load(const void *p) { return _mm512_loadu_si512(p); }
 VW_INLINE void i_store(void *p, vi v) { _mm512_storeu_si512(p, v); }
+VW_INLINE void i_store_s8(void *p, vi v) /* VL bytes, of values that fit */
+{
+    _mm_storeu_si128((__m128i *)p, _mm512_cvtsepi32_epi8(v));
+}
 VW_INLINE vi i_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
 VW_INLINE vi i_sub(vi a, vi b) { return _mm512_sub_epi32(a, b); }
 #define i_shl(a, n) _mm512_slli_epi32(a, n)
 #define i_sar(a, n) _mm512_srai_epi32(a, n)
+#define i_shr(a, n) _mm512_srli_epi32(a, n)
 VW_INLINE vi i_and(vi a, vi b) { return _mm512_and_si512(a, b); }
 VW_INLINE vi i_or(vi a, vi b) { return _mm512_or_si512(a, b); }
 VW_INLINE vi i_xor(vi a, vi b) { return _mm512_xor_si512(a, b); }

@@ -10,6 +10,7 @@
 enum { VL = 4 };
 typedef float vf __attribute__((vector_size(16)));
 typedef int32_t vi __attribute__((vector_size(16)));
+typedef uint32_t vu __attribute__((vector_size(16)));
 
 VW_INLINE vf v_set1(float x) { return (vf){x, x, x, x}; }
 VW_INLINE vf v_zero(void) { return v_set1(0); }
@@ -28,10 +29,16 @@ VW_INLINE vi i_add(vi a, vi b) { return a + b; }
 VW_INLINE vi i_sub(vi a, vi b) { return a - b; }
 VW_INLINE vi i_shl(vi a, int n) { return a << n; }
 VW_INLINE vi i_sar(vi a, int n) { return a >> n; }
+VW_INLINE vi i_shr(vi a, int n) { return (vi)((vu)a >> n); }
 VW_INLINE vi i_and(vi a, vi b) { return a & b; }
 VW_INLINE vi i_or(vi a, vi b) { return a | b; }
 VW_INLINE vi i_xor(vi a, vi b) { return a ^ b; }
 VW_INLINE vi i_max(vi a, vi b) { return (a & (a > b)) | (b & ~(a > b)); }
+VW_INLINE void i_store_s8(void *p, vi v) /* VL bytes, of values that fit */
+{
+    int8_t c[4] = {(int8_t)v[0], (int8_t)v[1], (int8_t)v[2], (int8_t)v[3]};
+    memcpy(p, c, sizeof c);
+}
 VW_INLINE vf v_bits(vi a) { return (vf)a; }
 VW_INLINE vi i_bits(vf a) { return (vi)a; }
 VW_INLINE vf v_from_int(vi a) { return __builtin_convertvector(a, vf); }

@@ -8,6 +8,8 @@
 
 #include <math.h>
 
+enum { MAX_BLOCK = 1 << 20 };
+
 static vw_status missing(const char *key, vw_error *err)
 {
     return vw_fail(err, VW_E_FORMAT, "config.json: \"%s\" is missing", key);
@@ -38,15 +40,18 @@ static vw_status check_quantisation(const vw_json *json, const vw_json_doc *doc,
     if ((st = json->get_string(doc, v, "quant_method", "fp8", &text, err)) ||
         !strcmp(text, "compressed-tensors")) /* as `convert` writes it too */
         return st;
-    if (strcmp(text, "blockwise_int8") != 0)
-        st = expect(json, doc, v, "quant_method", "fp8", NULL, &text, err);
-    if (st || (st = expect(json, doc, v, "fmt", "e4m3", NULL, &text, err)) ||
+    if (strcmp(text, "fp8") != 0 && strcmp(text, "blockwise_int8") != 0)
+        return vw_fail(err, VW_E_UNSUPPORTED, "config.json: quant_method is \"%s\"; this plugin knows "
+                       "\"fp8\", \"blockwise_int8\" and \"compressed-tensors\"", text);
+    if ((st = expect(json, doc, v, "fmt", "e4m3", NULL, &text, err)) ||
         (st = expect(json, doc, v, "scale_fmt", "float", "ue8m0", &text, err)))
         return st;
-    if (block && (json->count(block) != 2 || json->integer(json->at(block, 0)) < 1 ||
-                  json->integer(json->at(block, 1)) < 1))
-        return vw_fail(err, VW_E_FORMAT, "config.json: weight_block_size must be two numbers above 0, "
-                       "such as [128, 128]");
+    for (size_t i = 0; block && i < 2; i++) {
+        int64_t size = json->count(block) == 2 ? json->integer(json->at(block, i)) : 0;
+        if (size < 1 || size > MAX_BLOCK)
+            return vw_fail(err, VW_E_FORMAT, "config.json: weight_block_size must be two numbers from 1 "
+                           "to %d, such as [128, 128]", MAX_BLOCK);
+    }
     return VW_OK;
 }
 
@@ -110,7 +115,7 @@ static vw_status read_shape(deepseek *m, const vw_json *json, const vw_json_doc 
         {"qk_nope_head_dim", &m->nope, 1, 1 << 14, -1},
         {"qk_rope_head_dim", &m->rope, 2, 1 << 14, -1},
         {"v_head_dim", &m->dv, 1, 1 << 14, -1},
-        {"num_nextn_predict_layers", &m->n_further, 0, 8, 0},
+        {"num_nextn_predict_layers", &m->n_further, 0, DEEPSEEK_MAX_FURTHER, 0},
     };
     vw_status st = read_sizes(keys, sizeof keys / sizeof *keys, json, doc, err);
     if (st)
@@ -216,6 +221,9 @@ static vw_status read_token(const vw_json *json, const vw_json_doc *doc, const c
         value = json->count(v) ? json->integer(json->at(v, 0)) : -1;
     else
         st = json->get_int(doc, json->root(doc), key, -1, vocab_size - 1, -1, &value, err);
+    if (!st && (value < -1 || value >= vocab_size))
+        return vw_fail(err, VW_E_FORMAT, "config.json: %s begins with %lld, which is no token of %d",
+                       key, (long long)value, vocab_size);
     if (!st)
         *id = (int32_t)value;
     return st;

@@ -272,10 +272,11 @@ static void ignore_rest(deepseek *m)
     if (m->n_drafts) {
         m->ignored[n++] = "model.layers.*.embed_tokens.weight*";
         m->ignored[n++] = "model.layers.*.shared_head.head.weight*";
-    } else if (m->n_further) {
-        snprintf(m->ignored_layers, sizeof m->ignored_layers, "%s.%d.*",
-                 m->is_gguf ? "blk" : "model.layers", m->n_layers);
-        m->ignored[n++] = m->ignored_layers;
+    }
+    for (int32_t i = m->n_drafts; i < m->n_further; i++) {
+        snprintf(m->ignored_layers[i], sizeof *m->ignored_layers, "%s.%d.*",
+                 m->is_gguf ? "blk" : "model.layers", m->n_layers + i);
+        m->ignored[n++] = m->ignored_layers[i];
     }
     m->info.ignored = m->ignored;
 }

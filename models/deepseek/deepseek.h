@@ -9,7 +9,8 @@
 
 #include <vishwamai/model.h>
 
-enum { DEEPSEEK_MAX_LAYERS = 1000, DEEPSEEK_MAX_EXPERTS = 2048, DEEPSEEK_NAME = 96 };
+enum { DEEPSEEK_MAX_LAYERS = 1000, DEEPSEEK_MAX_EXPERTS = 2048, DEEPSEEK_MAX_FURTHER = 8,
+       DEEPSEEK_NAME = 96 };
 
 /* The model's own parameters come first, then each layer's. */
 enum { EMBED_TOKENS, FINAL_NORM, LM_HEAD, FIRST_LAYER };
@@ -87,8 +88,8 @@ typedef struct deepseek {
     size_t n_pieces;
     vw_respelt *pieces;
     char (*other_names)[DEEPSEEK_NAME];
-    char ignored_layers[64]; /* a pattern, when there are layers that are not loaded */
-    const char *ignored[8];
+    char ignored_layers[DEEPSEEK_MAX_FURTHER][32]; /* patterns of layers that are not loaded */
+    const char *ignored[DEEPSEEK_MAX_FURTHER + 6];
     vw_model_info info;
 } deepseek;
 

@@ -249,6 +249,9 @@ static vw_status read_token(const vw_json *json, const vw_json_doc *doc, const v
         value = json->count(v) ? json->integer(json->at(v, 0)) : -1;
     else
         st = json->get_int(doc, in, key, -1, vocab_size - 1, -1, &value, err);
+    if (!st && (value < -1 || value >= vocab_size))
+        return vw_fail(err, VW_E_FORMAT, "config.json: %s begins with %lld, which is no token of %d",
+                       key, (long long)value, vocab_size);
     if (!st)
         *id = (int32_t)value;
     return st;

@@ -60,7 +60,7 @@ static vw_status read_widening(grok *g, const source *s, vw_error *err)
     vw_status st = s->json->get_real(s->doc, s->root, "widening_factor", 0, &factor, err);
     if (st)
         return st;
-    if (!(factor > 0) || factor * g->width > 1 << 24)
+    if (!(factor * g->width >= 2) || factor * g->width > 1 << 24)
         return vw_fail(err, VW_E_FORMAT, "config.json: neither \"intermediate_size\" nor a "
                        "\"widening_factor\" says how wide an expert is");
     g->ffn = ((int32_t)(factor * g->width) * 2 / 3 + 7) / 8 * 8;

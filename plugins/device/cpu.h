@@ -3,6 +3,7 @@
 #define PLUGINS_DEVICE_CPU_H
 
 #include "kernels/cpu/gradient.h"
+#include "plugins/device/checks.h"
 
 #include <vishwamai/device.h>
 
@@ -23,11 +24,6 @@ void cpu_split(const cpu_device *dev, int64_t n_units, int64_t unit_values, cpu_
 
 /* Parts that cpu_split would use. */
 int cpu_split_parts(const cpu_device *dev, int64_t n_units, int64_t unit_values);
-
-/* VW_OK if t is a matrix of that dtype with its values side by side and at least `rows` x `cols`
- * (exactly, where not negative); words the error with the operation's and the tensor's name. */
-vw_status cpu_check(const char *op, const char *name, const vw_tensor *t, vw_dtype dtype,
-                    int64_t rows, int64_t cols, vw_error *err);
 
 static inline float *cpu_row(const vw_tensor *t, int64_t row)
 {

@@ -12,10 +12,10 @@ typedef struct named {
 
 static vw_status check_same(const char *op, const named *all, int n, vw_error *err)
 {
-    vw_status st = cpu_check(op, all[0].name, all[0].t, VW_F32, -1, -1, err);
+    vw_status st = device_check(op, all[0].name, all[0].t, VW_F32, -1, -1, err);
     for (int i = 1; st == VW_OK && i < n; i++)
-        st = cpu_check(op, all[i].name, all[i].t, VW_F32, all[0].t->shape[0], all[0].t->shape[1],
-                       err);
+        st = device_check(op, all[i].name, all[i].t, VW_F32, all[0].t->shape[0], all[0].t->shape[1],
+                          err);
     return st;
 }
 
@@ -248,15 +248,15 @@ static vw_status check_teacher(const vw_loss_desc *l, const vw_tensor *logits, v
         return vw_fail(err, VW_E_INVALID, "cross_entropy: a temperature of %g; it must be above 0",
                        (double)l->temperature);
     if (!l->teacher_ids.data)
-        return cpu_check("cross_entropy", "teacher", &l->teacher, VW_F32, rows, logits->shape[1],
-                         err);
+        return device_check("cross_entropy", "teacher", &l->teacher, VW_F32, rows, logits->shape[1],
+                            err);
     if (k < 1 || k > VW_GRADIENT_MAX_IDS || k > logits->shape[1])
         return vw_fail(err, VW_E_UNSUPPORTED,
                        "cross_entropy: %lld logits of the teacher a row; 1 to %d of %lld are possible",
                        (long long)k, VW_GRADIENT_MAX_IDS, (long long)logits->shape[1]);
-    st = cpu_check("cross_entropy", "teacher", &l->teacher, VW_F32, rows, k, err);
+    st = device_check("cross_entropy", "teacher", &l->teacher, VW_F32, rows, k, err);
     if (st == VW_OK)
-        st = cpu_check("cross_entropy", "teacher_ids", &l->teacher_ids, VW_I32, rows, k, err);
+        st = device_check("cross_entropy", "teacher_ids", &l->teacher_ids, VW_I32, rows, k, err);
     return st;
 }
 
@@ -268,7 +268,7 @@ vw_status cpu_cross_entropy(void *self, vw_stream *s, const vw_loss_desc *loss, 
     if (!(loss->smoothing >= 0 && loss->smoothing < 1))
         return vw_fail(err, VW_E_INVALID, "cross_entropy: a smoothing of %g; 0 up to, not with, 1",
                        (double)loss->smoothing);
-    vw_status st = cpu_check("cross_entropy", "logits", &logits, VW_F32, -1, -1, err);
+    vw_status st = device_check("cross_entropy", "logits", &logits, VW_F32, -1, -1, err);
     if (st == VW_OK && loss->teacher.data)
         st = check_teacher(loss, &logits, err);
     if (st != VW_OK)

@@ -62,7 +62,7 @@ static vw_status check_route(const char *op, const vw_route_desc *r, const vw_te
                              vw_error *err)
 {
     int64_t rows = logits->shape[0], experts = logits->shape[1], choosable;
-    vw_status st = cpu_check(op, "logits", logits, VW_F32, -1, -1, err);
+    vw_status st = device_check(op, "logits", logits, VW_F32, -1, -1, err);
     if (st == VW_OK && experts > VW_ROUTE_MAX_EXPERTS)
         return vw_fail(err, VW_E_UNSUPPORTED, "%s: %lld experts; %d are possible", op,
                        (long long)experts, VW_ROUTE_MAX_EXPERTS);
@@ -72,9 +72,9 @@ static vw_status check_route(const char *op, const vw_route_desc *r, const vw_te
         return vw_fail(err, VW_E_INVALID, "%s: %d experts a token of %lld to choose from", op,
                        (int)r->top_k, (long long)choosable);
     if (st == VW_OK)
-        st = cpu_check(op, "ids", ids, VW_I32, rows, r->top_k, err);
+        st = device_check(op, "ids", ids, VW_I32, rows, r->top_k, err);
     if (st == VW_OK)
-        st = cpu_check(op, "weights", weights, VW_F32, rows, r->top_k, err);
+        st = device_check(op, "weights", weights, VW_F32, rows, r->top_k, err);
     job->route = (vw_route){r->top_k,      r->is_sigmoid, r->is_normalised, r->n_groups,
                             r->top_groups, r->group_best, r->scale,         r->bias};
     return st;
@@ -89,8 +89,8 @@ vw_status cpu_moe_route(void *self, vw_stream *s, const vw_route_desc *route, vw
     (void)s;
     vw_status st = check_route("moe_route", route, &logits, &ids, &weights, &job, err);
     if (st == VW_OK && shares.data)
-        st = cpu_check("moe_route", "shares", &shares, VW_F32, logits.shape[0], logits.shape[1],
-                       err);
+        st = device_check("moe_route", "shares", &shares, VW_F32, logits.shape[0], logits.shape[1],
+                          err);
     if (st == VW_OK)
         cpu_split(self, logits.shape[0], 8 * logits.shape[1], route_units, &job);
     return st;
@@ -108,8 +108,8 @@ vw_status cpu_moe_route_backward(void *self, vw_stream *s, const vw_route_desc *
     (void)s;
     vw_status st = check_route("moe_route_backward", route, &logits, &ids, &d_weights, &job, err);
     if (st == VW_OK)
-        st = cpu_check("moe_route_backward", "d_logits", &d_logits, VW_F32, logits.shape[0],
-                       experts, err);
+        st = device_check("moe_route_backward", "d_logits", &d_logits, VW_F32, logits.shape[0],
+                          experts, err);
     if (st != VW_OK)
         return st;
     if (losses)
@@ -154,7 +154,7 @@ vw_status cpu_moe_sort(void *self, vw_stream *s, vw_tensor ids, int32_t experts,
     int32_t *next = workspace; /* the next free place of each expert */
     int64_t rows = ids.shape[0], k = ids.shape[1];
     (void)self, (void)s;
-    vw_status st = cpu_check("moe_sort", "ids", &ids, VW_I32, -1, -1, err);
+    vw_status st = device_check("moe_sort", "ids", &ids, VW_I32, -1, -1, err);
     if (st != VW_OK)
         return st;
     if (experts < 1 || capacity < 0 || rows * k > INT32_MAX)
@@ -232,11 +232,11 @@ vw_status cpu_moe_combine(void *self, vw_stream *s, vw_tensor rows, const int32_
                           vw_error *err)
 {
     (void)s;
-    vw_status st = cpu_check("moe_combine", "y", &y, VW_F32, -1, -1, err);
+    vw_status st = device_check("moe_combine", "y", &y, VW_F32, -1, -1, err);
     if (st == VW_OK)
-        st = cpu_check("moe_combine", "rows", &rows, VW_F32, -1, y.shape[1], err);
+        st = device_check("moe_combine", "rows", &rows, VW_F32, -1, y.shape[1], err);
     if (st == VW_OK && weights.data)
-        st = cpu_check("moe_combine", "weights", &weights, VW_F32, y.shape[0], top_k, err);
+        st = device_check("moe_combine", "weights", &weights, VW_F32, y.shape[0], top_k, err);
     if (st != VW_OK)
         return st;
     combine_job job = {.dev = self, .rows = rows, .weights = weights, .y = y, .place = place,
@@ -252,15 +252,15 @@ vw_status cpu_moe_combine_backward(void *self, vw_stream *s, vw_tensor rows, con
     const char *op = "moe_combine_backward";
     int64_t n = d_y.shape[1], tokens = d_y.shape[0], k = weights.shape[1];
     (void)s;
-    vw_status st = cpu_check(op, "d_y", &d_y, VW_F32, -1, -1, err);
+    vw_status st = device_check(op, "d_y", &d_y, VW_F32, -1, -1, err);
     if (st == VW_OK)
-        st = cpu_check(op, "rows", &rows, VW_F32, -1, n, err);
+        st = device_check(op, "rows", &rows, VW_F32, -1, n, err);
     if (st == VW_OK)
-        st = cpu_check(op, "weights", &weights, VW_F32, tokens, -1, err);
+        st = device_check(op, "weights", &weights, VW_F32, tokens, -1, err);
     if (st == VW_OK)
-        st = cpu_check(op, "d_rows", &d_rows, VW_F32, rows.shape[0], n, err);
+        st = device_check(op, "d_rows", &d_rows, VW_F32, rows.shape[0], n, err);
     if (st == VW_OK)
-        st = cpu_check(op, "d_weights", &d_weights, VW_F32, tokens, k, err);
+        st = device_check(op, "d_weights", &d_weights, VW_F32, tokens, k, err);
     if (st != VW_OK)
         return st;
     combine_job job = {.dev = self, .rows = rows, .weights = weights, .y = d_y, .d_rows = d_rows,

@@ -34,11 +34,11 @@ vw_status cpu_rms_norm(void *self, vw_stream *s, vw_tensor x, vw_tensor residual
     const cpu_device *dev = self;
     int64_t rows = x.shape[0], n = x.shape[1];
     (void)s;
-    vw_status st = cpu_check("rms_norm", "x", &x, VW_F32, -1, -1, err);
+    vw_status st = device_check("rms_norm", "x", &x, VW_F32, -1, -1, err);
     if (st == VW_OK)
-        st = cpu_check("rms_norm", "y", &y, VW_F32, rows, n, err);
+        st = device_check("rms_norm", "y", &y, VW_F32, rows, n, err);
     if (st == VW_OK && residual.data)
-        st = cpu_check("rms_norm", "residual", &residual, VW_F32, rows, n, err);
+        st = device_check("rms_norm", "residual", &residual, VW_F32, rows, n, err);
     if (st != VW_OK)
         return st;
     if (w.data && (w.dtype != VW_F32 || vw_tensor_bytes(&w) != (size_t)n * sizeof(float)))
@@ -72,7 +72,7 @@ vw_status cpu_check_rope(const char *op, const vw_tensor *x, const vw_rope_desc 
                        r->first, r->first + r->dims, r->head_dim);
     *rope = (vw_pointwise_rope){r->pairing == VW_ROPE_PAIRS, r->heads, r->head_dim, r->first,
                                 r->dims, r->inv_freq, r->scale};
-    return cpu_check(op, "x", x, VW_F32, -1, (int64_t)r->heads * r->head_dim, err);
+    return device_check(op, "x", x, VW_F32, -1, (int64_t)r->heads * r->head_dim, err);
 }
 
 vw_status cpu_rope(void *self, vw_stream *s, vw_tensor x, const int32_t *positions,
@@ -103,7 +103,7 @@ vw_status cpu_softmax(void *self, vw_stream *s, vw_tensor x, vw_error *err)
 {
     const cpu_device *dev = self;
     (void)s;
-    vw_status st = cpu_check("softmax", "x", &x, VW_F32, -1, -1, err);
+    vw_status st = device_check("softmax", "x", &x, VW_F32, -1, -1, err);
     if (st != VW_OK)
         return st;
     softmax_job job = {dev->pw, x};
@@ -165,11 +165,11 @@ vw_status cpu_gate(void *self, vw_stream *s, vw_activation act, vw_tensor gate, 
     (void)s;
     if ((unsigned)act > VW_ACT_RELU)
         return vw_fail(err, VW_E_UNSUPPORTED, "gate: activation %d is not known", (int)act);
-    vw_status st = cpu_check("gate", "gate", &gate, VW_F32, -1, -1, err);
+    vw_status st = device_check("gate", "gate", &gate, VW_F32, -1, -1, err);
     if (st == VW_OK && up.data)
-        st = cpu_check("gate", "up", &up, VW_F32, gate.shape[0], gate.shape[1], err);
+        st = device_check("gate", "up", &up, VW_F32, gate.shape[0], gate.shape[1], err);
     if (st == VW_OK)
-        st = cpu_check("gate", "y", &y, VW_F32, gate.shape[0], gate.shape[1], err);
+        st = device_check("gate", "y", &y, VW_F32, gate.shape[0], gate.shape[1], err);
     if (st != VW_OK)
         return st;
     each_job job = {.op = EACH_GATE, .act = (vw_pointwise_act)act, .x = gate, .up = up, .y = y};
@@ -188,9 +188,9 @@ vw_status cpu_axpby(void *self, vw_stream *s, float a, vw_tensor x, float b, vw_
                     vw_error *err)
 {
     (void)s;
-    vw_status st = cpu_check("axpby", "x", &x, VW_F32, -1, -1, err);
+    vw_status st = device_check("axpby", "x", &x, VW_F32, -1, -1, err);
     if (st == VW_OK)
-        st = cpu_check("axpby", "y", &y, VW_F32, x.shape[0], x.shape[1], err);
+        st = device_check("axpby", "y", &y, VW_F32, x.shape[0], x.shape[1], err);
     if (st != VW_OK)
         return st;
     each_job job = {.op = EACH_AXPBY, .a = a, .b = b, .x = x, .y = y};
@@ -203,7 +203,7 @@ vw_status cpu_softcap(void *self, vw_stream *s, float cap, vw_tensor x, vw_error
     (void)s;
     if (!(cap > 0))
         return vw_fail(err, VW_E_INVALID, "softcap: the cap must be above 0, not %g", (double)cap);
-    vw_status st = cpu_check("softcap", "x", &x, VW_F32, -1, -1, err);
+    vw_status st = device_check("softcap", "x", &x, VW_F32, -1, -1, err);
     if (st != VW_OK)
         return st;
     each_job job = {.op = EACH_SOFTCAP, .a = cap, .x = x, .y = x};

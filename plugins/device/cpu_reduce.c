@@ -77,11 +77,11 @@ vw_status cpu_rms_norm_backward(void *self, vw_stream *s, vw_tensor x, vw_tensor
 {
     int64_t rows = x.shape[0], n = x.shape[1];
     (void)s;
-    vw_status st = cpu_check("rms_norm_backward", "x", &x, VW_F32, -1, -1, err);
+    vw_status st = device_check("rms_norm_backward", "x", &x, VW_F32, -1, -1, err);
     if (st == VW_OK)
-        st = cpu_check("rms_norm_backward", "d_y", &d_y, VW_F32, rows, n, err);
+        st = device_check("rms_norm_backward", "d_y", &d_y, VW_F32, rows, n, err);
     if (st == VW_OK)
-        st = cpu_check("rms_norm_backward", "d_x", &d_x, VW_F32, rows, n, err);
+        st = device_check("rms_norm_backward", "d_x", &d_x, VW_F32, rows, n, err);
     if (st == VW_OK && w.data)
         st = check_vector("rms_norm_backward", "w", &w, n, err);
     if (st == VW_OK && d_w.data)
@@ -99,7 +99,7 @@ vw_status cpu_sum_rows(void *self, vw_stream *s, vw_tensor x, vw_tensor y, void 
                        vw_error *err)
 {
     (void)s;
-    vw_status st = cpu_check("sum_rows", "x", &x, VW_F32, -1, -1, err);
+    vw_status st = device_check("sum_rows", "x", &x, VW_F32, -1, -1, err);
     if (st == VW_OK)
         st = check_vector("sum_rows", "y", &y, x.shape[1], err);
     columns_job job = {.dev = self, .x = x, .part = workspace, .sum = y.data};
@@ -144,7 +144,7 @@ vw_status cpu_sum_squares(void *self, vw_stream *s, vw_tensor x, double *result,
     double total = 0;
     (void)s;
     flatten(&x);
-    vw_status st = cpu_check("sum_squares", "x", &x, VW_F32, -1, -1, err);
+    vw_status st = device_check("sum_squares", "x", &x, VW_F32, -1, -1, err);
     if (st != VW_OK)
         return st;
     squares_job job = {dev->grads, x, n_chunks(x.shape[1], CHUNK_VALUES), workspace};

@@ -45,9 +45,9 @@ vw_status cpu_round_e4m3(void *self, vw_stream *s, vw_tensor x, float *record, i
     atomic_uint most = 0;
     round_job job = {.x = x, .y = y, .most = &most};
     (void)s;
-    vw_status st = cpu_check("round_e4m3", "x", &x, VW_F32, -1, -1, err);
+    vw_status st = device_check("round_e4m3", "x", &x, VW_F32, -1, -1, err);
     if (st == VW_OK)
-        st = cpu_check("round_e4m3", "y", &y, VW_F32, x.shape[0], x.shape[1], err);
+        st = device_check("round_e4m3", "y", &y, VW_F32, x.shape[0], x.shape[1], err);
     if (st != VW_OK)
         return st;
     cpu_split(dev, x.shape[0], x.shape[1], amax_units, &job);

@@ -32,9 +32,9 @@ vw_status cpu_gather(void *self, vw_stream *s, vw_tensor x, const int32_t *rows,
 {
     const cpu_device *dev = self;
     (void)s;
-    vw_status st = cpu_check("gather", "x", &x, VW_F32, -1, -1, err);
+    vw_status st = device_check("gather", "x", &x, VW_F32, -1, -1, err);
     if (st == VW_OK)
-        st = cpu_check("gather", "y", &y, VW_F32, -1, x.shape[1], err);
+        st = device_check("gather", "y", &y, VW_F32, -1, x.shape[1], err);
     if (st != VW_OK)
         return st;
     move_job job = {dev->pw, x, y, rows, NULL};
@@ -63,9 +63,9 @@ vw_status cpu_scatter_add(void *self, vw_stream *s, vw_tensor x, const int32_t *
 {
     const cpu_device *dev = self;
     (void)s;
-    vw_status st = cpu_check("scatter_add", "x", &x, VW_F32, -1, -1, err);
+    vw_status st = device_check("scatter_add", "x", &x, VW_F32, -1, -1, err);
     if (st == VW_OK)
-        st = cpu_check("scatter_add", "y", &y, VW_F32, -1, x.shape[1], err);
+        st = device_check("scatter_add", "y", &y, VW_F32, -1, x.shape[1], err);
     if (st != VW_OK)
         return st;
     move_job job = {dev->pw, x, y, rows, weight};
@@ -97,14 +97,14 @@ vw_status cpu_top_k(void *self, vw_stream *s, vw_tensor x, int32_t k, vw_tensor 
                     vw_tensor indices, vw_error *err)
 {
     (void)s;
-    vw_status st = cpu_check("top_k", "x", &x, VW_F32, -1, -1, err);
+    vw_status st = device_check("top_k", "x", &x, VW_F32, -1, -1, err);
     if (st == VW_OK && (k < 0 || k > x.shape[1]))
         return vw_fail(err, VW_E_INVALID, "top_k: k is %d, but a row has %lld values", k,
                        (long long)x.shape[1]);
     if (st == VW_OK)
-        st = cpu_check("top_k", "values", &values, VW_F32, x.shape[0], k, err);
+        st = device_check("top_k", "values", &values, VW_F32, x.shape[0], k, err);
     if (st == VW_OK)
-        st = cpu_check("top_k", "indices", &indices, VW_I32, x.shape[0], k, err);
+        st = device_check("top_k", "indices", &indices, VW_I32, x.shape[0], k, err);
     if (st != VW_OK)
         return st;
     top_job job = {x, values, indices, k};
@@ -152,7 +152,7 @@ vw_status cpu_sample(void *self, vw_stream *s, vw_tensor logits, const vw_sample
 {
     const cpu_device *dev = self;
     (void)s;
-    vw_status st = cpu_check("sample", "logits", &logits, VW_F32, -1, -1, err);
+    vw_status st = device_check("sample", "logits", &logits, VW_F32, -1, -1, err);
     if (st != VW_OK)
         return st;
     if (logits.shape[0] > 0 && logits.shape[1] < 1)
@@ -261,7 +261,7 @@ static int is_known(vw_dtype t)
 static vw_status scale_group(convert_job *job, vw_error *err)
 {
     int64_t rows = job->x.shape[0], n = job->x.shape[1], groups = (n + 127) / 128;
-    vw_status st = cpu_check("convert", "scales", &job->scales, VW_F32, rows, -1, err);
+    vw_status st = device_check("convert", "scales", &job->scales, VW_F32, rows, -1, err);
     if (st != VW_OK)
         return st;
     job->group = job->scales.shape[1] == 1 ? n : 128;
@@ -284,9 +284,9 @@ vw_status cpu_convert(void *self, vw_stream *s, vw_tensor x, vw_tensor y, vw_ten
                        "convert: no way from %s to %s; one side is f32, the other f32, bf16, f16, "
                        "int8 or e4m3",
                        vw_dtype_name(x.dtype), vw_dtype_name(y.dtype));
-    vw_status st = cpu_check("convert", "x", &x, x.dtype, -1, -1, err);
+    vw_status st = device_check("convert", "x", &x, x.dtype, -1, -1, err);
     if (st == VW_OK)
-        st = cpu_check("convert", "y", &y, y.dtype, x.shape[0], x.shape[1], err);
+        st = device_check("convert", "y", &y, y.dtype, x.shape[0], x.shape[1], err);
     if (st == VW_OK && (is_quantised(x.dtype) || is_quantised(y.dtype)))
         st = scale_group(&job, err);
     if (st != VW_OK)

@@ -4,7 +4,7 @@
  * Weights that the user has re-quantised to int8 are packed, and `pack = yes` packs the others,
  * which is a little faster for small batches.  Activations are f32 unless `activations = int8` or
  * `int7` says that products with int8 weights may quantise each row to 8 or 7 bits, and products with
- * Q8_0 and Q4_0 weights, then packed too, each 32 values of a row.
+ * blocks of few bits, then packed too, each 32 values of a row.
  *
  * Bits: results do not depend on the number of threads.  Packed weights sum in the same order for
  * any number of rows; weights in place do so only for a batch-invariant plan, which gives up the
@@ -63,7 +63,9 @@ static vw_status open_cpu(const vw_host *host, const void *config, void **self, 
     host->log(host->core, VW_LOG_INFO, "matrix kernels: %s%s%s%s", g->kernels->name,
               g->config.activations ? "; activations are quantised to " : "",
               g->config.activations ? activations[g->config.activations] : "",
-              g->config.activations ? " where weights are int8, Q8_0 or Q4_0" : "");
+              g->config.activations
+                  ? " where weights are int8, int4, Q8_0, Q4_0, Q4_K or Q6_K"
+                  : "");
     *self = g;
     return VW_OK;
 }
@@ -250,24 +252,60 @@ static void compute(const cpu_gemm *g, vw_gemm_job *job)
         g->host->parallel_for(g->host->core, parts, multiply_part, job);
 }
 
+/* How activations are laid out for a weight. */
+typedef enum way { AS_F32, AS_ROWS, AS_BLOCKS, N_WAYS } way;
+
+static way way_of(const cpu_gemm *g, const vw_gemm_operand *w)
+{
+    if (g->config.activations == F32_ACTIVATIONS)
+        return AS_F32;
+    return w->layout == VW_GEMM_PANEL_S8       ? AS_ROWS
+           : w->layout == VW_GEMM_PANEL_BLOCKS ? AS_BLOCKS
+                                               : AS_F32;
+}
+
+static void set_way(const cpu_gemm *g, vw_gemm_job *job, way to)
+{
+    const int is_int7 = g->config.activations == INT7_ACTIVATIONS;
+    job->codes = to != AS_ROWS ? NULL : is_int7 ? &g->kernels->s7 : &g->kernels->s8;
+    job->blocks = to == AS_BLOCKS ? &g->kernels->blocks[is_int7] : NULL;
+}
+
+/* Weights that take different ways all run as f32 here. */
 static void set_weights(const cpu_gemm *g, vw_gemm_job *job, const vw_gemm_problem *p,
                         const vw_gemm_weight *const *weights)
 {
-    job->codes = g->config.activations == INT8_ACTIVATIONS   ? &g->kernels->s8
-                 : g->config.activations == INT7_ACTIVATIONS ? &g->kernels->s7
-                                                             : NULL;
-    job->blocks = g->config.activations == F32_ACTIVATIONS
-                      ? NULL
-                      : &g->kernels->blocks[g->config.activations == INT7_ACTIVATIONS];
+    way all = N_WAYS;
     for (int i = 0; i < p->n_weights; i++) {
         job->w[i] = operand(g, weights[i], p->op);
-        if (job->w[i].layout != VW_GEMM_PANEL_S8)
-            job->codes = NULL;
-        if (job->w[i].layout != VW_GEMM_PANEL_BLOCKS)
-            job->blocks = NULL;
+        way one = way_of(g, &job->w[i]);
+        all = i == 0 || all == one ? one : AS_F32;
     }
+    set_way(g, job, all);
     job->n_weights = p->n_weights;
     job->k = job->w[0].source.k;
+}
+
+/* Each result by itself does not mind: a product for every way, unless two weights make one result. */
+static void compute_ways(const cpu_gemm *g, const vw_gemm_job *job)
+{
+    for (way one = AS_F32; one < N_WAYS; one++) {
+        vw_gemm_job part = *job;
+        part.n_weights = 0;
+        for (int i = 0; i < job->n_weights; i++) {
+            int is_part = job->finish == VW_GEMM_FINISH_GATED
+                              ? one == (job->blocks ? AS_BLOCKS : job->codes ? AS_ROWS : AS_F32)
+                              : one == way_of(g, &job->w[i]);
+            if (!is_part)
+                continue;
+            part.w[part.n_weights] = job->w[i];
+            part.y[part.n_weights] = job->y[i];
+            part.y_stride[part.n_weights++] = job->y_stride[i];
+        }
+        set_way(g, &part, one);
+        if (part.n_weights)
+            compute(g, &part);
+    }
 }
 
 static void set_rows(vw_gemm_job *job, const vw_gemm_problem *p, const vw_tensor *x,
@@ -314,7 +352,7 @@ static vw_status run(void *self, const vw_gemm_plan *p, vw_stream *stream, vw_te
         return VW_OK;
     }
     vw_gemm_job job = cpu_job(g, &p->problem, weights, &x, y, 0, m, workspace);
-    compute(g, &job);
+    compute_ways(g, &job);
     return VW_OK;
 }
 
@@ -398,7 +436,7 @@ static const vw_option options[] = {
     {.key = "activations", .type = VW_OPTION_ENUM, .def = "f32", .choices = activations,
      .offset = offsetof(cpu_config, activations),
      .help = "int8, int7: quantise each row of activations where weights are int8, each 32 values "
-             "where they are Q8_0 or Q4_0; faster, less exact; "
+             "where they are Q8_0, Q4_0, Q4_K, Q6_K or int4; faster, less exact; "
              "int7 rounds twice as coarsely and is faster still where the CPU has no VNNI"},
     VW_OPTION_END,
 };

@@ -276,7 +276,7 @@ static void take_shape(cursor *c, vw_weights_tensor *t)
     }
     for (uint32_t i = 0; i < n && !c->status; i++) {
         dims[i] = take_u64(c, "a tensor's dimension");
-        if (!c->status && (dims[i] == 0 || dims[i] > INT64_MAX / 16 / count))
+        if (!c->status && (dims[i] == 0 || dims[i] > INT64_MAX / 64 / count))
             bad(c, "tensor \"%s\": dimension %u is %llu", t->name, i, (unsigned long long)dims[i]);
         else
             count *= c->status ? 1 : dims[i];

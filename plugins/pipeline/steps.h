@@ -97,6 +97,33 @@ static inline vw_status check_problem(const vw_pipeline_problem *problem, int32_
     return VW_OK;
 }
 
+/* ---- stages straight on, any number of ranks and micro-batches ------------------------------- */
+
+static inline vw_status straight_layout(void *self, const vw_pipeline_problem *problem,
+                                        vw_pipeline_layout *layout, vw_error *err)
+{
+    vw_status status = check_problem(problem, 0, err);
+
+    (void)self;
+    if (status == VW_OK)
+        placement_layout(STRAIGHT, problem->n_ranks, layout);
+    return status;
+}
+
+static inline int32_t straight_stage(void *self, const vw_pipeline_problem *problem, int32_t rank,
+                                     int32_t chunk)
+{
+    (void)self;
+    return placement_stage(STRAIGHT, problem->n_ranks, rank, chunk);
+}
+
+static inline int32_t straight_probe(const vw_probe *about, char *why, size_t why_bytes)
+{
+    (void)about;
+    snprintf(why, why_bytes, "any number of ranks and micro-batches");
+    return 1;
+}
+
 /* ---- components without state ---------------------------------------------------------------- */
 
 static inline vw_status open_nothing(const vw_host *host, const void *config, void **self,

@@ -10,23 +10,6 @@
  */
 #include "plugins/pipeline/steps.h"
 
-static vw_status layout(void *self, const vw_pipeline_problem *problem, vw_pipeline_layout *layout,
-                        vw_error *err)
-{
-    vw_status status = check_problem(problem, 0, err);
-
-    (void)self;
-    if (status == VW_OK)
-        placement_layout(STRAIGHT, problem->n_ranks, layout);
-    return status;
-}
-
-static int32_t stage(void *self, const vw_pipeline_problem *problem, int32_t rank, int32_t chunk)
-{
-    (void)self;
-    return placement_stage(STRAIGHT, problem->n_ranks, rank, chunk);
-}
-
 static vw_status schedule(void *self, const vw_pipeline_problem *problem, int32_t rank,
                           vw_step *steps, size_t room, size_t *n, vw_error *err)
 {
@@ -54,17 +37,10 @@ static vw_status schedule(void *self, const vw_pipeline_problem *problem, int32_
     return VW_OK;
 }
 
-static int32_t probe(const vw_probe *about, char *why, size_t why_bytes)
-{
-    (void)about;
-    snprintf(why, why_bytes, "any number of ranks and micro-batches");
-    return 1;
-}
-
 static const vw_pipeline_ops ops = {
     .size = sizeof ops,
-    .layout = layout,
-    .stage = stage,
+    .layout = straight_layout,
+    .stage = straight_stage,
     .schedule = schedule,
 };
 
@@ -81,7 +57,7 @@ static const vw_plugin description = {
     .url = "https://github.com/VishwamAI",
     .rank = VW_RANK_NORMAL + 32, /* 1F1B for as many activations and less idle time */
     .caps = VW_CAP_THREAD_SAFE,
-    .probe = probe,
+    .probe = straight_probe,
     .open = open_nothing,
     .close = close_nothing,
     .ops = &ops,

@@ -30,9 +30,9 @@ static vw_status fill_info(bpe_plugin *p, const char *folder, vw_error *err)
         return st;
     p->info.adds_bos = p->info.bos >= 0 && (c.adds_bos < 0 ? before >= 0 : c.adds_bos);
     p->info.adds_eos = p->info.eos >= 0 && (c.adds_eos < 0 ? after >= 0 : c.adds_eos);
-    p->chat = chat_rule_of(&c, p->no_chat, sizeof p->no_chat);
+    st = bpe_table_set_chat(p, &c, err);
     checkpoint_free(&c);
-    return VW_OK;
+    return st ? vw_fail_in(err, st, "%s", folder) : VW_OK;
 }
 
 static vw_status load(void *self, const char *folder, vw_error *err)
@@ -78,7 +78,7 @@ static int32_t probe(const vw_probe *about, char *why, size_t why_bytes)
 
 static vw_status open_plugin(const vw_host *host, const void *config, void **self, vw_error *err)
 {
-    (void)config;
+    const bpe_config *cfg = config;
     const vw_json *json = host->service(host->core, "json", VW_JSON_MAJOR);
     if (!json)
         return vw_fail(err, VW_E_ABI, "tokenizer/bpe needs version %d of the service \"json\", "
@@ -89,6 +89,7 @@ static vw_status open_plugin(const vw_host *host, const void *config, void **sel
     memset(p, 0, sizeof *p);
     p->t.host = host;
     p->t.json = json;
+    p->thinking = cfg->thinking;
     *self = p;
     return VW_OK;
 }
@@ -125,6 +126,8 @@ static const vw_plugin description = {
     .url = "https://github.com/VishwamAI",
     .rank = VW_RANK_NORMAL,
     .caps = VW_CAP_THREAD_SAFE,
+    .config_size = sizeof(bpe_config),
+    .options = bpe_table_options,
     .probe = probe,
     .open = open_plugin,
     .close = close_plugin,

@@ -40,6 +40,21 @@ vw_status bpe_table_piece(void *self, int32_t id, int is_first, int show_special
 
 /* ---- chat ------------------------------------------------------------------------------------ */
 
+const vw_option bpe_table_options[] = {
+    {"thinking", VW_OPTION_BOOL, "no", 0, 0, NULL, offsetof(bpe_config, thinking), 0,
+     "chat: the model thinks before it answers, where its template leaves that open (DeepSeek-V3.1)"},
+    VW_OPTION_END,
+};
+
+vw_status bpe_table_set_chat(bpe_plugin *p, const checkpoint *c, vw_error *err)
+{
+    p->chat = chat_rule_of(c, p->no_chat, sizeof p->no_chat);
+    if (!p->thinking || (p->chat && chat_may_think(p->chat)))
+        return VW_OK;
+    return vw_fail(err, VW_E_CONFIG, "thinking = yes, but this model's chat template knows no "
+                   "thinking; leave it out");
+}
+
 typedef struct destination {
     const bpe_plugin *p;
     bpe_ids out;
@@ -73,7 +88,7 @@ vw_status bpe_table_chat(void *self, const vw_chat_message *messages, size_t n_m
         return vw_fail(err, VW_E_UNSUPPORTED, "%s: %s", p->t.path, p->no_chat);
     if (chat_begins_with_bos(p->chat) && p->info.bos >= 0)
         bpe_push(&d.out, p->info.bos);
-    vw_status st = chat_write(p->t.host, p->chat, messages, n_messages, &sink, err);
+    vw_status st = chat_write(p->t.host, p->chat, p->thinking, messages, n_messages, &sink, err);
     if (!st)
         *n = d.out.n;
     return st;

@@ -13,7 +13,16 @@ typedef struct bpe_plugin {
     const chat_rule *chat; /* NULL: none, because */
     char no_chat[200];
     char *gguf; /* the vocabulary as GGUF's keys, once asked for; of the C library's memory */
+    int32_t thinking;
 } bpe_plugin;
+
+typedef struct bpe_config {
+    int32_t thinking;
+} bpe_config;
+extern const vw_option bpe_table_options[];
+
+/* Choose the form of conversations; VW_E_CONFIG when it has no thinking and that is asked for. */
+vw_status bpe_table_set_chat(bpe_plugin *p, const checkpoint *c, vw_error *err);
 
 /* As the kind has them. */
 vw_status bpe_table_info(void *self, vw_tokenizer_info *out, vw_error *err);

@@ -22,6 +22,7 @@ struct chat_rule {
     int drops_thought;          /* of earlier answers, what ends with </think> is left out */
     system_form form;
     const char *system, *user, *assistant, *answer;
+    const char *thought;        /* what stands for `answer` when the model is to think; NULL: it cannot */
 };
 
 #define DS_USER "\1<\xEF\xBD\x9CUser\xEF\xBD\x9C>\2"
@@ -42,10 +43,11 @@ static const chat_rule rules[] = {
     {.name = "deepseek-v3.1", .in_template = {"Assistant\xEF\xBD\x9C>", "</think>", "thinking"},
      .needs = DS_NEEDS, .has_bos = 1, .drops_thought = 1, .form = SYSTEM_TURN, .system = "$",
      .user = DS_USER "$", .assistant = DS_ASSISTANT "\1</think>\2$" DS_END,
-     .answer = DS_ASSISTANT "\1</think>\2"},
+     .answer = DS_ASSISTANT "\1</think>\2", .thought = DS_ASSISTANT "\1<think>\2"},
     {.name = "deepseek-r1", .in_template = {"Assistant\xEF\xBD\x9C><think>"}, .needs = DS_NEEDS,
      .has_bos = 1, .drops_thought = 1, .form = SYSTEM_TURN, .system = "$", .user = DS_USER "$",
-     .assistant = DS_ASSISTANT "$" DS_END, .answer = DS_ASSISTANT "\1<think>\2\n"},
+     .assistant = DS_ASSISTANT "$" DS_END, .answer = DS_ASSISTANT "\1<think>\2\n",
+     .thought = DS_ASSISTANT "\1<think>\2\n"},
     {.name = "deepseek", .in_template = {"Assistant\xEF\xBD\x9C>"}, .needs = DS_NEEDS,
      .by_vocabulary = 1, .has_bos = 1, .drops_thought = 1, .form = SYSTEM_TURN, .system = "$",
      .user = DS_USER "$", .assistant = DS_ASSISTANT "$" DS_END, .answer = DS_ASSISTANT},
@@ -92,6 +94,11 @@ const chat_rule *chat_rule_of(const checkpoint *c, char *why, size_t why_bytes)
 int chat_begins_with_bos(const chat_rule *rule)
 {
     return rule->has_bos;
+}
+
+int chat_may_think(const chat_rule *rule)
+{
+    return rule->thought != NULL;
 }
 
 int chat_is_mark(const char *text, size_t bytes)
@@ -249,8 +256,8 @@ static vw_status put_message(pending *p, const chat_rule *r, const char *system,
     return put_turn(p, is_user ? r->user : r->assistant, system, text, bytes, err);
 }
 
-vw_status chat_write(const vw_host *host, const chat_rule *r, const vw_chat_message *m, size_t n,
-                     const chat_sink *sink, vw_error *err)
+vw_status chat_write(const vw_host *host, const chat_rule *r, int thinks, const vw_chat_message *m,
+                     size_t n, const chat_sink *sink, vw_error *err)
 {
     pending p = {host, sink, NULL, 0, 0};
     size_t first;
@@ -262,7 +269,7 @@ vw_status chat_write(const vw_host *host, const chat_rule *r, const vw_chat_mess
         st = put_message(&p, r, system, m + i, (i - first) % 2 == 0, err);
     }
     if (!st)
-        st = put_turn(&p, r->answer, NULL, "", 0, err);
+        st = put_turn(&p, thinks ? r->thought : r->answer, NULL, "", 0, err);
     if (!st)
         st = give(&p, err);
     host->free(host->core, p.text);

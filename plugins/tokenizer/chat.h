@@ -18,6 +18,9 @@ const chat_rule *chat_rule_of(const checkpoint *c, char *why, size_t why_bytes);
 /* Does a conversation of this kind begin with BOS? */
 int chat_begins_with_bos(const chat_rule *rule);
 
+/* Is there a form of the answer's beginning that makes the model think first? */
+int chat_may_think(const chat_rule *rule);
+
 /* Is this text a mark of turns or media in any published family?  A user's message must not be able
  * to forge one. */
 int chat_is_mark(const char *text, size_t bytes);
@@ -29,9 +32,11 @@ typedef struct chat_sink {
     vw_status (*text)(void *arg, const char *text, size_t bytes, vw_error *err);
 } chat_sink;
 
-/* The conversation, ready for the assistant's answer; without BOS.  VW_E_INVALID when the roles do
- * not fit: they must alternate, the last is the user's, a system message comes first. */
-vw_status chat_write(const vw_host *host, const chat_rule *rule, const vw_chat_message *messages,
-                     size_t n_messages, const chat_sink *sink, vw_error *err);
+/* The conversation, ready for the assistant's answer; without BOS.  `thinks` only where it may.
+ * VW_E_INVALID when the roles do not fit: they must alternate, the last is the user's, a system
+ * message comes first. */
+vw_status chat_write(const vw_host *host, const chat_rule *rule, int thinks,
+                     const vw_chat_message *messages, size_t n_messages, const chat_sink *sink,
+                     vw_error *err);
 
 #endif

@@ -175,9 +175,9 @@ static vw_status fill_info(gguf_tokenizer *p, int is_bpe, vw_error *err)
         memcpy(c.chat_template, text.at, (size_t)text.bytes);
         c.chat_template[text.bytes] = '\0';
     }
-    p->b.chat = chat_rule_of(&c, p->b.no_chat, sizeof p->b.no_chat);
+    vw_status st = bpe_table_set_chat(&p->b, &c, err);
     checkpoint_free(&c);
-    return VW_OK;
+    return st;
 }
 
 static vw_status read_all(gguf_tokenizer *p, vw_error *err)
@@ -258,12 +258,13 @@ static int32_t probe(const vw_probe *about, char *why, size_t why_bytes)
 
 static vw_status open_plugin(const vw_host *host, const void *config, void **self, vw_error *err)
 {
-    (void)config;
+    const bpe_config *cfg = config;
     gguf_tokenizer *p = host->alloc(host->core, sizeof *p);
     if (!p)
         return vw_fail(err, VW_E_NOMEM, "no memory for tokenizer/gguf");
     memset(p, 0, sizeof *p);
     p->b.t.host = host;
+    p->b.thinking = cfg->thinking;
     *self = p;
     return VW_OK;
 }
@@ -298,6 +299,8 @@ static const vw_plugin description = {
     .url = "https://github.com/VishwamAI",
     .rank = VW_RANK_NORMAL,
     .caps = VW_CAP_THREAD_SAFE,
+    .config_size = sizeof(bpe_config),
+    .options = bpe_table_options,
     .probe = probe,
     .open = open_plugin,
     .close = close_plugin,

@@ -36,7 +36,7 @@ vw_status sp_chat_ids(void *self, const vw_chat_message *messages, size_t n_mess
         return vw_fail(err, VW_E_UNSUPPORTED, "%s: %s", sp->path, sp->no_chat);
     if (chat_begins_with_bos(sp->chat) && sp->info.bos >= 0)
         sp_push(&d.out, sp->info.bos);
-    vw_status status = chat_write(sp->host, sp->chat, messages, n_messages, &sink, err);
+    vw_status status = chat_write(sp->host, sp->chat, 0, messages, n_messages, &sink, err);
     if (!status)
         *n = d.out.n;
     return status;

@@ -8,11 +8,11 @@
 #include "plugins/gguf/parts.h"
 #include "plugins/weights/find.h"
 #include "plugins/weights/gguf_write.h"
+#include "plugins/weights/mapped.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 enum { MAX_LIST = 1024 }; /* longer arrays are vocabularies */
@@ -184,48 +184,31 @@ static const char *config(void *self, vw_weights_reader *r)
     return r->config;
 }
 
-/* The part that these bytes are mapped from, or NULL. */
-static const gguf_file *part_of(const vw_weights_reader *r, const unsigned char *data, size_t bytes)
+static mapped_file nth_file(const vw_weights_reader *r, size_t i)
 {
-    for (size_t i = 0; i < r->parts.n; i++) {
-        const gguf_file *f = &r->parts.files[i];
-        if (data >= f->map && data <= f->map + f->bytes && bytes <= (size_t)(f->map + f->bytes - data))
-            return f;
-    }
-    return NULL;
+    if (i >= r->parts.n)
+        return (mapped_file){NULL, NULL, 0};
+    const gguf_file *f = &r->parts.files[i];
+    return (mapped_file){f->path, f->map, f->bytes};
 }
 
 static vw_status locate(void *self, vw_weights_reader *r, const void *data, size_t bytes,
                         const char **file, uint64_t *offset, vw_error *err)
 {
-    const gguf_file *f = part_of(r, data, bytes);
     (void)self;
-    if (!f)
-        return vw_fail(err, VW_E_INVALID, "%s: these bytes are not of this file", r->first->path);
-    *file = f->path;
-    *offset = (uint64_t)((const unsigned char *)data - f->map);
-    return VW_OK;
-}
-
-static void advise(const vw_weights_reader *r, const void *data, size_t bytes, int is_needed)
-{
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = (uintptr_t)data, end = first + bytes;
-    first = is_needed ? first / page * page : (first + page - 1) / page * page;
-    end = is_needed ? end : end / page * page;
-    if (first < end && part_of(r, data, bytes))
-        madvise((void *)first, end - first, is_needed ? MADV_WILLNEED : MADV_DONTNEED);
+    return mapped_locate(r, nth_file, r->first->path, data, bytes, file, offset, err);
 }
 
 static void prefetch(void *self, vw_weights_reader *r, const void *data, size_t bytes)
 {
     (void)self;
-    advise(r, data, bytes, 1);
+    mapped_prefetch(r, nth_file, data, bytes);
 }
 
 static void release(void *self, vw_weights_reader *r, const void *data, size_t bytes)
 {
     (void)self;
-    advise(r, data, bytes, 0);
+    mapped_release(r, nth_file, data, bytes);
 }
 
 static vw_status create(void *self, const char *path, const vw_weights_tensor *tensors, size_t n,

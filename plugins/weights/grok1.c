@@ -4,7 +4,9 @@
  * Each file is a Python pickle of one array, or of int8 values with their scales (pickle.c, which
  * runs nothing).  Opening reads the heads of the files alone.
  */
+#include "plugins/weights/find.h"
 #include "plugins/weights/grok1.h"
+#include "plugins/weights/mapped.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -31,7 +33,7 @@ static vw_status map_leaf(grok1_leaf *l, vw_error *err)
 {
     struct stat s;
     vw_status st = VW_OK;
-    int fd = open(l->path, O_RDONLY | O_CLOEXEC);
+    int fd = open(l->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe must not hang */
     if (fd < 0)
         return vw_fail(err, errno == ENOENT ? VW_E_NOTFOUND : VW_E_IO, "cannot open %s: %s", l->path,
                        strerror(errno));
@@ -189,15 +191,10 @@ static vw_status tensor(void *self, vw_weights_reader *r, size_t i, vw_weights_t
     return VW_OK;
 }
 
-static int by_name(const void *key, const void *t)
-{
-    return strcmp(key, ((const vw_weights_tensor *)t)->name);
-}
-
 static vw_status find(void *self, vw_weights_reader *r, const char *name, vw_weights_tensor *out,
                       vw_error *err)
 {
-    const vw_weights_tensor *t = bsearch(name, r->tensors, r->n_tensors, sizeof *t, by_name);
+    const vw_weights_tensor *t = weights_find(r->tensors, r->n_tensors, name);
     (void)self;
     if (!t)
         return vw_fail(err, VW_E_NOTFOUND, "%s: no tensor \"%s\"; its %zu files are %d layers",
@@ -212,49 +209,31 @@ static const char *config(void *self, vw_weights_reader *r)
     return r->config;
 }
 
-/* The file that these bytes are mapped from, or NULL. */
-static const grok1_leaf *leaf_of(const vw_weights_reader *r, const unsigned char *data, size_t bytes)
+static mapped_file nth_file(const vw_weights_reader *r, size_t i)
 {
-    for (size_t i = 0; i < r->n_leaves; i++) {
-        const grok1_leaf *l = &r->leaves[i];
-        if (data >= l->map && data <= l->map + l->bytes && bytes <= (size_t)(l->map + l->bytes - data))
-            return l;
-    }
-    return NULL;
+    if (i >= r->n_leaves)
+        return (mapped_file){NULL, NULL, 0};
+    const grok1_leaf *f = &r->leaves[i];
+    return (mapped_file){f->path, f->map, f->bytes};
 }
 
 static vw_status locate(void *self, vw_weights_reader *r, const void *data, size_t bytes,
                         const char **file, uint64_t *offset, vw_error *err)
 {
-    const grok1_leaf *l = leaf_of(r, data, bytes);
     (void)self;
-    if (!l)
-        return vw_fail(err, VW_E_INVALID, "%s: these bytes are not of its files", r->folder);
-    *file = l->path;
-    *offset = (uint64_t)((const unsigned char *)data - l->map);
-    return VW_OK;
-}
-
-/* Hints about memory that is none of the reader's would be an attack on it. */
-static void advise(const vw_weights_reader *r, const void *data, size_t bytes, int is_needed)
-{
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = (uintptr_t)data, end = first + bytes;
-    first = is_needed ? first / page * page : (first + page - 1) / page * page;
-    end = is_needed ? end : end / page * page;
-    if (first < end && leaf_of(r, data, bytes))
-        madvise((void *)first, end - first, is_needed ? MADV_WILLNEED : MADV_DONTNEED);
+    return mapped_locate(r, nth_file, r->folder, data, bytes, file, offset, err);
 }
 
 static void prefetch(void *self, vw_weights_reader *r, const void *data, size_t bytes)
 {
     (void)self;
-    advise(r, data, bytes, 1);
+    mapped_prefetch(r, nth_file, data, bytes);
 }
 
 static void release(void *self, vw_weights_reader *r, const void *data, size_t bytes)
 {
     (void)self;
-    advise(r, data, bytes, 0);
+    mapped_release(r, nth_file, data, bytes);
 }
 
 /* ---- the description ------------------------------------------------------------------------- */

@@ -5,11 +5,11 @@
  * alone; the bytes come as they are touched, or as prefetch and release say.
  */
 #include "plugins/weights/find.h"
+#include "plugins/weights/mapped.h"
 #include "plugins/weights/safetensors.h"
 
 #include <dirent.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 static size_t count(void *self, vw_weights_reader *r)
@@ -27,10 +27,6 @@ static vw_status tensor(void *self, vw_weights_reader *r, size_t i, vw_weights_t
     *out = r->tensors[i];
     return VW_OK;
 }
-
-enum {
-    PREFETCH_BYTES = 1 << 24 /* looked at and mapped in one go */
-};
 
 static vw_status find(void *self, vw_weights_reader *r, const char *name, vw_weights_tensor *out,
                       vw_error *err)
@@ -60,71 +56,31 @@ static const char *metadata(void *self, vw_weights_reader *r, const char *key)
     return NULL;
 }
 
-/* The file of which this is a stretch, or NULL.  A hint about foreign memory would be an attack on
- * it: DONTNEED on the heap destroys it. */
-static const st_file *file_of(const vw_weights_reader *r, const unsigned char *data, size_t bytes)
+static mapped_file nth_file(const vw_weights_reader *r, size_t i)
 {
-    for (size_t i = 0; i < r->n_files; i++) {
-        const st_file *f = r->files + i;
-        if (data >= f->map && data <= f->map + f->bytes)
-            return bytes <= (size_t)(f->map + f->bytes - data) ? f : NULL;
-    }
-    return NULL;
+    if (i >= r->n_files)
+        return (mapped_file){NULL, NULL, 0};
+    const st_file *f = &r->files[i];
+    return (mapped_file){f->path, f->map, f->bytes};
 }
 
 static vw_status locate(void *self, vw_weights_reader *r, const void *data, size_t bytes,
                         const char **file, uint64_t *offset, vw_error *err)
 {
-    const st_file *f = file_of(r, data, bytes);
     (void)self;
-    if (!f)
-        return vw_fail(err, VW_E_INVALID, "%s: these bytes are of none of its files", r->path);
-    *file = f->path;
-    *offset = (uint64_t)((const unsigned char *)data - f->map);
-    return VW_OK;
+    return mapped_locate(r, nth_file, r->path, data, bytes, file, offset, err);
 }
 
-/* Is every page of [at, at + bytes) in memory already? */
-static int is_resident(void *at, size_t bytes, size_t page)
-{
-    unsigned char present[PREFETCH_BYTES / 4096 + 1];
-    size_t n = (bytes + page - 1) / page;
-    if (n > sizeof present || mincore(at, bytes, present) != 0)
-        return 0;
-    for (size_t i = 0; i < n; i++)
-        if (!(present[i] & 1))
-            return 0;
-    return 1;
-}
-
-/* What is in the page cache is mapped at once, which a million page faults would do for ten times the
- * price; what is not is asked for and not waited for. */
 static void prefetch(void *self, vw_weights_reader *r, const void *data, size_t bytes)
 {
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)data / page * page;
-    uintptr_t end = (uintptr_t)data + bytes;
     (void)self;
-    if (!bytes || !file_of(r, data, bytes))
-        return;
-    for (; at < end; at += PREFETCH_BYTES) {
-        size_t n = end - at < PREFETCH_BYTES ? end - at : PREFETCH_BYTES;
-#ifdef MADV_POPULATE_READ
-        if (is_resident((void *)at, n, page) && madvise((void *)at, n, MADV_POPULATE_READ) == 0)
-            continue;
-#endif
-        madvise((void *)at, n, MADV_WILLNEED);
-    }
+    mapped_prefetch(r, nth_file, data, bytes);
 }
 
-/* Whole pages only: the first and the last may belong to a neighbour that is still in use. */
 static void release(void *self, vw_weights_reader *r, const void *data, size_t bytes)
 {
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    uintptr_t first = ((uintptr_t)data + page - 1) / page * page;
-    uintptr_t end = ((uintptr_t)data + bytes) / page * page;
     (void)self;
-    if (first < end && file_of(r, data, bytes))
-        madvise((void *)first, end - first, MADV_DONTNEED);
+    mapped_release(r, nth_file, data, bytes);
 }
 
 static int is_safetensors(const char *name)

@@ -23,6 +23,7 @@ bad_plugins = \
 	t/bad/verifier_null.la \
 	t/bad/verifier_refuses.la \
 	t/bad/verifier_short_description.la \
+	t/bad/verifier_stopped.la \
 	t/bad/verifier_twin_options.la \
 	t/bad/verifier_undefined_symbol.la \
 	t/bad/verifier_wrong_abi.la \
@@ -59,6 +60,7 @@ t_bad_verifier_no_table_la_LDFLAGS = -module $(BAD_LDFLAGS)
 t_bad_verifier_null_la_LDFLAGS = -module $(BAD_LDFLAGS)
 t_bad_verifier_refuses_la_LDFLAGS = -module $(BAD_LDFLAGS)
 t_bad_verifier_short_description_la_LDFLAGS = -module $(BAD_LDFLAGS)
+t_bad_verifier_stopped_la_LDFLAGS = -module $(BAD_LDFLAGS)
 t_bad_verifier_twin_options_la_LDFLAGS = -module $(BAD_LDFLAGS)
 t_bad_verifier_undefined_symbol_la_LDFLAGS = -module $(BAD_LDFLAGS)
 t_bad_verifier_wrong_abi_la_LDFLAGS = -module $(BAD_LDFLAGS)

@@ -8,6 +8,8 @@
  *
  * Whoever makes a thing frees it, in the reverse order; every free accepts NULL.  Strings that are
  * returned are borrowed unless a comment says otherwise.  Outputs are written only on success.
+ * Structs that begin with `size` grow at their end alone: the caller sets it to sizeof before a call,
+ * also for one that is filled, and what lies behind it is neither read nor written.
  * Thread rule: one object is used by one thread at a time; different objects by different threads.
  */
 #ifndef VISHWAMAI_H
@@ -169,7 +171,7 @@ typedef struct vw_engine_info {
     int32_t stop[16];
     uint64_t parameters;      /* count */
     uint64_t weight_bytes;    /* executed: in place or packed */
-    uint64_t token_bytes;     /* weight bytes read for one decoded token */
+    uint64_t token_bytes;     /* of them, read for one decoded token: of experts those it takes */
     uint64_t kv_token_bytes;  /* of one token, all layers */
     uint64_t kv_pool_bytes;
     int64_t kv_pages, kv_pages_free;
@@ -306,7 +308,7 @@ typedef int (*vw_on_piece)(void *arg, const vw_piece *piece);
 
 typedef struct vw_generate_options {
     size_t size;
-    const int32_t *prompt;    /* appended to the sequence first; may be empty if it has tokens */
+    const int32_t *prompt;    /* appended to the sequence first; one token at least */
     size_t n_prompt;
     int64_t max_tokens;       /* negative: until something else ends it */
     const vw_sampling *sampling;
