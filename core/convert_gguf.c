@@ -34,14 +34,41 @@ static void add_pair(keys *k, const char *key, const char *value)
     k->pairs[k->n] = NULL;
 }
 
-static void add_members(keys *k, const vw_json_value *object)
+/* The lists of a vocabulary say something of every row of the embedding, which may have more than the
+ * tokenizer has ids: a reader takes the number of rows from their length. */
+static bool put_list(vw_json_writer *w, const char *key, const vw_json_value *v, int32_t rows)
+{
+    enum { UNUSED = 5 }; /* tokenizer.ggml.token_type */
+    const vw_json *json = vw_json_service();
+    bool is_text = !strcmp(key, "tokenizer.ggml.tokens"), is_type = !strcmp(key, "tokenizer.ggml.token_type");
+    char text[32];
+    if (!is_text && !is_type && strcmp(key, "tokenizer.ggml.scores") != 0)
+        return false;
+    vw_json_begin_array(w, NULL);
+    for (size_t i = 0; i < json->count(v); i++)
+        vw_convert_put_value(w, NULL, json->at(v, i));
+    for (int64_t i = (int64_t)json->count(v); i < rows; i++) {
+        snprintf(text, sizeof text, "[PAD%lld]", (long long)i);
+        if (is_text)
+            vw_json_add_string(w, NULL, text);
+        else if (is_type)
+            vw_json_add_int(w, NULL, UNUSED);
+        else
+            vw_json_add_real(w, NULL, -1000);
+    }
+    vw_json_end_array(w);
+    return true;
+}
+
+static void add_members(const conversion *c, keys *k, const vw_json_value *object)
 {
     const vw_json *json = vw_json_service();
     for (size_t i = 0; i < json->count(object); i++) {
         vw_json_writer w = {0};
         const char *key;
         const vw_json_value *v = json->member(object, i, &key);
-        vw_convert_put_value(&w, NULL, v);
+        if (!put_list(&w, key, v, c->engine->info->vocab_size))
+            vw_convert_put_value(&w, NULL, v);
         add_pair(k, key, vw_json_text(&w, NULL));
         vw_json_writer_free(&w);
     }
@@ -73,7 +100,7 @@ static vw_status add_vocabulary(const conversion *c, keys *k, vw_error *err)
     }
     vw_status st = json->open_text(text, strlen(text), "the vocabulary", &doc, err);
     if (!st)
-        add_members(k, json->root(doc));
+        add_members(c, k, json->root(doc));
     if (!st)
         json->close(doc);
     return st;
@@ -87,7 +114,7 @@ vw_status vw_convert_write_gguf(conversion *c, vw_error *err)
     vw_status st = VW_OK;
     if (access(path, F_OK) == 0)
         return vw_fail(err, VW_E_INVALID, "%s is there already", path);
-    add_members(&k, json->root(c->config));
+    add_members(c, &k, json->root(c->config));
     st = add_vocabulary(c, &k, err);
     if (!st && k.is_out_of_room)
         st = vw_fail(err, VW_E_NOMEM, "no memory for the keys of %s", path);

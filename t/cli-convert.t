@@ -240,6 +240,28 @@ my $before = perplexity($model);
     cmp_ok(furthest(json_of('logits', '-m', "$scratch/unwound", @few)->{logits}, $logits), '<', 2e-4,
         'its config.json is the model');
 }
+SKIP: {
+    skip 'tokenizer/gguf is not built', 1 if !is_there('tokenizer/gguf');
+    for my $style (qw(deepseek gpt2 llama3)) {
+        mkdir "$scratch/$style";
+        symlink "$model/$_", "$scratch/$style/$_" for 'config.json', 'model.safetensors';
+        symlink "$top/t/data/tokenizers/$style/tokenizer.json", "$scratch/$style/tokenizer.json";
+        convert("$scratch/$style", "$style.gguf");
+        for my $text ("O Romeo, Romeo! wherefore 1597\n\n  it's", 'na\x{EF}ve \x{65E5}\x{672C} 12345') {
+            utf8::encode(my $bytes = $text);
+            my ($a, $b) = map { json_of('tokenize', '-m', $_, '-p', $bytes, '--bos') } "$scratch/$style", "$scratch/$style.gguf";
+            is_deeply($b, $a, "$style: a tokenizer.json travels in the GGUF file");
+        }
+        my $last = config_of($model)->{vocab_size} - 1;
+        cmp_ok(index(read_file("$scratch/$style.gguf"), "[PAD$last]"), '>', 0, 'a text for every row of the embedding');
+    }
+    mkdir "$scratch/qwen";
+    symlink "$model/$_", "$scratch/qwen/$_" for 'config.json', 'model.safetensors';
+    symlink "$top/t/data/tokenizers/qwen/tokenizer.json", "$scratch/qwen/tokenizer.json";
+    my (undef, undef, $told) = run('convert', '-m', "$scratch/qwen", '-o', "$scratch/qwen.gguf");
+    like($told, qr/the GGUF file gets no vocabulary: .*GGUF has no name for this way of normalising/,
+        'one that GGUF has no name for does not');
+}
 for my $name (qw(gemma-f gemma2-mixed gemma3-mixed)) {
     my $from = "$top/t/data/gguf/$name.gguf";
     convert($from, "$name-folder");

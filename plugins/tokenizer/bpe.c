@@ -5,6 +5,7 @@
  */
 #include "plugins/tokenizer/bpe_table.h"
 
+#include <stdlib.h>
 #include <unistd.h>
 
 /* Added tokens that a message must not forge. */
@@ -98,6 +99,7 @@ static void close_plugin(void *self)
     bpe_plugin *p = self;
     const vw_host *host = p->t.host;
     bpe_free(&p->t);
+    free(p->gguf);
     host->free(host->core, p);
 }
 
@@ -108,6 +110,7 @@ static const vw_tokenizer_ops ops = {
     .encode = bpe_table_encode,
     .piece = bpe_table_piece,
     .chat = bpe_table_chat,
+    .gguf_keys = bpe_gguf_keys,
 };
 
 static const vw_plugin description = {

@@ -12,6 +12,7 @@ typedef struct bpe_plugin {
     vw_tokenizer_info info;
     const chat_rule *chat; /* NULL: none, because */
     char no_chat[200];
+    char *gguf; /* the vocabulary as GGUF's keys, once asked for; of the C library's memory */
     int32_t thinking;
 } bpe_plugin;
 
@@ -31,5 +32,8 @@ vw_status bpe_table_piece(void *self, int32_t id, int is_first, int show_special
                           size_t room, size_t *bytes, vw_error *err);
 vw_status bpe_table_chat(void *self, const vw_chat_message *messages, size_t n_messages,
                          int32_t *ids, size_t room, size_t *n, vw_error *err);
+
+/* Of a vocabulary from a tokenizer.json; bpe_gguf.c. */
+vw_status bpe_gguf_keys(void *self, const char **json, vw_error *err);
 
 #endif

@@ -5,6 +5,7 @@
  * not known here is an error: a wrong split makes a model quietly worse.
  */
 #include "plugins/gguf/file.h"
+#include "plugins/tokenizer/bpe_pre.h"
 #include "plugins/tokenizer/bpe_table.h"
 
 #include <stdlib.h>
@@ -16,29 +17,6 @@ typedef struct gguf_tokenizer {
     bpe_plugin b;
     gguf_file file; /* texts are borrowed from it */
 } gguf_tokenizer;
-
-#define LLAMA3 "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}" \
-               "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-#define QWEN2 "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}" \
-              "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-#define GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
-#define DEEPSEEK3 "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+" \
-                  "|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*" \
-                  "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-
-/* "tokenizer.ggml.pre": the patterns, one after another, each of which isolates what it matches. */
-static const struct {
-    const char *name, *patterns[3];
-    int whole_first;
-} splits[] = {
-    {"default", {GPT2}, 0},
-    {"gpt-2", {GPT2}, 0},
-    {"llama-bpe", {LLAMA3}, 1},
-    {"llama3", {LLAMA3}, 1},
-    {"qwen2", {QWEN2}, 0},
-    {"deepseek-v3", {"\\p{N}{1,3}", "[\xE4\xB8\x80-\xE9\xBE\xA5\xE3\x81\x80-\xE3\x82\x9F\xE3\x82\xA0-\xE3\x83\xBF]+",
-                     DEEPSEEK3}, 0},
-};
 
 static const gguf_key *key_of(const gguf_tokenizer *p, const char *name)
 {
@@ -148,25 +126,23 @@ static vw_status spaces_as_marks(gguf_tokenizer *p, vw_error *err)
 static vw_status bytes_as_letters(gguf_tokenizer *p, vw_error *err)
 {
     gguf_text pre = gguf_string(key_of(p, "pre"));
-    size_t s = 0;
     if (!pre.bytes)
         pre = (gguf_text){"default", 7};
-    while (s < sizeof splits / sizeof *splits && !is_text(pre, splits[s].name))
-        s++;
-    if (s == sizeof splits / sizeof *splits)
+    const bpe_pre *known = bpe_pre_by_name(pre.at, (size_t)pre.bytes);
+    if (!known)
         return vw_fail(err, VW_E_UNSUPPORTED, "tokenizer.ggml.pre is \"%.*s\", a way of splitting text "
                        "that is not known here", (int)(pre.bytes < 60 ? pre.bytes : 60), pre.at);
-    for (int i = 0; i < 3 && splits[s].patterns[i]; i++) {
+    for (int i = 0; i < BPE_PRE_PATTERNS && known->patterns[i]; i++) {
         bpe_step *step = p->b.t.steps + p->b.t.n_steps;
         *step = (bpe_step){.kind = BPE_STEP_CUT, .behaviour = BPE_ISOLATED};
-        const char *pattern = splits[s].patterns[i];
+        const char *pattern = known->patterns[i];
         vw_status st = bpe_pattern_regex(&step->pattern, p->b.t.host, pattern, strlen(pattern), err);
         if (st)
             return st;
         p->b.t.n_steps++;
     }
     p->b.t.steps[p->b.t.n_steps++] = (bpe_step){.kind = BPE_STEP_BYTES};
-    p->b.t.model.whole_first = splits[s].whole_first;
+    p->b.t.model.whole_first = known->whole_first;
     p->b.t.decoder.is_byte_level = 1;
     return add_merges(p, err);
 }

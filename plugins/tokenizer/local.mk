@@ -6,7 +6,7 @@ noinst_HEADERS += \
 	%D%/bpe_buffer.h \
 	%D%/bpe_merge.h \
 	%D%/bpe_normal.h \
-	%D%/bpe_pattern.h \
+	%D%/bpe_pattern.h %D%/bpe_pre.h \
 	%D%/bpe_split.h \
 	%D%/bpe_table.h \
 	%D%/chat.h \
@@ -49,6 +49,7 @@ BPE_SOURCES = $(TOKENIZER_SOURCES) \
 	%D%/bpe_merge.c \
 	%D%/bpe_normal.c \
 	%D%/bpe_pattern.c \
+	%D%/bpe_pre.c \
 	%D%/bpe_read.c \
 	%D%/bpe_read_steps.c \
 	%D%/bpe_split.c \
@@ -57,7 +58,7 @@ BPE_SOURCES = $(TOKENIZER_SOURCES) \
 BPE_CFLAGS = $(PCRE2_CFLAGS) $(UTF8PROC_CFLAGS)
 BPE_LIBS = $(PCRE2_LIBS) $(UTF8PROC_LIBS)
 plugins_LTLIBRARIES += tokenizer_bpe.la
-tokenizer_bpe_la_SOURCES = %D%/bpe.c $(BPE_SOURCES)
+tokenizer_bpe_la_SOURCES = %D%/bpe.c %D%/bpe_gguf.c $(BPE_SOURCES)
 tokenizer_bpe_la_CFLAGS = $(PLUGIN_CFLAGS) $(BPE_CFLAGS)
 tokenizer_bpe_la_LIBADD = $(BPE_LIBS) $(PLUGIN_LIBS)
 tokenizer_bpe_la_LDFLAGS = -module $(PLUGIN_LDFLAGS)
