@@ -1,16 +1,19 @@
 # models/: model families, one folder each, built as plugins of the kind `model'.
 
+GGUF_KEYS = plugins/gguf/keys.c plugins/gguf/keys.h
+
 plugins_LTLIBRARIES += model_deepseek.la
-model_deepseek_la_SOURCES = %D%/deepseek/config.c %D%/deepseek/deepseek.c \
-	%D%/deepseek/deepseek.h %D%/deepseek/gguf.c %D%/deepseek/params.c %D%/deepseek/respell.c %D%/deepseek/yarn.c \
-	plugins/gguf/keys.c plugins/gguf/keys.h
+DEEPSEEK = %D%/deepseek/config.c %D%/deepseek/deepseek.c %D%/deepseek/deepseek.h %D%/deepseek/gguf.c \
+	%D%/deepseek/params.c %D%/deepseek/respell.c %D%/deepseek/yarn.c
+model_deepseek_la_SOURCES = $(DEEPSEEK) $(GGUF_KEYS)
 model_deepseek_la_LIBADD = $(PLUGIN_LIBS)
 model_deepseek_la_LDFLAGS = -module $(PLUGIN_LDFLAGS)
 model_deepseek_la_CFLAGS = $(PLUGIN_CFLAGS)
 
 plugins_LTLIBRARIES += model_gemma.la
-model_gemma_la_SOURCES = plugins/gguf/keys.c plugins/gguf/keys.h %D%/gemma/config.c %D%/gemma/gemma.c %D%/gemma/gguf.c %D%/gemma/gemma.h %D%/gemma/params.c \
+GEMMA = %D%/gemma/config.c %D%/gemma/gemma.c %D%/gemma/gemma.h %D%/gemma/gguf.c %D%/gemma/params.c \
 	%D%/gemma/respell.c
+model_gemma_la_SOURCES = $(GEMMA) $(GGUF_KEYS)
 model_gemma_la_LIBADD = $(PLUGIN_LIBS)
 model_gemma_la_LDFLAGS = -module $(PLUGIN_LDFLAGS)
 model_gemma_la_CFLAGS = $(PLUGIN_CFLAGS)

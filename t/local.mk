@@ -254,7 +254,7 @@ fuzzers += t/fuzz/ini
 t_fuzz_ini_SOURCES = t/fuzz/ini.c
 t_fuzz_ini_LDFLAGS = $(FUZZ_LDFLAGS)
 
-FUZZ_CONFIG = t/fuzz/config.c $(model_deepseek_la_SOURCES) $(model_gemma_la_SOURCES) \
+FUZZ_CONFIG = t/fuzz/config.c $(DEEPSEEK) $(GEMMA) $(GGUF_KEYS) \
 	$(model_grok_la_SOURCES) $(model_vishwamai_la_SOURCES)
 check_PROGRAMS += t/fuzz-config.t
 t_fuzz_config_t_SOURCES = $(FUZZ_CONFIG) t/fuzz/replay.c
