@@ -355,6 +355,33 @@ static void check_codes(const vw_gemm_kernels *kernels, const vw_gemm_codes *cod
     }
 }
 
+/* Weights of one product, each with groups of its own, of which a block of K is a whole number. */
+static void check_groups(const vw_gemm_kernels *kernels, const vw_gemm_codes *codes)
+{
+    static const form rows = {"int8, a scale a row", VW_I8, 0, 1, -1, VW_GEMM_PANEL_S8, 0},
+                      groups = {"int8, groups of 48", VW_I8, 0, 1, 48, VW_GEMM_PANEL_S8, 0};
+    enum { M = 40, N = 20, K = 4152 };
+    problem both, alone;
+    int n_right = 0;
+    float *second = malloc(M * N * sizeof *second);
+    make_problem(&both, kernels, &rows, (shape){M, N, K});
+    add_weight(&both, kernels, &groups, N, K);
+    both.job.codes = codes;
+    both.job.y[1] = second;
+    both.job.y_stride[1] = N;
+    alone = both;
+    alone.job.n_weights = 1;
+    alone.job.w[0] = both.job.w[1];
+    plain_codes(&alone, alone.want);
+    float *y = run(&both, 3);
+    for (int i = 0; i < M * N; i++)
+        n_right += second[i] == alone.want[i];
+    is_int(n_right, M * N, "%s: groups of 48 beside whole rows, codes up to %d", kernels->name,
+           codes->most);
+    free(y), free(second);
+    free_problem(&both);
+}
+
 /* The largest sums there are: every code of both sides at its limit, of either sign. */
 static void check_extremes(const vw_gemm_kernels *kernels, const vw_gemm_codes *codes)
 {
@@ -472,6 +499,8 @@ void check_kernels(const vw_gemm_kernels *kernels)
     check_batches(kernels);
     check_codes(kernels, &kernels->s8);
     check_codes(kernels, &kernels->s7);
+    check_groups(kernels, &kernels->s8);
+    check_groups(kernels, &kernels->s7);
     check_extremes(kernels, &kernels->s8);
     check_extremes(kernels, &kernels->s7);
     check_finishes(kernels);

@@ -96,13 +96,13 @@ static int tile_rows(const vw_gemm_job *job, int64_t t)
 
 /* ---- blocks of K: packed rows lie block by block, so that a block of all rows is one run ---- */
 
-static int64_t block_k(const vw_gemm_job *job)
+static int64_t block_k(const vw_gemm_job *job, const vw_gemm_operand *w)
 {
     if (job->blocks)
         return VW_GEMM_BLOCKS_K / job->kernels->panels;
     if (!job->codes)
         return BLOCK_K;
-    vw_gemm_s8 s = vw_gemm_s8_shape(1, job->k, job->w[0].scale_k);
+    vw_gemm_s8 s = vw_gemm_s8_shape(1, job->k, w->scale_k);
     return n_tiles(job) == 1 ? s.k4 * 4 : VW_GEMM_S8_GROUP / s.group * s.group;
 }
 
@@ -367,7 +367,7 @@ static void block_sums(const vw_gemm_job *job, const vw_gemm_operand *w, block *
                        float *sums)
 {
     const vw_gemm_unpacked *u = job->blocks ? vw_gemm_unpacked_of(job->kernels, w) : NULL;
-    int64_t step = block_k(job);
+    int64_t step = block_k(job, w);
     for (b->k = 0; b->k < job->k; b->k += step) {
         b->k_len = job->k - b->k < step ? job->k - b->k : step;
         if (u)
