@@ -30,10 +30,12 @@ static bool is_end_table(const vw_engine *e, size_t param, bool is_last)
     return true;
 }
 
+/* Not what is used a head at a time, in which no product takes an adapter, and no slice, whose name is
+ * that of others. */
 bool vw_adaptable(const vw_engine *e, size_t param, adapter_site site)
 {
     const vw_param_spec *s = &e->info->params[param];
-    if (!e->param_list[param] || s->rows <= 0 || s->is_exact)
+    if (!e->param_list[param] || s->rows <= 0 || s->is_exact || s->n_heads || s->n_slices)
         return false;
     if (!is_table(s))
         return site == ADAPTS_PRODUCT;

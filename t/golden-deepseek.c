@@ -267,6 +267,8 @@ static const golden_change of_plain[] = {
     {"\"rope_type\": \"default\"", "\"rope_type\": \"yarn\", \"factor\": -2", "the factor of yarn is -2"},
     {"\"rope_type\": \"default\"", "\"rope_type\": \"yarn\", \"factor\": 2, \"mscale\": -1",
      "mscale -1 and mscale_all_dim 0"},
+    {"\"rope_type\": \"default\"", "\"rope_type\": \"yarn\", \"factor\": 2, "
+     "\"original_max_position_embeddings\": 1e300", "the original context of yarn is 1e+300"},
     {"\"rms_norm_eps\": 1e-06", "\"rms_norm_eps\": 0", "rms_norm_eps is 0"},
     {"\"use_cache\": true", "\"quantization_config\": {\"quant_method\": \"awq\"}",
      "quant_method is \"awq\"; this plugin knows \"fp8\", \"blockwise_int8\" and \"compressed-tensors\""},
@@ -285,6 +287,27 @@ static const golden_change of_mtp[] = {
     {"\"num_hidden_layers\": 2,\n  \"num_key_value_heads\": 3,\n  \"num_nextn_predict_layers\": 1",
      "\"num_hidden_layers\": 1, \"num_nextn_predict_layers\": 2", NULL},
 };
+
+/* What is used a head at a time takes no adapter: in one form of attention it would count, in another it
+ * would not. */
+static void test_adaptable(const char *form, bool is_expected)
+{
+    char settings[128];
+    with_engine w;
+    int n = 0, n_adaptable = 0;
+    snprintf(settings, sizeof settings, "model.deepseek.attention=%s engine.ctx_size=64", form);
+    open_model(&w, "deepseek-plain", settings);
+    for (size_t i = 0; i < w.engine->info->n_params; i++) {
+        if (!strstr(w.engine->info->params[i].name, "kv_b_proj"))
+            continue;
+        n++;
+        n_adaptable += vw_adaptable(w.engine, i, ADAPTS_PRODUCT);
+    }
+    ok(n > 0, "there is a kv_b_proj");
+    is_int(n_adaptable, is_expected ? n : 0, "%s: kv_b_proj may%s have an adapter", form,
+           is_expected ? "" : " not");
+    engine_close(&w);
+}
 
 static void test_refusals(void)
 {
@@ -311,6 +334,8 @@ int main(int argc, char **argv)
         golden_config_test("deepseek-plain", settings, of_plain, sizeof of_plain / sizeof *of_plain);
         golden_config_test("deepseek-mtp", settings, of_mtp, sizeof of_mtp / sizeof *of_mtp);
         test_refusals();
+        test_adaptable("naive", true);
+        test_adaptable("absorbed", false);
     }
     test_drafts();
     for (size_t g = is_quick; g < 2; g++)
