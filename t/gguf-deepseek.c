@@ -108,6 +108,7 @@ static const struct {
     {"deepseek2.rope.freq_base", REAL, 0.5, NULL, "rope.freq_base is 0.5; it must be above 1"},
     {"deepseek2.rope.scaling.type", TEXT, 0, "pear", "is \"pear\" with factor 8"},
     {"deepseek2.rope.scaling.factor", REAL, -2, NULL, "the factor of yarn is -2; it must be above 0"},
+    {"deepseek2.rope.scaling.factor", REAL, 1e13, NULL, "the factor of yarn is 1e+13; it must be above 0 and no more"},
     {"deepseek2.rope.scaling.yarn_beta_fast", REAL, 0, NULL, "the beta_fast of yarn is 0"},
     {"deepseek2.rope.scaling.yarn_log_multiplier", REAL, -1, NULL, "mscale_all_dim -10"},
     {"deepseek2.rope.scaling.yarn_log_multiplier", RENAME, 0, "x",

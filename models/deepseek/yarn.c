@@ -17,11 +17,14 @@ static double get_mscale(double factor, double a)
     return factor > 1 ? 0.1 * a * log(factor) + 1 : 1;
 }
 
+static const double MOST = 1e12; /* of a number of YaRN; the original context is written down as a whole one */
+
 static vw_status above_zero(const char *what, double value, vw_error *err)
 {
-    if (value > 0 && isfinite(value))
+    if (value > 0 && value <= MOST)
         return VW_OK;
-    return vw_fail(err, VW_E_FORMAT, "the %s of yarn is %g; it must be above 0", what, value);
+    return vw_fail(err, VW_E_FORMAT, "the %s of yarn is %g; it must be above 0 and no more than %g", what,
+                   value, MOST);
 }
 
 static vw_status check_positions(const deepseek *m, vw_error *err)
