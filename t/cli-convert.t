@@ -261,6 +261,14 @@ SKIP: {
     my (undef, undef, $told) = run('convert', '-m', "$scratch/qwen", '-o', "$scratch/qwen.gguf");
     like($told, qr/the GGUF file gets no vocabulary: .*GGUF has no name for this way of normalising/,
         'one that GGUF has no name for does not');
+    mkdir "$scratch/letters";
+    symlink "$model/$_", "$scratch/letters/$_" for 'config.json', 'model.safetensors';
+    my $turned = JSON::PP->new->utf8->decode(read_file("$top/t/data/tokenizers/deepseek/tokenizer.json"));
+    my $steps = $turned->{pre_tokenizer}{pretokenizers};
+    unshift @$steps, pop @$steps;
+    write_file('letters/tokenizer.json', JSON::PP->new->utf8->encode($turned));
+    (undef, undef, $told) = run('convert', '-m', "$scratch/letters", '-o', "$scratch/letters.gguf");
+    like($told, qr/the GGUF file gets no vocabulary: .*GGUF has no name/, 'nor one that splits letters for bytes');
 }
 for my $name (qw(gemma-f gemma2-mixed gemma3-mixed)) {
     my $from = "$top/t/data/gguf/$name.gguf";

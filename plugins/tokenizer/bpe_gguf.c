@@ -50,6 +50,8 @@ static int take_ways(const vw_json *json, const vw_json_value *v, int depth, way
             fits = take_ways(json, json->at(list, i), depth + 1, w);
         return fits;
     }
+    if (w->is_byte_level) /* what comes behind it sees letters for bytes */
+        return 0;
     if (!strcmp(type, "ByteLevel")) {
         w->is_byte_level = 1;
         if (is_true(json, v, "add_prefix_space", 1))
