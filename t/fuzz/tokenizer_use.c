@@ -46,8 +46,11 @@ int fuzz_tokenizer(const vw_plugin *plugin, const char *file, const char *user, 
     static mock_host mock;
     static const char *folder;
     const vw_tokenizer_ops *ops = plugin->ops;
+    _Alignas(8) static const char zeros[64]; /* options as they are when all are off */
     vw_error err = {VW_OK, ""};
     void *self;
+    if (plugin->config_size > sizeof zeros)
+        abort();
     if (!folder) {
         folder = folder_make();
         mock_host_init(&mock);
@@ -55,7 +58,7 @@ int fuzz_tokenizer(const vw_plugin *plugin, const char *file, const char *user, 
         mock.is_quiet = true;
     }
     folder_write(file, data, size);
-    if (plugin->open(&mock.host, NULL, &self, &err))
+    if (plugin->open(&mock.host, zeros, &self, &err))
         abort();
     if (!ops->load(self, folder, &err)) {
         size_t tail = size < 300 ? size : 300;
