@@ -13,7 +13,8 @@ for my $name (qw(vishwamai.1 vishwamai.ini.5)) {
     unlike($page{$name}, qr/\@\w+\@/, "$name: nothing is left to be filled in");
     SKIP: {
         skip 'no groff', 1 if system('groff --version >/dev/null 2>&1') != 0;
-        is(`groff -man -Tutf8 -ww -z '$built/etc/man/$name' 2>&1`, '', "$name: groff has no complaint");
+        # A long path of the installation may leave a line that cannot be adjusted.
+        is(`groff -man -Tutf8 -ww -Wbreak -z '$built/etc/man/$name' 2>&1`, '', "$name: groff has no complaint");
     }
 }
 
