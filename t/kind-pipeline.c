@@ -158,14 +158,16 @@ static vw_status check_refusals(const vw_component *c, vw_error *err)
 
 /* All sizes in a scattered order, so that what is left out when a plugin takes its time is a bit of
  * everything: 601 has no factor in common with N_SIZES.  The order begins with 4 ranks and 8
- * micro-batches, and is followed until there was a small schedule, however long that takes. */
+ * micro-batches, and is followed until there was a small schedule, however long that takes; with
+ * VW_ALL_SIZES=1 in the environment, to its end. */
 static int run_sizes(const vw_component *c, vw_schedule *small, int *n_refused)
 {
     const int first = 3 + 7 * MAX_RANKS;
+    const bool is_whole = getenv("VW_ALL_SIZES") != NULL;
     clock_t began = clock();
     int n_run = 0;
 
-    for (int k = 0; k < N_SIZES && (!small->steps ||
+    for (int k = 0; k < N_SIZES && (is_whole || !small->steps ||
                                     clock() - began < SECONDS * (clock_t)CLOCKS_PER_SEC); k++) {
         int size = (first + k * 601) % N_SIZES;
         vw_pipeline_problem problem = {sizeof problem, 1 + size % MAX_RANKS, 1 + size / MAX_RANKS,

@@ -43,7 +43,7 @@ SKIP: {
     skip('the test of the kind is not built', 10) if !-x $test;
     $test = Cwd::abs_path($test);
     my $path = "VW_PLUGIN_PATH=$folder/pipeline";
-    my $text = run_ok("$path $test", 'the kind\'s test runs on a schedule from the template');
+    my $text = run_ok("$path VW_ALL_SIZES=1 $test", 'the kind\'s test runs on a schedule from the template');
     like($text, qr/^ok \d+ - mine: 1024 sizes, 0 refused, of 1024$/m, 'for all sizes');
     # One micro-batch after the other, on three ranks: n P (F + B).
     $text = run_ok("$path vishwamai schedule mine --ranks 3 --microbatches 2", 'the command shows it');
