@@ -262,6 +262,10 @@ static const golden_change of_plain[] = {
     {"\"topk_group\": 1", "\"topk_group\": 3", "and topk_group be no more"},
     {"\"num_experts_per_tok\": 4", "\"num_experts_per_tok\": 17", "num_experts_per_tok is 17"},
     {"\"num_experts_per_tok\": 4", "\"num_experts_per_tok\": 9", "1 groups of 8 experts cannot give 9"},
+    {"\"n_routed_experts\": 16,\n  \"n_shared_experts\": 1,\n  \"norm_topk_prob\": true,\n"
+     "  \"num_attention_heads\": 3,\n  \"num_experts_per_tok\": 4,\n  \"num_hidden_layers\": 3",
+     "\"n_routed_experts\": 2048, \"num_attention_heads\": 3, \"num_hidden_layers\": 1000",
+     "1000 layers of 2048 experts are more tensors than the 1048576 that a checkpoint may have"},
     {"\"rope_type\": \"default\"", "\"rope_type\": \"dynamic\"", "rope_type is \"dynamic\""},
     {"\"rope_theta\": 500.0", "\"rope_theta\": 0.5", "rope_theta is 0.5; it must be above 1"},
     {"\"rope_type\": \"default\"", "\"rope_type\": \"yarn\", \"factor\": -2", "the factor of yarn is -2"},

@@ -220,6 +220,10 @@ static size_t write_list(deepseek *m)
 vw_status deepseek_list_params(deepseek *m, vw_error *err)
 {
     const vw_host *host = m->host;
+    if ((int64_t)deepseek_all_layers(m) * m->n_experts * 3 > VW_MOST_PARAMS)
+        return vw_fail(err, VW_E_FORMAT,
+                       "%d layers of %d experts are more tensors than the %d that a checkpoint may have",
+                       deepseek_all_layers(m), m->n_experts, VW_MOST_PARAMS);
     size_t n = write_list(m);
     m->specs = host->alloc(host->core, n * sizeof *m->specs);
     m->names = host->alloc(host->core, n * sizeof *m->names);

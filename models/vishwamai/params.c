@@ -154,18 +154,14 @@ static void list_experts(base_model *m)
     m->info.experts = m->experts;
 }
 
-/* No checkpoint has so many; a file that says so is not believed. */
-enum { MOST_PARAMS = 1 << 20 };
-
 vw_status base_list_params(base_model *m, vw_error *err)
 {
     const vw_host *host = m->host;
     size_t n, layers = (size_t)m->n_layers;
-    if (m->n_experts > 1 && (int64_t)m->n_layers * m->n_experts * 3 > MOST_PARAMS)
+    if (m->n_experts > 1 && (int64_t)m->n_layers * m->n_experts * 3 > VW_MOST_PARAMS)
         return vw_fail(err, VW_E_FORMAT,
-                       "config.json: %d layers of %d experts are more tensors than the "
-                       "%d that a checkpoint may have",
-                       m->n_layers, m->n_experts, MOST_PARAMS);
+                       "%d layers of %d experts are more tensors than the %d that a checkpoint may have",
+                       m->n_layers, m->n_experts, VW_MOST_PARAMS);
     n = list(m);
     m->experts = host->alloc(host->core, layers * sizeof *m->experts);
     m->names = host->alloc(host->core, n * sizeof *m->names);

@@ -26,6 +26,9 @@ typedef enum vw_split {
     VW_SPLIT_NONE = 0, VW_SPLIT_ROWS, VW_SPLIT_COLUMNS, VW_SPLIT_VOCABULARY, VW_SPLIT_EXPERT
 } vw_split;
 
+/* No checkpoint has so many parameters; a file whose sizes say so is not believed (V3 has 91,991). */
+enum { VW_MOST_PARAMS = 1 << 20 };
+
 /* A parameter as the model wants it.  Strings live as long as the instance. */
 typedef struct vw_param_spec {
     const char *name;    /* in the checkpoint */
