@@ -9,7 +9,7 @@
 # What VNNI changes of the matrix kernels; the rest is AVX-512's.
 GEMM_S8_KERNELS = \
 	%D%/cpu/gemm-prepare.c %D%/cpu/gemm-table.c %D%/cpu/gemm-tile-blocks.c %D%/cpu/gemm-tile-s8.c \
-	%D%/cpu/gemm-one-unpacked.c %D%/cpu/gemm-tile-unpacked.c %D%/cpu/gemm-unpack.c \
+	%D%/cpu/gemm-one-blocks.c %D%/cpu/gemm-open.c %D%/cpu/gemm-prepare-blocks.c \
 	%D%/cpu/gemm-block-load.h
 GEMM_KERNELS = $(GEMM_S8_KERNELS) \
 	%D%/cpu/gemm-block.c %D%/cpu/gemm-dot.c %D%/cpu/gemm-expand.c %D%/cpu/gemm-finish.c \

@@ -1,5 +1,5 @@
-/* gemm-block-load.h - vectors out of a pack of Q4_K, Q6_K or int4: codes of VL outputs as unsigned
- * bytes, four a step, and what they are scaled by.  gemm-blocks.h has the layout.
+/* gemm-block-load.h - vectors out of a pack of blocks: codes of VL outputs as bytes, four a step, what
+ * they are scaled by, and how they are multiplied.  gemm-blocks.h has the layout.
  */
 #ifndef KERNELS_CPU_GEMM_BLOCK_LOAD_H
 #define KERNELS_CPU_GEMM_BLOCK_LOAD_H
@@ -16,12 +16,15 @@
 /* Vectors of a panel; a line holds a word of each of its outputs. */
 enum { VECTORS = VW_GEMM_PANEL / VL, STEPS = VW_GEMM_BLOCK / 4, LINE = 4 * VW_GEMM_PANEL };
 
-/* The formats, in the order of vw_gemm_kernels.unpacked; where codes begin in a unit, and its end. */
-enum { Q4_K, Q6_K, INT4 };
+/* How codes are multiplied: bytes as unsigned or signed ones, nibbles of Q4_0 and int4, the others. */
+enum { U8, S8, U4, Q4_K, Q6_K };
+
+/* Where codes begin in a unit, and its end. */
 enum {
+    Q8_CODES = 2 * VW_GEMM_PANEL, Q8_UNIT = 34 * VW_GEMM_PANEL,
     Q4_K_CODES = 4 * LINE, Q4_K_UNIT = 144 * VW_GEMM_PANEL,
     Q6_K_SCALES = 2 * VW_GEMM_PANEL, Q6_K_CODES = 18 * VW_GEMM_PANEL, Q6_K_UNIT = 210 * VW_GEMM_PANEL,
-    INT4_BLOCK = 16 * VW_GEMM_PANEL
+    U4_BLOCK = 16 * VW_GEMM_PANEL
 };
 
 VW_INLINE vi nibbles(vi word, const int is_high)
@@ -66,27 +69,43 @@ VW_INLINE void q4_k_params(const char *unit, const int j, float *out, int64_t ap
     }
 }
 
-VW_INLINE vf int4_scale(vw_dtype dtype, const char *scales, const int j)
+VW_INLINE vf u4_scale(vw_dtype dtype, const char *scales, const int j)
 {
     return dtype == VW_F32    ? v_load((const float *)(const void *)scales + j * VL)
            : dtype == VW_BF16 ? v_load_bf16(scales + j * VL * 2)
                               : v_load_f16(scales + j * VL * 2);
 }
 
-/* ---- products ---- */
+/* Four values of Q8_0, as they are multiplied. */
+VW_INLINE vi load_bytes(const int form, const char *p)
+{
+    return form == U8 ? i_xor(i_load(p), i_set1((int32_t)0x80808080)) : i_load(p);
+}
 
-#if defined(VW_HAS_DOT4_U7) && !defined(VW_HAS_DOT4)
-enum { PAIRS = 1 }; /* sums are pairs of 16 bits until the block, or its half, ends */
+/* ---- products ----
+ *
+ * The instructions of x86 multiply unsigned bytes by signed ones.  Bytes need sums of 32 bits at every
+ * step, and without VNNI a pair fits 16 bits only if the activations have 7 bits
+ * (255 * 63 * 2 < 2^15), or if the sign of the weight is moved to the activation
+ * (128 * 127 * 2 < 2^15), which is one instruction more and exact for 8. */
+
+#if defined(VW_HAS_DOT4)
+enum { PAIRS = 0, BYTES_8 = U8, BYTES_7 = U8 };
+#elif defined(VW_HAS_DOT4_U7)
+enum { PAIRS = 1, BYTES_8 = S8, BYTES_7 = U8 }; /* below 8 bits: sums are pairs of 16 to the end */
 #else
-enum { PAIRS = 0 };
+enum { PAIRS = 0, BYTES_8 = S8, BYTES_7 = S8 };
 #endif
 
-VW_INLINE vi multiply(vi acc, vi w, vi x)
+VW_INLINE vi multiply(const int form, vi acc, vi w, vi x)
 {
+    (void)form;
 #if defined(VW_HAS_DOT4)
     return i_dot4(acc, w, x);
 #elif defined(VW_HAS_DOT4_U7)
-    return i_add16(acc, i_pairs_u8(w, x));
+    if (form == S8)
+        return i_dot2(acc, i_pairs_u8(i_abs8(w), i_sign8(x, w)), i_set1(0x00010001));
+    return form == U8 ? i_dot2(acc, i_pairs_u8(w, x), i_set1(0x00010001)) : i_add16(acc, i_pairs_u8(w, x));
 #else
     return i_dot2(i_dot2(acc, i_even16(w), i_even16(x)), i_odd16(w), i_odd16(x));
 #endif
@@ -104,21 +123,24 @@ VW_INLINE vi add_sums(vi acc, const int times, const char *sums)
 #endif
 }
 
-/* What the sums of row i of a tile start from, or those of the second half of a block of Q6_K. */
+/* What the sums of row i of a tile start from, or those of the second half of a block of Q6_K: minus
+ * what the codes have too much. */
 VW_INLINE vi start(const int form, const int rows, const char *x, int i, const int half)
 {
     const char *all = x + 4 * i, *first = x + (40 * rows + 4 * i);
-    if (form == INT4)
+    if (form == U4)
         return add_sums(i_zero(), 1, all);
+    if (form == U8)
+        return i_dot2(i_zero(), i_broadcast(all), i_set1(0x00100010));
     if (form == Q6_K && half)
         return add_sums(add_sums(i_zero(), 4, all), -1, first);
     return form == Q6_K ? add_sums(i_zero(), 1, first) : i_zero();
 }
 
 /* The whole sum. */
-VW_INLINE vi whole_of(vi sum)
+VW_INLINE vi whole_of(const int form, vi sum)
 {
-    return PAIRS ? i_dot2(i_zero(), sum, i_set1(0x00010001)) : sum;
+    return PAIRS && form != U8 && form != S8 ? i_dot2(i_zero(), sum, i_set1(0x00010001)) : sum;
 }
 
 /* What else the activations of a block have. */

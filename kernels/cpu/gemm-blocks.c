@@ -238,30 +238,27 @@ void vw_gemm_blocks_row(const vw_gemm_operand *w, int64_t n, int64_t first, int6
 
 /* ---- one row ---- */
 
-typedef void (*kernel)(const vw_gemm_tile *t);
-
 /* Several panels at once, each the beginning of a stream of its own: memory likes that, and what is
  * fetched ahead of a panel's end is the panel that comes next. */
 void vw_gemm_blocks_one(const vw_gemm_job *job, const vw_gemm_operand *w, int64_t panel,
                         int64_t n_panels, float *c)
 {
-    const vw_gemm_unpacked *u = vw_gemm_unpacked_of(job->kernels, w);
-    const int q4 = vw_gemm_is_q4(w);
-    kernel many = u ? u->one : job->blocks->one[q4];
-    kernel single = u ? u->rest : job->blocks->rest[q4];
+    const vw_gemm_block_format *format = vw_gemm_format_of(job->blocks, &w->source);
     int64_t apart = n_panels / STREAMS;
     vw_gemm_tile t = {.k = job->k / VW_GEMM_BLOCK, .x = job->workspace, .is_first = 1,
-                      .c_panel = apart * VW_GEMM_PANEL, .scale_dtype = w->source.scale_dtype,
+                      .panels = STREAMS, .c_panel = apart * VW_GEMM_PANEL,
+                      .scale_dtype = vw_gemm_scale_dtype(&w->source),
                       .group_k = vw_gemm_group(&w->source) / VW_GEMM_BLOCK};
     for (int64_t p = 0; p < apart; p++) {
         for (int i = 0; i < STREAMS; i++)
             t.w[i] = vw_gemm_blocks_panel(w, panel + p + i * apart);
         t.c = c + p * VW_GEMM_PANEL;
-        many(&t);
+        format->one(&t);
     }
+    t.panels = 1;
     for (int64_t p = apart * STREAMS; p < n_panels; p++) {
         t.w[0] = vw_gemm_blocks_panel(w, panel + p);
         t.c = c + p * VW_GEMM_PANEL;
-        single(&t);
+        format->one(&t);
     }
 }

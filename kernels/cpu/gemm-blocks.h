@@ -24,11 +24,12 @@
  * and of values 2, 3 of every four; and -32 times those of the first 16 codes.  The minima of Q4_K
  * take the last.
  *
- * Tiles of the last three formats read panels unpacked (gemm-unpack.c), a record for 32 values:
+ * One row reads a pack as it is, since it meets each value once.  Tiles read opened panels
+ * (gemm-open.c), for 32 values:
  *
- *     { f32 or s16 pairs [3][16]; unsigned codes [8][16][4] }
+ *     { f32 or s16 pairs [3][16]; codes [8][16][4] }
  *
- * Q4_K: scale, minus the minimum; Q6_K: d, then the scale of either half as two s16; int4: scale.
+ * Q4_K: scale, minus the minimum; Q6_K: d, then the scale of either half as two s16; the others: scale.
  */
 #ifndef KERNELS_CPU_GEMM_BLOCKS_H
 #define KERNELS_CPU_GEMM_BLOCKS_H
@@ -40,41 +41,40 @@ enum {
     VW_GEMM_BLOCK = 32,             /* values of a block of activations */
     VW_GEMM_MAX_BLOCK_BYTES = 210,  /* of a stored block of weights */
     VW_GEMM_X_BLOCK_BYTES = 48,     /* of one block of one row of activations */
-    VW_GEMM_OPEN_BLOCK_BYTES = 576, /* of one block of 16 outputs, opened for tiles */
-    VW_GEMM_BLOCKS_K = 1024,        /* values along K, over the panels of a tile, of which opened
-                                       blocks fit the L1 cache */
-    VW_GEMM_OPEN_PANEL_BYTES = VW_GEMM_BLOCKS_K / VW_GEMM_BLOCK * VW_GEMM_OPEN_BLOCK_BYTES,
-    VW_GEMM_RECORD_PARAMS = 192,    /* bytes of a record before its codes */
-    VW_GEMM_RECORD_BYTES = 704,
-    VW_GEMM_RECORDS = 16            /* blocks that are unpacked at once */
+    VW_GEMM_OPEN_CODES = 192,       /* of an opened block, where its codes begin */
+    VW_GEMM_OPEN_BYTES = 704,       /* and its end */
+    VW_GEMM_BLOCKS_K = 1024         /* values along K, over the panels of a tile, of which opened
+                                       blocks fit the L1 cache; a multiple of 256 for each panel */
 };
 
-/* Which of vw_gemm_blocks.tile: VW_BLOCK_Q8_0 or VW_BLOCK_Q4_0. */
-static inline int vw_gemm_is_q4(const vw_gemm_operand *w)
+/* The kernels of a packed weight. */
+static inline const vw_gemm_block_format *vw_gemm_format_of(const vw_gemm_blocks *blocks,
+                                                            const vw_gemm_source *w)
 {
-    return w->source.block_kind == VW_BLOCK_Q4_0;
+    switch (w->block_kind) {
+    case VW_BLOCK_Q8_0: return &blocks->formats[0];
+    case VW_BLOCK_Q4_K: return &blocks->formats[2];
+    case VW_BLOCK_Q6_K: return &blocks->formats[3];
+    default: return &blocks->formats[1]; /* Q4_0; int4 differs from it in its scales alone */
+    }
 }
 
-/* NULL: one of those two. */
-static inline const vw_gemm_unpacked *vw_gemm_unpacked_of(const vw_gemm_kernels *kernels,
-                                                          const vw_gemm_operand *w)
-{
-    int kind = w->source.block_kind;
-    return kind == VW_BLOCK_Q4_K   ? &kernels->unpacked[0]
-           : kind == VW_BLOCK_Q6_K ? &kernels->unpacked[1]
-           : kind == VW_BLOCK_INT4 ? &kernels->unpacked[2]
-                                   : NULL;
-}
-
-/* int4: values of a scale, and bytes of one. */
+/* Values of a scale, of those that lie in the pack, and their dtype. */
 static inline int64_t vw_gemm_group(const vw_gemm_source *w)
 {
+    if (w->block_kind != VW_BLOCK_INT4)
+        return w->block_elements;
     return w->scale_cols < w->k ? w->scale_cols : w->k;
+}
+
+static inline vw_dtype vw_gemm_scale_dtype(const vw_gemm_source *w)
+{
+    return w->block_kind == VW_BLOCK_INT4 ? w->scale_dtype : VW_F16;
 }
 
 static inline int vw_gemm_scale_bytes(const vw_gemm_source *w)
 {
-    return w->scale_dtype == VW_F32 ? 4 : 2;
+    return vw_gemm_scale_dtype(w) == VW_F32 ? 4 : 2;
 }
 
 /* One panel along K, and where its block of 32 values begins (a K format's: the 256 it is in; int4's

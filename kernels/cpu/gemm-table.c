@@ -43,7 +43,6 @@ const vw_gemm_kernels VW_ISA_NAME(vw_gemm_kernels) = {
     .s7 = {63, VW_GEMM_S7_OFFSET ? 4 : 8, VW_ISA_NAME(vw_gemm_pack_x_s7),
            VW_ISA_NAME(vw_gemm_tiles_s7), VW_ISA_NAME(vw_gemm_one_s7)},
     .blocks = VW_ISA_NAME(vw_gemm_blocks),
-    .unpacked = VW_ISA_NAME(vw_gemm_unpacked),
     .pack_x = VW_ISA_NAME(vw_gemm_pack_x),
     .pack_tile = SHARED(vw_gemm_pack_tile),
     .round = SHARED(vw_gemm_round),

@@ -44,22 +44,28 @@ extern void (*const VW_ISA_NAME(vw_gemm_tiles)[])(const vw_gemm_tile *);
 extern void (*const VW_ISA_NAME(vw_gemm_tiles_s8)[])(const vw_gemm_tile *);
 extern void (*const VW_ISA_NAME(vw_gemm_tiles_s7)[])(const vw_gemm_tile *);
 extern const vw_gemm_blocks VW_ISA_NAME(vw_gemm_blocks)[];
-extern const vw_gemm_unpacked VW_ISA_NAME(vw_gemm_unpacked)[];
 void VW_ISA_NAME(vw_gemm_one_s8)(const vw_gemm_tile *t);
 void VW_ISA_NAME(vw_gemm_one_s7)(const vw_gemm_tile *t);
 
-void VW_ISA_NAME(vw_gemm_unpack_q4_k)(const vw_gemm_operand *w, int64_t panel, int64_t first,
-                                      int64_t n, char *records);
-void VW_ISA_NAME(vw_gemm_unpack_q6_k)(const vw_gemm_operand *w, int64_t panel, int64_t first,
-                                      int64_t n, char *records);
-void VW_ISA_NAME(vw_gemm_unpack_int4)(const vw_gemm_operand *w, int64_t panel, int64_t first,
-                                      int64_t n, char *records);
+void VW_ISA_NAME(vw_gemm_open_q8_8)(const vw_gemm_operand *w, int64_t panel, int64_t first, int64_t n,
+                                    char *out);
+void VW_ISA_NAME(vw_gemm_open_q8_7)(const vw_gemm_operand *w, int64_t panel, int64_t first, int64_t n,
+                                    char *out);
+void VW_ISA_NAME(vw_gemm_open_u4)(const vw_gemm_operand *w, int64_t panel, int64_t first, int64_t n,
+                                  char *out);
+void VW_ISA_NAME(vw_gemm_open_q4_k)(const vw_gemm_operand *w, int64_t panel, int64_t first, int64_t n,
+                                    char *out);
+void VW_ISA_NAME(vw_gemm_open_q6_k)(const vw_gemm_operand *w, int64_t panel, int64_t first, int64_t n,
+                                    char *out);
+void VW_ISA_NAME(vw_gemm_one_q8_8)(const vw_gemm_tile *t);
+void VW_ISA_NAME(vw_gemm_one_q8_7)(const vw_gemm_tile *t);
+void VW_ISA_NAME(vw_gemm_one_u4)(const vw_gemm_tile *t);
 void VW_ISA_NAME(vw_gemm_one_q4_k)(const vw_gemm_tile *t);
 void VW_ISA_NAME(vw_gemm_one_q6_k)(const vw_gemm_tile *t);
-void VW_ISA_NAME(vw_gemm_one_int4)(const vw_gemm_tile *t);
-void VW_ISA_NAME(vw_gemm_panel_q4_k)(const vw_gemm_tile *t);
-void VW_ISA_NAME(vw_gemm_panel_q6_k)(const vw_gemm_tile *t);
-void VW_ISA_NAME(vw_gemm_panel_int4)(const vw_gemm_tile *t);
+void VW_ISA_NAME(vw_gemm_pack_x_blocks_8)(const float *x, int64_t x_stride, int rows, int64_t k,
+                                          void *out);
+void VW_ISA_NAME(vw_gemm_pack_x_blocks_7)(const float *x, int64_t x_stride, int rows, int64_t k,
+                                          void *out);
 
 void VW_ISA_NAME(vw_gemm_pack_x)(const float *x, int64_t x_stride, int64_t x_step, int rows,
                                  int64_t k, float *out);

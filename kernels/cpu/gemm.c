@@ -294,63 +294,29 @@ static void tiles_s8(const vw_gemm_job *job, const vw_gemm_operand *w, const blo
     }
 }
 
-/* A panel's blocks, opened into `to`. */
-static const char *open_panel(const vw_gemm_job *job, const vw_gemm_operand *w, const block *b,
-                              int p, char *to)
-{
-    const char *packed = vw_gemm_blocks_panel(w, b->panel + p) +
-                         b->k / VW_GEMM_BLOCK * w->source.block_bytes * VW_GEMM_PANEL;
-    job->blocks->open[vw_gemm_is_q4(w)](packed, b->k_len / VW_GEMM_BLOCK, to);
-    return to;
-}
-
 static void tiles_blocks(const vw_gemm_job *job, const vw_gemm_operand *w, const block *b,
                          char *panels, float *sums)
 {
+    const vw_gemm_block_format *format = vw_gemm_format_of(job->blocks, &w->source);
     int wide = job->kernels->panels;
     int64_t first_row = tile_start(job, b->first_tile), at = b->k / VW_GEMM_BLOCK;
     for (int p = 0; p < b->n_panels; p += wide) {
         vw_gemm_tile t = {.k = b->k_len / VW_GEMM_BLOCK, .c_stride = WIDTH, .is_first = b->k == 0};
-        for (int i = 0; i < wide; i++)
-            t.w[i] = p + i < b->n_panels
-                         ? open_panel(job, w, b, p + i, panels + i * VW_GEMM_OPEN_PANEL_BYTES)
-                         : t.w[i - 1];
+        for (int i = 0; i < wide; i++) {
+            char *open = panels + i * VW_GEMM_BLOCKS_K / VW_GEMM_BLOCK * VW_GEMM_OPEN_BYTES;
+            t.w[i] = p + i < b->n_panels ? open : t.w[i - 1];
+            if (p + i < b->n_panels)
+                format->open(w, b->panel + p + i, at, t.k, open);
+        }
         for (int64_t i = b->first_tile; i < b->last_tile; i++) {
             int64_t start = tile_start(job, i);
-            int rows = tile_rows(job, i);
+            t.rows = tile_rows(job, i);
             t.x = (const char *)job->workspace + start * x_blocks_bytes(job) +
-                  at * rows * VW_GEMM_X_BLOCK_BYTES;
+                  at * t.rows * VW_GEMM_X_BLOCK_BYTES;
             t.c = sums + (start - first_row) * WIDTH + p * VW_GEMM_PANEL;
-            job->blocks->tile[vw_gemm_is_q4(w)][rows - 1](&t);
+            format->tile(&t);
         }
     }
-}
-
-/* Formats that are unpacked: a few blocks of K at a time, which stay in L1 for all tiles. */
-static void tiles_unpacked(const vw_gemm_job *job, const vw_gemm_unpacked *u,
-                           const vw_gemm_operand *w, const block *b, float *panels, float *sums)
-{
-    int wide = job->kernels->panels;
-    int64_t first_row = tile_start(job, b->first_tile), end = (b->k + b->k_len) / VW_GEMM_BLOCK;
-    for (int p = 0; p < b->n_panels; p += wide)
-        for (int64_t at = b->k / VW_GEMM_BLOCK; at < end; at += VW_GEMM_RECORDS) {
-            int64_t n = end - at < VW_GEMM_RECORDS ? end - at : VW_GEMM_RECORDS;
-            vw_gemm_tile t = {.k = n, .c_stride = WIDTH, .is_first = at == 0};
-            for (int i = 0; i < wide; i++) {
-                char *records = (char *)panels + i * VW_GEMM_RECORDS * VW_GEMM_RECORD_BYTES;
-                t.w[i] = p + i < b->n_panels ? records : t.w[i - 1];
-                if (p + i < b->n_panels)
-                    u->unpack(w, b->panel + p + i, at, n, records);
-            }
-            for (int64_t i = b->first_tile; i < b->last_tile; i++) {
-                int64_t start = tile_start(job, i);
-                int rows = tile_rows(job, i);
-                t.x = (const char *)job->workspace + start * x_blocks_bytes(job) +
-                      at * rows * VW_GEMM_X_BLOCK_BYTES;
-                t.c = sums + (start - first_row) * WIDTH + p * VW_GEMM_PANEL;
-                u->tile[rows - 1](&t);
-            }
-        }
 }
 
 /* The scales of the rows, which int8 sums lack. */
@@ -366,13 +332,10 @@ static void scale_rows(const vw_gemm_job *job, int64_t first, int64_t last, int6
 static void block_sums(const vw_gemm_job *job, const vw_gemm_operand *w, block *b, float *panels,
                        float *sums)
 {
-    const vw_gemm_unpacked *u = job->blocks ? vw_gemm_unpacked_of(job->kernels, w) : NULL;
     int64_t step = block_k(job, w);
     for (b->k = 0; b->k < job->k; b->k += step) {
         b->k_len = job->k - b->k < step ? job->k - b->k : step;
-        if (u)
-            tiles_unpacked(job, u, w, b, panels, sums);
-        else if (job->blocks)
+        if (job->blocks)
             tiles_blocks(job, w, b, (char *)panels, sums);
         else if (job->codes)
             tiles_s8(job, w, b, sums);

@@ -59,7 +59,6 @@ typedef enum vw_gemm_finish {
 typedef struct vw_gemm_kernels vw_gemm_kernels;
 typedef struct vw_gemm_codes vw_gemm_codes;
 typedef struct vw_gemm_blocks vw_gemm_blocks;
-typedef struct vw_gemm_unpacked vw_gemm_unpacked;
 
 typedef struct vw_gemm_job {
     const vw_gemm_kernels *kernels;
@@ -127,8 +126,10 @@ typedef struct vw_gemm_tile {
     int64_t fetch;                           /* prefetch so many bytes behind each panel's block ... */
     int fetch_step;                          /* ... and so many more with every step */
     int64_t fetch_turn, fetch_jump;          /* one row: from this step on, so many bytes further */
-    int64_t c_panel;                         /* blocks, one row: from panel to panel in c */
-    vw_dtype scale_dtype;                    /* int4, one row: of its scales; group_k in blocks */
+    int rows;                                /* blocks */
+    int panels;                              /* blocks, one row */
+    int64_t c_panel;                         /* ... from panel to panel in c */
+    vw_dtype scale_dtype;                    /* ... of Q4_0 and int4; group_k in blocks */
 } vw_gemm_tile;
 
 /* Products of quantised activations with int8 weights: exact int32 sums of each scale group, times
@@ -143,28 +144,21 @@ struct vw_gemm_codes {
     void (*one)(const vw_gemm_tile *t);         /* one row, VW_GEMM_MAX_PANELS panels */
 };
 
+/* Weights in blocks of one format, where k counts blocks of 32 values (gemm-blocks.h). */
+typedef struct vw_gemm_block_format {
+    /* Blocks [first, first + n) of a panel as tiles read them; `first` begins a block of the file's. */
+    void (*open)(const vw_gemm_operand *w, int64_t panel, int64_t first, int64_t n, char *out);
+    void (*tile)(const vw_gemm_tile *t); /* of opened panels */
+    void (*one)(const vw_gemm_tile *t);  /* one row, packed panels: VW_GEMM_MAX_PANELS, or one */
+} vw_gemm_block_format;
+
 /* Products of activations quantised in blocks of 32 with weights that are: exact int32 sums of a
  * block, times both scales, added in f32. */
 struct vw_gemm_blocks {
     int most; /* the largest magnitude of an activation's code */
     /* x rows [0, rows) for a tile, K of whole blocks; gemm-blocks.h has the layout. */
     void (*pack_x)(const float *x, int64_t x_stride, int rows, int64_t k, void *out);
-    /* Of Q8_0 and Q4_0, where k counts blocks.  Tiles take panels that were opened, as bytes that
-     * are multiplied and f32 scales; a single row takes packed ones, VW_GEMM_MAX_PANELS of them or
-     * the rest, one at a time. */
-    void (*open[2])(const void *packed, int64_t blocks, void *out);
-    void (*const *tile[2])(const vw_gemm_tile *t); /* [rows - 1] */
-    void (*one[2])(const vw_gemm_tile *t), (*rest[2])(const vw_gemm_tile *t);
-};
-
-/* The same of formats whose codes take more than one instruction to get at: tiles find them unpacked,
- * once for all rows; one row reads the pack.  Codes of activations are of 7 or 8 bits. */
-struct vw_gemm_unpacked {
-    /* Blocks [first, first + n) of a panel as records (gemm-blocks.h); `first` begins a unit. */
-    void (*unpack)(const vw_gemm_operand *w, int64_t panel, int64_t first, int64_t n, char *records);
-    void (*const *tile)(const vw_gemm_tile *t); /* [rows - 1] */
-    /* One row, VW_GEMM_MAX_PANELS packed panels, and the rest, one at a time. */
-    void (*one)(const vw_gemm_tile *t), (*rest)(const vw_gemm_tile *t);
+    vw_gemm_block_format formats[4]; /* Q8_0; Q4_0 and int4; Q4_K; Q6_K */
 };
 
 struct vw_gemm_kernels {
@@ -179,7 +173,6 @@ struct vw_gemm_kernels {
      * the instructions that multiply bytes saturate, since with 7 bits they are exact. */
     vw_gemm_codes s8, s7;
     const vw_gemm_blocks *blocks; /* [0] with codes up to 127, [1] up to 63 */
-    const vw_gemm_unpacked *unpacked; /* [3]: Q4_K, Q6_K, int4 */
 
     /* x rows [0, rows) as [k][rows]. */
     void (*pack_x)(const float *x, int64_t x_stride, int64_t x_step, int rows, int64_t k,
