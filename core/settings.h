@@ -53,6 +53,15 @@ bool vw_settings_add_section(vw_settings *settings, const vw_section_line *line)
 void vw_settings_fill(const vw_settings *settings, const char *section, const vw_option *options,
                       void *config, vw_problems *problems);
 
+/* Parse what is in force for an option into its field (NULL: only check), adding what is wrong. */
+void vw_settings_take(const vw_settings *settings, const vw_setting *setting,
+                      const vw_option *option, void *field, vw_problems *problems);
+
+/* Is there a section [kind:label], or one of its plugins?  NULL and "" are none, and
+ * right.  VW_E_NOTFOUND names the one that was meant, or all that there are. */
+vw_status vw_settings_find_label(const vw_settings *settings, vw_kind kind, const char *label,
+                                 vw_error *err);
+
 /* All that vw_settings_check() finds, as problems; warnings are logged. */
 void vw_settings_find_problems(const vw_settings *settings, vw_problems *problems);
 

@@ -157,7 +157,6 @@ static void check_setting(const vw_settings *settings, size_t i, vw_problems *pr
     const vw_section_name name = vw_section_parse(setting->section);
     const vw_option *o;
     char text[768];
-    vw_error err;
     tables t;
 
     if (!is_section(&name)) {
@@ -176,12 +175,8 @@ static void check_setting(const vw_settings *settings, size_t i, vw_problems *pr
         vw_settings_complain(problems, setting, "%s", text);
     } else if (!name.core && !*name.plugin && strcmp(o->key, "plugin") == 0) {
         check_choice(setting, name.kind, problems);
-    } else if (vw_option_parse(o, setting->value, setting->origin.folder, settings->texts, NULL,
-                               &err) != VW_OK) {
-        vw_setting shown = *setting;
-        if (o->flags & VW_OPTION_SECRET)
-            shown.value = "***";
-        vw_settings_complain(problems, &shown, "%s", err.text);
+    } else {
+        vw_settings_take(settings, setting, o, NULL, problems);
     }
 }
 

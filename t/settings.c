@@ -68,7 +68,7 @@ static void test_bad_file(const char *name)
 static void test_bad_files(void)
 {
     static const char *const names[] = {"lines",   "values",   "names", "bytes",
-                                        "outside", "includes", "loop"};
+                                        "outside", "includes", "loop",  "labels"};
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         test_bad_file(names[i]);
