@@ -39,6 +39,8 @@ struct vw_settings {
     size_t n_sections, sections_room;
     int n_files;    /* files and assignments so far: the order of origins */
     bool has_warned; /* of sections that cannot be checked: once is enough */
+    void (*told)(void *arg, vw_log_level level, const char *line); /* NULL: nobody listens */
+    void *told_arg;
 };
 
 /* What is in force, or NULL. */
@@ -64,6 +66,9 @@ vw_status vw_settings_find_label(const vw_settings *settings, vw_kind kind, cons
 
 /* All that vw_settings_check() finds, as problems; warnings are logged. */
 void vw_settings_find_problems(const vw_settings *settings, vw_problems *problems);
+
+/* vw_problems_end(), after whoever listens was told. */
+vw_status vw_settings_end(const vw_settings *settings, vw_problems *problems, vw_error *err);
 
 /* The level of [log], whatever else is wrong. */
 vw_log_level vw_settings_log_level(const vw_settings *settings);
