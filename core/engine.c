@@ -16,6 +16,7 @@
 #include "core/json.h"
 #include "core/places.h"
 #include "core/sections.h"
+#include "core/settings.h"
 #include "core/sized.h"
 
 enum { LOGIT_BYTES = 64 << 20 }; /* of one chunk of logits, unless one row needs more */
@@ -41,7 +42,8 @@ static vw_status read_settings(vw_engine *e, const char *label, vw_config_model 
     char section[64];
     vw_status st;
     vw_section_write(section, sizeof section, VW_KIND_MODEL, label, NULL);
-    if ((st = vw_settings_bind(settings, section, vw_model_options, model, err)) ||
+    if ((st = vw_settings_find_label(settings, VW_KIND_MODEL, label, err)) ||
+        (st = vw_settings_bind(settings, section, vw_model_options, model, err)) ||
         (st = vw_settings_bind(settings, "engine", vw_engine_options_table, &engine, err)) ||
         (st = vw_settings_bind(settings, "kv", vw_kv_options, &kv, err)))
         return st;
@@ -61,23 +63,6 @@ static vw_status read_settings(vw_engine *e, const char *label, vw_config_model 
     e->expert_direct = model->expert_direct;
     e->expert_pread = model->expert_io != 0;
     return VW_OK;
-}
-
-/* A name that nobody gave a section would silently be the bundled model. */
-static vw_status check_label(const vw_engine *e, const char *label, vw_error *err)
-{
-    const vw_settings *settings = vw_core_settings(e->core);
-    char one[64], all[400] = "";
-    if (!label || !*label)
-        return VW_OK;
-    for (size_t i = 0; vw_settings_label(settings, VW_KIND_MODEL, i, one, sizeof one); i++) {
-        size_t n = strlen(all);
-        if (!strcmp(one, label))
-            return VW_OK;
-        snprintf(all + n, sizeof all - n, "%s%s", n ? ", " : "", one);
-    }
-    return vw_fail(err, VW_E_NOTFOUND, "there is no [model:%s] in the settings; the models with names "
-                   "are: %s", label, *all ? all : "none");
 }
 
 static vw_status find_folder(vw_engine *e, const char *given, vw_error *err)
@@ -313,8 +298,7 @@ static vw_status begin(vw_engine *e, const vw_engine_options *o, const vw_new_mo
     vw_config_model m;
     int64_t ctx_size;
     vw_status st;
-    if ((st = check_label(e, o->label, err)) ||
-        (st = read_settings(e, o->label, &m, &ctx_size, err)) ||
+    if ((st = read_settings(e, o->label, &m, &ctx_size, err)) ||
         ((!fresh || o->path) && (st = find_folder(e, o->path ? o->path : m.path, err))) ||
         (st = open_components(e, &m, o->label, fresh != NULL, o->no_tokenizer, err)) ||
         (st = read_checkpoint(e, fresh, ctx_size, err)))

@@ -132,6 +132,10 @@ static vw_status choose(vw_core *core, wish *w, const vw_module **module, vw_err
     *module = remembered(core, w);
     if (*module)
         return VW_OK;
+    /* A section that nobody wrote would silently be one of defaults. */
+    status = vw_settings_find_label(core->settings, w->kind, w->label, err);
+    if (status != VW_OK)
+        return status;
     vw_section_write(section, sizeof section, w->kind, w->label, NULL);
     status = vw_settings_bind(core->settings, section, vw_kind_options, &config, err);
     if (status != VW_OK)

@@ -1,5 +1,6 @@
 /* option.c - texts to values, and back to words. */
 #include "core/option.h"
+#include "core/kind.h"
 
 #include <errno.h>
 #include <locale.h>
@@ -20,11 +21,12 @@ static const struct {
     [VW_OPTION_ENUM] = {"enum", sizeof(int32_t), _Alignof(int32_t)},
     [VW_OPTION_PATH] = {"path", sizeof(char *), _Alignof(char *)},
     [VW_OPTION_LIST] = {"list", sizeof(char **), _Alignof(char **)},
+    [VW_OPTION_LABEL] = {"label", sizeof(char *), _Alignof(char *)},
 };
 
 static bool is_type(vw_option_type type)
 {
-    return type >= VW_OPTION_BOOL && type <= VW_OPTION_LIST;
+    return type >= VW_OPTION_BOOL && type <= VW_OPTION_LABEL;
 }
 
 size_t vw_option_bytes(vw_option_type type)
@@ -97,6 +99,9 @@ void vw_option_expects(const vw_option *o, char *text, size_t room)
         return;
     case VW_OPTION_LIST:
         snprintf(text, room, "words with commas between");
+        return;
+    case VW_OPTION_LABEL:
+        snprintf(text, room, "the label of a section [%s:label]", o->choices[0]);
         return;
     }
     snprintf(text, room, "nothing");
@@ -285,7 +290,8 @@ vw_status vw_option_parse(const vw_option *o, const char *text, const char *fold
     } value;
     vw_status status = VW_E_CONFIG;
 
-    if (o->type == VW_OPTION_STRING || o->type == VW_OPTION_PATH || o->type == VW_OPTION_LIST)
+    if (o->type == VW_OPTION_STRING || o->type == VW_OPTION_PATH || o->type == VW_OPTION_LIST ||
+        o->type == VW_OPTION_LABEL)
         return parse_texts(o, text, folder, texts, field, err);
     memset(&value, 0, sizeof value);
     if (*text == '\0')
@@ -339,6 +345,9 @@ static vw_status validate(const vw_option *options, const vw_option *o, size_t c
             o->offset, config_size);
     if (o->type == VW_OPTION_ENUM && (!o->choices || !o->choices[0]))
         return vw_fail(err, VW_E_ABI, "its option \"%s\" has no choices", o->key);
+    if (o->type == VW_OPTION_LABEL &&
+        (!o->choices || !o->choices[0] || vw_kind_from_name(o->choices[0]) == VW_KIND_NONE))
+        return vw_fail(err, VW_E_ABI, "its option \"%s\" is a label of no kind", o->key);
     if ((o->flags & VW_OPTION_RANGE) && !(o->min <= o->max))
         return vw_fail(err, VW_E_ABI, "its option \"%s\" has an empty range", o->key);
     if (o->flags & VW_OPTION_REQUIRED)

@@ -73,12 +73,17 @@ static void write_text(const vw_problems *problems, vw_error *err)
                  total - shown);
 }
 
+void vw_problems_sort(vw_problems *problems)
+{
+    if (problems->n > 1)
+        qsort(problems->list, problems->n, sizeof *problems->list, compare);
+}
+
 vw_status vw_problems_end(vw_problems *problems, vw_error *err)
 {
     vw_status status = problems->n + problems->lost ? VW_E_CONFIG : VW_OK;
 
-    if (problems->n > 1)
-        qsort(problems->list, problems->n, sizeof *problems->list, compare);
+    vw_problems_sort(problems);
     if (status != VW_OK && err) {
         write_text(problems, err);
         err->code = status;

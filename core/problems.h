@@ -24,6 +24,9 @@ typedef struct vw_problems {
 VW_PRINTF(4, 5)
 void vw_problems_add(vw_problems *problems, int file, int line, const char *format, ...);
 
+/* In the order of the files. */
+void vw_problems_sort(vw_problems *problems);
+
 /* VW_OK without problems, else VW_E_CONFIG with all of them; what does not fit is counted in the
  * last line, "... and 3 more".  Empties the collection. */
 vw_status vw_problems_end(vw_problems *problems, vw_error *err);

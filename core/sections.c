@@ -45,8 +45,9 @@ _Static_assert(VW_LONG_ERROR == 0 && VW_LONG_TRUNCATE == 2, "long_documents foll
     {#key, VW_OPTION_BOOL, def, 0, 0, NULL, offsetof(config, key), 0, help}
 #define CHOICE(config, key, def, choices, help)                                                  \
     {#key, VW_OPTION_ENUM, def, 0, 0, choices, offsetof(config, key), 0, help}
+#define OF_KIND(name) ((const char *const[]){name, NULL})
 #define LABEL(config, key)                                                                       \
-    {#key, VW_OPTION_STRING, "", 0, 0, NULL, offsetof(config, key), VW_OPTION_ADVANCED,          \
+    {#key, VW_OPTION_LABEL, "", 0, 0, OF_KIND(#key), offsetof(config, key), VW_OPTION_ADVANCED,  \
      "label of the [" #key ":label] to use; empty: [" #key "]"}
 
 const vw_option vw_vishwamai_options[] = {
@@ -193,7 +194,7 @@ const vw_option vw_lora_options[] = {
 };
 
 const vw_option vw_distill_options[] = {
-    {"teacher", VW_OPTION_STRING, "", 0, 0, NULL, offsetof(vw_config_distill, teacher), 0,
+    {"teacher", VW_OPTION_LABEL, "", 0, 0, OF_KIND("model"), offsetof(vw_config_distill, teacher), 0,
      "label of the [model:label] to learn from; empty: none"},
     REAL(vw_config_distill, alpha, "0.5", 0, 1, "weight of the teacher's part of the loss"),
     REAL(vw_config_distill, temperature, "2.0", 0.01, 1000, "divides the logits of both there"),
@@ -214,7 +215,7 @@ const vw_option vw_distill_options[] = {
      "name of the plugin; auto: the highest rank that can be used here"},                        \
     {"threads", VW_OPTION_INT, "0", 0, 1024, NULL, offsetof(config, base threads),               \
      VW_OPTION_RANGE | VW_OPTION_ADVANCED, "threads of the pool that it uses, at most; 0: all"}, \
-    {"device", VW_OPTION_STRING, "", 0, 0, NULL, offsetof(config, base device),                  \
+    {"device", VW_OPTION_LABEL, "", 0, 0, OF_KIND("device"), offsetof(config, base device),      \
      VW_OPTION_ADVANCED, "label of the [device:label] it runs on; empty: [device]"}
 
 const vw_option vw_kind_options[] = {

@@ -1,5 +1,6 @@
 /* settings.c - the store of settings: adding, finding, and filling a component's struct. */
 #include "core/settings.h"
+#include "core/nearest.h"
 #include "core/option.h"
 #include "core/sections.h"
 
@@ -159,6 +160,23 @@ void vw_settings_complain(vw_problems *problems, const vw_setting *setting, cons
                     setting->origin.where, setting->section, setting->key, value, what);
 }
 
+void vw_settings_take(const vw_settings *settings, const vw_setting *setting, const vw_option *o,
+                      void *field, vw_problems *problems)
+{
+    vw_setting shown = *setting;
+    vw_error err;
+    vw_status status = vw_option_parse(o, setting->value, setting->origin.folder, settings->texts,
+                                       field, &err);
+
+    if (status == VW_OK && o->type == VW_OPTION_LABEL)
+        status = vw_settings_find_label(settings, vw_kind_from_name(o->choices[0]), setting->value,
+                                        &err);
+    if (o->flags & VW_OPTION_SECRET)
+        shown.value = "***";
+    if (status != VW_OK)
+        vw_settings_complain(problems, &shown, "%s", err.text);
+}
+
 /* One option into its field. */
 static void fill(const vw_settings *settings, const char *section, const vw_option *o, void *field,
                  vw_problems *problems)
@@ -171,18 +189,11 @@ static void fill(const vw_settings *settings, const char *section, const vw_opti
                         o->help);
         return;
     }
-    if (!setting) {
-        if (vw_option_parse(o, o->def, NULL, settings->texts, field, &err) != VW_OK)
-            vw_problems_add(problems, settings->n_files, 0, "[%s] %s has a wrong default: %s",
-                            section, o->key, err.text);
-        return;
-    }
-    if (vw_option_parse(o, setting->value, setting->origin.folder, settings->texts, field, &err) !=
-        VW_OK) {
-        vw_setting shown = *setting;
-        if (o->flags & VW_OPTION_SECRET)
-            shown.value = "***";
-        vw_settings_complain(problems, &shown, "%s", err.text);
+    if (setting) {
+        vw_settings_take(settings, setting, o, field, problems);
+    } else if (vw_option_parse(o, o->def, NULL, settings->texts, field, &err) != VW_OK) {
+        vw_problems_add(problems, settings->n_files, 0, "[%s] %s has a wrong default: %s", section,
+                        o->key, err.text);
     }
 }
 
@@ -261,4 +272,32 @@ const char *vw_settings_label(const vw_settings *settings, vw_kind kind, size_t 
         return label;
     }
     return NULL;
+}
+
+vw_status vw_settings_find_label(const vw_settings *settings, vw_kind kind, const char *label,
+                                 vw_error *err)
+{
+    const char *name = vw_kind_name(kind);
+    char one[64], best[64], all[400] = "";
+    vw_nearest nearest;
+    size_t used = 0;
+
+    if (!label || *label == '\0')
+        return VW_OK;
+    nearest = vw_nearest_to(label);
+    for (size_t i = 0; vw_settings_label(settings, kind, i, one, sizeof one); i++) {
+        if (strcmp(one, label) == 0)
+            return VW_OK;
+        vw_nearest_offer(&nearest, one);
+        if (nearest.best == one)
+            nearest.best = strcpy(best, one);
+        if (used < sizeof all)
+            used += (size_t)snprintf(all + used, sizeof all - used, "%s%s", i ? ", " : "", one);
+    }
+    vw_text_trim(all);
+    if (nearest.best)
+        return vw_fail(err, VW_E_NOTFOUND, "there is no [%s:%.50s]; did you mean [%s:%s]?", name,
+                       label, name, best);
+    return vw_fail(err, VW_E_NOTFOUND, "there is no [%s:%.50s]; the labels of this kind are: %s", name,
+                   label, *all ? all : "none");
 }

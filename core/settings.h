@@ -39,6 +39,8 @@ struct vw_settings {
     size_t n_sections, sections_room;
     int n_files;    /* files and assignments so far: the order of origins */
     bool has_warned; /* of sections that cannot be checked: once is enough */
+    void (*told)(void *arg, vw_log_level level, const char *line); /* NULL: nobody listens */
+    void *told_arg;
 };
 
 /* What is in force, or NULL. */
@@ -53,8 +55,20 @@ bool vw_settings_add_section(vw_settings *settings, const vw_section_line *line)
 void vw_settings_fill(const vw_settings *settings, const char *section, const vw_option *options,
                       void *config, vw_problems *problems);
 
+/* Parse what is in force for an option into its field (NULL: only check), adding what is wrong. */
+void vw_settings_take(const vw_settings *settings, const vw_setting *setting,
+                      const vw_option *option, void *field, vw_problems *problems);
+
+/* Is there a section [kind:label], or one of its plugins?  NULL and "" are none, and
+ * right.  VW_E_NOTFOUND names the one that was meant, or all that there are. */
+vw_status vw_settings_find_label(const vw_settings *settings, vw_kind kind, const char *label,
+                                 vw_error *err);
+
 /* All that vw_settings_check() finds, as problems; warnings are logged. */
 void vw_settings_find_problems(const vw_settings *settings, vw_problems *problems);
+
+/* vw_problems_end(), after whoever listens was told. */
+vw_status vw_settings_end(const vw_settings *settings, vw_problems *problems, vw_error *err);
 
 /* The level of [log], whatever else is wrong. */
 vw_log_level vw_settings_log_level(const vw_settings *settings);

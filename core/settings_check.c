@@ -104,6 +104,19 @@ static bool is_chosen(const vw_settings *settings, const vw_section_name *name)
     return chosen && strcmp(chosen, name->plugin) == 0;
 }
 
+static void warn(const vw_settings *settings, const vw_section_name *name, const char *where,
+                 const char *why)
+{
+    char line[2048];
+
+    snprintf(line, sizeof line, "%s: the section of %s/%s is not checked: %s", where,
+             vw_kind_name(name->kind), name->plugin, why);
+    vw_text_trim(line);
+    vw_log_line(vw_settings_log_level(settings), VW_LOG_WARN, "settings", "%s", line);
+    if (settings->told)
+        settings->told(settings->told_arg, VW_LOG_WARN, line);
+}
+
 /* The tables of a section that exists.  False when its keys cannot be judged. */
 static bool find_tables(const vw_settings *settings, const vw_section_name *name,
                         const char *where, tables *t)
@@ -122,9 +135,7 @@ static bool find_tables(const vw_settings *settings, const vw_section_name *name
         return true;
     }
     if (where && !settings->has_warned && !is_chosen(settings, name))
-        vw_log_line(vw_settings_log_level(settings), VW_LOG_WARN, "settings",
-                    "%s: the section of %s/%s is not checked: %s", where, vw_kind_name(name->kind),
-                    name->plugin, err.text);
+        warn(settings, name, where, err.text);
     return false;
 }
 
@@ -157,7 +168,6 @@ static void check_setting(const vw_settings *settings, size_t i, vw_problems *pr
     const vw_section_name name = vw_section_parse(setting->section);
     const vw_option *o;
     char text[768];
-    vw_error err;
     tables t;
 
     if (!is_section(&name)) {
@@ -176,12 +186,8 @@ static void check_setting(const vw_settings *settings, size_t i, vw_problems *pr
         vw_settings_complain(problems, setting, "%s", text);
     } else if (!name.core && !*name.plugin && strcmp(o->key, "plugin") == 0) {
         check_choice(setting, name.kind, problems);
-    } else if (vw_option_parse(o, setting->value, setting->origin.folder, settings->texts, NULL,
-                               &err) != VW_OK) {
-        vw_setting shown = *setting;
-        if (o->flags & VW_OPTION_SECRET)
-            shown.value = "***";
-        vw_settings_complain(problems, &shown, "%s", err.text);
+    } else {
+        vw_settings_take(settings, setting, o, NULL, problems);
     }
 }
 
@@ -203,10 +209,25 @@ void vw_settings_find_problems(const vw_settings *settings, vw_problems *problem
     ((vw_settings *)settings)->has_warned = true;
 }
 
+void vw_settings_listen(vw_settings *settings,
+                        void (*told)(void *arg, vw_log_level level, const char *line), void *arg)
+{
+    settings->told = told;
+    settings->told_arg = arg;
+}
+
+vw_status vw_settings_end(const vw_settings *settings, vw_problems *problems, vw_error *err)
+{
+    vw_problems_sort(problems);
+    for (size_t i = 0; settings->told && i < problems->n; i++)
+        settings->told(settings->told_arg, VW_LOG_ERROR, problems->list[i].text);
+    return vw_problems_end(problems, err);
+}
+
 vw_status vw_settings_check(const vw_settings *settings, vw_error *err)
 {
     vw_problems problems = {NULL, 0, 0, 0};
 
     vw_settings_find_problems(settings, &problems);
-    return vw_problems_end(&problems, err);
+    return vw_settings_end(settings, &problems, err);
 }

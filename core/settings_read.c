@@ -238,7 +238,7 @@ vw_status vw_settings_read(vw_settings *settings, const char *path, vw_error *er
     read_file(settings, &problems, NULL, path, 0, path);
     if (problems.n > 0 && settings->n_files > 0)
         vw_settings_find_problems(settings, &problems);
-    status = vw_problems_end(&problems, err);
+    status = vw_settings_end(settings, &problems, err);
     if (status != VW_OK) {
         settings->n = n;
         settings->n_sections = n_sections;

@@ -53,8 +53,10 @@ static vw_status compare_pieces(vw_trainer *t, const char *folder, vw_error *err
         return VW_OK;
     vw_probe about = {sizeof about, folder, NULL};
     const vw_component *its;
-    vw_status st =
-        vw_core_instance_open(t->core, VW_KIND_TOKENIZER, t->distill.teacher, &about, &its, err);
+    char section[64];
+    vw_section_write(section, sizeof section, VW_KIND_MODEL, t->distill.teacher, NULL);
+    const char *label = vw_settings_get(vw_core_settings(t->core), section, "tokenizer");
+    vw_status st = vw_core_instance_open(t->core, VW_KIND_TOKENIZER, label, &about, &its, err);
     if (st)
         return vw_fail_in(err, st, "the teacher's tokenizer");
     vw_encoder e = {.ops = its->ops, .self = its->self, .info = {.size = sizeof e.info}};

@@ -61,7 +61,7 @@ is(scalar(turns("\n\n")), 0, 'empty lines ask nothing');
     is(scalar @turn, 4, 'answers every question');
     is_deeply($turn[0]{tokens}, $first->{tokens}, 'the first is who it was');
     like($err, qr/\(.*; models: mini, \(other\)\)/, '/model says who goes on');
-    like($err, qr/there is no \[model:nobody\] in the settings; the models with names are: mini, other/,
+    like($err, qr/there is no \[model:nobody\]; the labels of this kind are: mini, other/,
          'a model that nobody named');
     (my $a = $turn[0]{text}) =~ s/^ //;
     (my $b = $turn[1]{text}) =~ s/^ //;

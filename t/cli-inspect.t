@@ -82,6 +82,22 @@ my $told = JSON::PP->new->utf8->decode($out);
 is($told->{ok} ? 1 : 0, 0, '--json: ok is false');
 is(scalar @{ $told->{errors} }, 3, '--json: the errors');
 is(json_of('check', $good)->{errors}[0], undef, '--json: none');
+my $many = write_file('many.ini', join "\n", '[sampling]', map { "wrong_$_ = 1" } 1 .. 40);
+for my $command (['check'], ['config', '-c']) {
+    (undef, undef, $err) = run(@$command, $many);
+    is(join(' ', $err =~ /\] wrong_(\d+) = 1: no such key/g), "@{[1 .. 40]}", "@$command: each of forty errors");
+    is(scalar(() = $err =~ /\n/g), 40, 'and no other line');
+}
+($status, $out) = run('check', $many, '--json');
+$told = JSON::PP->new->utf8->decode($out);
+is(scalar(grep { /\] wrong_\d+ = 1: no such key/ } @{ $told->{errors} }), 40, '--json: the same');
+is("$status @{[scalar @{ $told->{errors} }]} @{[scalar @{ $told->{warnings} }]}", '1 40 0', '--json: nothing else');
+$told = json_of('check', write_file('dormant.ini', "[gemm.cpuu]\nthreads = 1\n"));
+is(scalar @{ $told->{errors} }, 0, 'a section of no installed plugin is no error');
+like("@{ $told->{warnings} }", qr/dormant\.ini:2: the section of gemm\/cpuu is not checked: .*did you mean "cpu"/,
+     'but a warning');
+$told = JSON::PP->new->utf8->decode((run('check', $good, '--json', '--set', 'gemm'))[1]);
+like("@{ $told->{errors} }", qr/^--set #1: "gemm": no '='/, '--json: an error of the command line');
 is((run('check', '/nowhere.ini'))[0], 1, 'a file that is not there');
 
 # ---- config ------------------------------------------------------------------------------------

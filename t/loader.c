@@ -326,6 +326,10 @@ static void test_needs(void)
     is_str(((const vw_component *)c->self)->plugin->name, "good", "it got what the settings say");
     is_int(vw_core_counter(core, "opened"), 2, "it counted");
     is_int(vw_core_counter(core, "nothing"), 0, "nobody counted");
+    is_int(vw_core_component(core, VW_KIND_BALANCE, "second", NULL, &c, &err), VW_E_NOTFOUND,
+           "a label without a section");
+    is_str(err.text, "there is no [balance:second]; the labels of this kind are: none",
+           "is not an instance with defaults");
     ok(vw_core_allocations(core) > before, "its configuration is among the allocations");
     end(core, settings);
 

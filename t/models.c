@@ -179,7 +179,7 @@ static void test_names(void)
     vw_engine_options o = {.size = sizeof o, .label = "tow"};
     vw_engine *e;
     is_int(vw_engine_open(core, &o, &e, &err), VW_E_NOTFOUND, "a name that is not there");
-    like(err.text, "there is no [model:tow] in the settings; the models with names are: one, two",
+    like(err.text, "there is no [model:tow]; did you mean [model:two]?",
          "the sentence");
     core_close();
 }

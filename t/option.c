@@ -140,7 +140,11 @@ static void test_words(void)
         {"token", VW_OPTION_STRING, NULL, 0, 0, NULL, 8, VW_OPTION_REQUIRED, "a password"},
         VW_OPTION_END,
     };
-    char *text = NULL;
+    vw_option table[] = {{"gemm", VW_OPTION_LABEL, "", 0, 0, (const char *const[]){"gemm", NULL}, 0,
+                          0, "which product"},
+                         VW_OPTION_END},
+              *label = table;
+    char *text = NULL, said[64];
     size_t bytes;
     FILE *file = open_memstream(&text, &bytes);
 
@@ -155,6 +159,12 @@ static void test_words(void)
                  "threads = 0\n",
            "a table as a section");
     free(text);
+    vw_option_expects(label, said, sizeof said);
+    is_str(said, "the label of a section [gemm:label]", "a label names its kind");
+    ok(vw_options_validate(label, 8, &err) == VW_OK, "a table with it");
+    label->choices = (const char *const[]){"gmm", NULL};
+    is_int(vw_options_validate(label, 8, &err), VW_E_ABI, "a kind that does not exist");
+    is_str(err.text, "its option \"gemm\" is a label of no kind", "its sentence");
     is_str(vw_status_text(VW_E_FULL), "full", "the words of a status");
     is_str(vw_status_text((vw_status)5), "unknown status", "and of none");
     is_str(vw_version(), VW_VERSION, "the version");

@@ -68,10 +68,16 @@ static void test_bad_file(const char *name)
 static void test_bad_files(void)
 {
     static const char *const names[] = {"lines",   "values",   "names", "bytes",
-                                        "outside", "includes", "loop"};
+                                        "outside", "includes", "loop",  "labels"};
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         test_bad_file(names[i]);
+}
+
+static void count_errors(void *arg, vw_log_level level, const char *line)
+{
+    if (level == VW_LOG_ERROR && strstr(line, "not one of its choices"))
+        ++*(int *)arg;
 }
 
 static void test_too_many(void)
@@ -79,13 +85,15 @@ static void test_too_many(void)
     vw_settings *settings = new_settings();
     char value[32];
     vw_error err;
-    int lines = 1;
+    int lines = 1, n_told = 0;
 
     for (int i = 0; i < 100; i++) {
         snprintf(value, sizeof value, "value number %d", i);
         vw_settings_set(settings, "kv", "dtype", value, "test", &err);
     }
+    vw_settings_listen(settings, count_errors, &n_told);
     is_int(vw_settings_check(settings, &err), VW_E_CONFIG, "a hundred problems");
+    is_int(n_told, 100, "who listens is told of each");
     for (const char *c = err.text; *c; c++)
         lines += *c == '\n';
     snprintf(value, sizeof value, "\n... and %d more", 100 - (lines - 1));

@@ -13,7 +13,7 @@ enum { N_CAPS = sizeof caps / sizeof *caps };
 const char *option_type_name(vw_option_type type)
 {
     static const char *const names[] = {"",     "bool",   "int",  "size", "real",
-                                        "string", "enum", "path", "list"};
+                                        "string", "enum", "path", "list", "label"};
     return (unsigned)type < sizeof names / sizeof *names ? names[type] : "unknown";
 }
 

@@ -53,17 +53,34 @@ static vw_status read_settings(vw_settings *settings, const char *file, vw_error
     return vw_settings_read(settings, file, err);
 }
 
+/* As report() does it; warnings are logged. */
+static void print_problem(void *arg, vw_log_level level, const char *line)
+{
+    if (level != VW_LOG_ERROR)
+        return;
+    fprintf(stderr, "vishwamai: %s\n", line);
+    ++*(int *)arg;
+}
+
 vw_status open_settings(const choices *c, opened *o, vw_error *err)
 {
+    int n_printed = 0;
     if (o->settings)
         return VW_OK;
     vw_status status = vw_settings_new(&o->settings, err);
-    if (status == VW_OK && c->file)
+    if (status != VW_OK)
+        return status;
+    vw_settings_listen(o->settings, c->told ? c->told : print_problem,
+                       c->told ? c->told_arg : &n_printed);
+    if (c->file)
         status = read_settings(o->settings, c->file, err);
     if (status == VW_OK)
         status = set_all(c, o->settings, err);
     if (status == VW_OK)
         status = vw_settings_check(o->settings, err);
+    vw_settings_listen(o->settings, NULL, NULL);
+    if (n_printed > 0) /* all of them; the error holds but the first */
+        err->text[0] = '\0';
     return status;
 }
 

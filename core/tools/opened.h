@@ -19,6 +19,9 @@ typedef struct choices {
     const char *model;       /* -m */
     const char *name;        /* -M */
     int is_verbose;          /* --verbose */
+    void (*told)(void *arg, vw_log_level level, const char *line); /* set by the subcommand: of the
+                                settings' errors and warnings; NULL: errors are printed */
+    void *told_arg;
     int needs_no_tokenizer;  /* set by the subcommand */
     int needs_no_weights;    /* likewise: its memory plan alone is wanted */
 } choices;

@@ -23,7 +23,9 @@ typedef enum vw_option_type {
     VW_OPTION_STRING,   /* const char *, borrowed, never NULL */
     VW_OPTION_ENUM,     /* int32_t: index in `choices` */
     VW_OPTION_PATH,     /* const char *, relative to the file that set it, "" when unset */
-    VW_OPTION_LIST      /* const char *const *, NULL-terminated, comma separated in the file */
+    VW_OPTION_LIST,     /* const char *const *, NULL-terminated, comma separated in the file */
+    VW_OPTION_LABEL     /* const char *: that of a section [kind:label], which must be among the
+                           settings; choices[0] is the kind; "" for none, that is [kind] */
 } vw_option_type;
 
 enum {
@@ -38,7 +40,7 @@ typedef struct vw_option {
     vw_option_type type;
     const char *def;            /* the default as text, as it would stand in a file */
     double min, max;            /* inclusive, with VW_OPTION_RANGE */
-    const char *const *choices; /* NULL-terminated, for ENUM */
+    const char *const *choices; /* NULL-terminated, for ENUM; LABEL: the kind */
     size_t offset;              /* in the component's configuration struct */
     unsigned flags;
     const char *help;           /* one line: what it does, and its unit */

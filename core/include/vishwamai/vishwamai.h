@@ -80,6 +80,12 @@ vw_status vw_settings_bind(const vw_settings *settings, const char *section,
  * against the tables of the core and of the plugins that are installed. */
 vw_status vw_settings_check(const vw_settings *settings, vw_error *err);
 
+/* Have each line told by itself, NULL for no more: all that vw_settings_read() and
+ * vw_settings_check() find wrong (VW_LOG_ERROR), of which a vw_error holds as many as fit, and what
+ * they cannot judge (VW_LOG_WARN), which is also logged. */
+void vw_settings_listen(vw_settings *settings,
+                        void (*told)(void *arg, vw_log_level level, const char *line), void *arg);
+
 /* Print the effective settings as an INI file, each with its origin as a comment. */
 vw_status vw_settings_print(const vw_settings *settings, FILE *to, vw_error *err);
 
