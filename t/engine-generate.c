@@ -155,7 +155,8 @@ static void test_penalties(with_engine *w)
     ok(memcmp(plain, penalised, sizeof plain) != 0, "a repeat penalty changes the text");
 }
 
-static void test_scores(with_engine *w)
+/* Whatever the sampling, a log-probability is of what the model computed. */
+static void test_scores(with_engine *w, const vw_sampling *sampling, const char *what)
 {
     int32_t ids[70];
     size_t n, n_greedy;
@@ -163,16 +164,16 @@ static void test_scores(with_engine *w)
     shown out;
     if (vw_engine_encode(w->engine, "ROMEO:\n", 7, -1, ids, 70, &n, &w->err))
         bail_out("%s", w->err.text);
-    vw_generate_stats stats = generate(w, "ROMEO:\n", &greedy, NULL, 40, &out, ids + n, 40);
+    vw_generate_stats stats = generate(w, "ROMEO:\n", sampling, NULL, 40, &out, ids + n, 40);
     vw_status st = vw_score(w->engine, ids, n + (size_t)stats.n_tokens, n, &logprob, &n_greedy,
                             &w->err);
-    ok(st == VW_OK, "scores: %s", st ? w->err.text : "ok");
+    ok(st == VW_OK, "%s, scores: %s", what, st ? w->err.text : "ok");
     near(logprob, stats.logprob, 1e-3, "a score is the sum of the log-probabilities");
     near(out.logprob, stats.logprob, 1e-3, "and so are the pieces'");
-    is_int(n_greedy, stats.n_tokens, "every greedy token is the most likely one");
+    ok((n_greedy == (size_t)stats.n_tokens) == (sampling == &greedy),
+       "every greedy token is the most likely one, and no other way's");
 }
 
-/* Random ids, byte pieces among them: each piece valid, the whole equal to decoding at once. */
 /* What ways of reasoning get: the text that vw_generate shows, and its scores. */
 static void test_service(with_engine *w)
 {
@@ -257,7 +258,13 @@ int main(void)
         test_stop_strings(&w);
         test_seeds(&w);
         test_penalties(&w);
-        test_scores(&w);
+        vw_sampling penalised = {.top_p = 1, .repeat_penalty = 1.5, .repeat_last_n = -1,
+                                 .presence_penalty = 0.5, .frequency_penalty = 0.25};
+        vw_sampling warm = {.temperature = 1.5, .top_k = 20, .top_p = 0.9, .repeat_penalty = 0.8,
+                            .repeat_last_n = 16, .seed = 3};
+        test_scores(&w, &greedy, "greedy");
+        test_scores(&w, &penalised, "penalised");
+        test_scores(&w, &warm, "penalised and drawn");
         test_service(&w);
         test_decode(&w);
     } else {
