@@ -451,6 +451,7 @@ void vw_engine_get_info(const vw_engine *e, vw_engine_info *info)
         .tokenizer = e->tokenizer ? e->tokenizer->plugin->name : NULL,
         .weights = e->weights->plugin->name,
         .n_expert_layers = e->info->n_experts, .n_experts = e->widest_experts,
+        .batch_tokens = e->batch_tokens,
     };
     for (int g = 0; g < e->n_groups; g++) {
         i.kv_pages += e->groups[g].n_pages;

@@ -100,6 +100,51 @@ static void test_interrupt(with_engine *w)
     vw_sequence_free(s);
 }
 
+typedef struct watched {
+    int n_calls, ends_at; /* the call that says to end, 0: none */
+    uint64_t done[8], total;
+} watched;
+
+static int watch(void *arg, const char *what, uint64_t done, uint64_t total, const char *unit)
+{
+    watched *seen = arg;
+    (void)what, (void)unit;
+    if (seen->n_calls < 8)
+        seen->done[seen->n_calls] = done;
+    seen->total = total;
+    return ++seen->n_calls == seen->ends_at;
+}
+
+/* A prompt of three batches is seen to go on, and can be ended between two of them. */
+static void test_progress(void)
+{
+    int32_t prompt[20];
+    with_engine w;
+    open_or_die(&w, NULL, "engine.batch_tokens=8");
+    is_int(w.info.batch_tokens, 8, "the engine tells the tokens of a batch");
+    random_ids(prompt, 20, w.info.vocab_size, 40);
+    watched seen = {0, 0, {0}, 0};
+    vw_generate_options o = {.size = sizeof o, .prompt = prompt, .n_prompt = 20, .max_tokens = 2,
+                             .sampling = &greedy, .progress = watch, .progress_arg = &seen};
+    vw_sequence *s = sequence(&w);
+    vw_status st = vw_generate(w.engine, s, &o, NULL, 0, NULL, &w.err);
+    ok(st == VW_OK, "generates: %s", st ? w.err.text : "ok");
+    is_int(seen.n_calls, 3, "progress after each batch of the prompt alone");
+    ok(seen.done[0] == 8 && seen.done[1] == 16 && seen.done[2] == 20 && seen.total == 20,
+       "8, 16 and 20 of 20");
+    seen = (watched){0, 2, {0}, 0};
+    vw_sequence_truncate(s, 0, &w.err);
+    is_int(vw_generate(w.engine, s, &o, NULL, 0, NULL, &w.err), VW_E_INTERRUPTED, "ended by it");
+    is_int(seen.n_calls, 2, "before the next batch");
+    is_int(vw_sequence_length(s), 0, "the sequence is as it was");
+    seen = (watched){0, 0, {0}, 0};
+    o.size = offsetof(vw_generate_options, progress);
+    st = vw_generate(w.engine, s, &o, NULL, 0, NULL, &w.err);
+    ok(st == VW_OK && !seen.n_calls, "a program that did not know of it yet gets none");
+    vw_sequence_free(s);
+    engine_close(&w);
+}
+
 static void test_stop_strings(with_engine *w)
 {
     static const char *const stops[][3] = {{"crown", NULL}, {"not bear", "xyz", NULL},
@@ -254,6 +299,7 @@ int main(void)
     setenv("VW_MODEL", source_file("etc/models/tiny-gemma"), 1);
     open_or_die(&w, NULL, "");
     test_interrupt(&w);
+    test_progress();
     if (w.info.has_tokenizer) {
         test_stop_strings(&w);
         test_seeds(&w);

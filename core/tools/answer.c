@@ -2,6 +2,7 @@
 #include "answer.h"
 
 #include "interrupt.h"
+#include "progress.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,8 @@ static int keep(answer *a, const char *text, size_t bytes)
 static int on_piece(void *arg, const vw_piece *piece)
 {
     answer *a = arg;
+    if (a->shows_progress)
+        progress_end();
     if (piece->text_bytes) {
         if (!keep(a, piece->text, piece->text_bytes))
             return 1;
@@ -72,9 +75,12 @@ vw_status answer_generate(opened *o, vw_sequence *sequence, const int32_t *promp
     options.uncached = m->is_uncached;
     options.on_piece = on_piece;
     options.arg = a;
+    options.progress = a->shows_progress ? progress_show : NULL;
     a->stats = (vw_generate_stats){.size = sizeof a->stats};
     status = vw_generate(o->engine, sequence, &options, a->tokens.ids, a->tokens.room, &a->stats,
                          err);
+    if (a->shows_progress)
+        progress_end();
     if (status != VW_OK)
         return status;
     a->tokens.n = (size_t)a->stats.n_tokens;

@@ -59,10 +59,11 @@ typedef struct answer {
     id_list tokens;
     vw_generate_stats stats;
     int is_streamed;    /* print text as it comes */
+    int shows_progress; /* a bar while the prompt is computed */
     int is_out_of_room; /* no memory for the text */
 } answer;
 
-/* Generate after the sequence.  `a` keeps its is_streamed; text and tokens are begun anew. */
+/* Generate after the sequence.  `a` keeps what it is told to show; text and tokens are begun anew. */
 vw_status answer_generate(opened *o, vw_sequence *sequence, const int32_t *prompt, size_t n_prompt,
                           const manner *m, const vw_sampling *sampling, answer *a, vw_error *err);
 void answer_free(answer *a);

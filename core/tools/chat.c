@@ -269,6 +269,7 @@ static vw_status work(chat *ch, vw_error *err)
 {
     ch->is_terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && !ch->c.is_json;
     ch->a.is_streamed = !ch->c.is_json;
+    ch->a.shows_progress = 1;
     vw_status status = open_model(&ch->c, &ch->o, err);
     if (status == VW_OK)
         status = vw_sampling_from_settings(ch->o.settings, &ch->sampling, err);
