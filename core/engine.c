@@ -307,6 +307,17 @@ static vw_status open_counting(vw_engine *e, vw_error *err)
     return st;
 }
 
+/* Less than what is stored and f32 was asked for, and is told. */
+static void tell_precision(const vw_engine *e, const vw_config_model *m)
+{
+    if (e->format != VW_GEMM_STORED)
+        vw_core_log(e->core, VW_LOG_INFO, "weights are re-quantised to %s ([model] weights)",
+                    vw_weight_formats[m->weights]);
+    if (e->kv_dtype != VW_F32)
+        vw_core_log(e->core, VW_LOG_INFO, "the cache of keys and values is %s ([kv] dtype)",
+                    vw_dtype_name(e->kv_dtype));
+}
+
 static vw_status begin(vw_engine *e, const vw_engine_options *o, const vw_new_model *fresh,
                        vw_error *err)
 {
@@ -319,6 +330,7 @@ static vw_status begin(vw_engine *e, const vw_engine_options *o, const vw_new_mo
         (st = open_components(e, &m, o->label, fresh != NULL, o->no_tokenizer, err)) ||
         (st = read_checkpoint(e, fresh, ctx_size, err)))
         return st;
+    tell_precision(e, &m);
     e->logit_rows = vw_logit_rows(e, e->batch_tokens);
     return vw_kv_group_layers(e, err);
 }
