@@ -87,8 +87,8 @@ static vw_status find_folder(vw_engine *e, const char *given, vw_error *err)
         given = getenv("VW_MODEL");
     if (!given || !*given) {
         if (!vw_place_data(bundled_model, path, sizeof path))
-            return vw_fail(err, VW_E_NOTFOUND, "the bundled model (%s) is not installed; give a model "
-                           "folder with -m or [model] path", bundled_model);
+            return vw_fail(err, VW_E_NOTFOUND, "the bundled model (%s) is not installed; set "
+                           "[model] path to the folder of one", bundled_model);
         given = path;
     }
     struct stat about;

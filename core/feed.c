@@ -36,7 +36,7 @@ static vw_status check_feed(const vw_engine *e, const vw_feed *feed, vw_error *e
         return vw_fail(err, VW_E_INVALID, "a feed needs a sequence of this engine and tokens");
     if (s->length + feed->n_tokens > e->context)
         return vw_fail(err, VW_E_FULL, "the context is full: %lld tokens and %lld more exceed its "
-                       "%lld ([engine] ctx_size, --ctx-size)", (long long)s->length,
+                       "%lld ([engine] ctx_size)", (long long)s->length,
                        (long long)feed->n_tokens, (long long)e->context);
     for (int64_t i = 0; i < feed->n_tokens; i++)
         if (feed->tokens[i] < 0 || feed->tokens[i] >= e->info->vocab_size)

@@ -249,6 +249,7 @@ static void test_service(with_engine *w)
     is_int(service->generate(g, requests, 2, results, &w->err), VW_E_INTERRUPTED, "interrupted");
 }
 
+/* Random ids, byte pieces among them: each piece valid, the whole equal to decoding at once. */
 static void test_decode(with_engine *w)
 {
     int32_t ids[400];
@@ -260,6 +261,20 @@ static void test_decode(with_engine *w)
     ok(is_utf8(text, bytes), "400 random ids decode to UTF-8");
     ok(bytes > 400, "and to some text");
     free(text);
+}
+
+/* A program around the library has no options of a command line. */
+static void test_without_tokenizer(void)
+{
+    int32_t ids[8];
+    size_t n;
+    with_engine w;
+    open_or_die(&w, source_file("t/data/goldens/gemma2-odd-f32"), "");
+    is_int(vw_engine_encode(w.engine, "a", 1, -1, ids, 8, &n, &w.err), VW_E_NOTFOUND,
+           "without a tokenizer there is no text");
+    like(w.err.text, "gemma2-odd-f32 has no tokenizer, without which there is no text; token "
+         "ids can be given in its place", "and its sentence");
+    engine_close(&w);
 }
 
 static int count_allocations(void *arg, const vw_piece *piece)
@@ -317,6 +332,7 @@ int main(void)
         skip_unless_required("tokenizer/sentencepiece", 6, "tokenizer/sentencepiece is not built");
     }
     engine_close(&w);
+    test_without_tokenizer();
     test_allocations("vishwamai.threads=2");
     test_allocations("vishwamai.threads=1 gemm.plugin=ref attention.plugin=ref");
     return done_testing();
