@@ -122,19 +122,22 @@ void add_ids(vw_json_writer *w, const char *key, const int32_t *ids, size_t n)
     vw_json_end_array(w);
 }
 
-vw_status print_json(vw_json_writer *w, vw_error *err)
+vw_status print_json_part(vw_json_writer *w, vw_error *err)
 {
     size_t bytes;
-    const char *text = vw_json_text(w, &bytes);
-    vw_status status = VW_OK;
-    if (!text) {
-        status = vw_fail(err, VW_E_NOMEM, "no memory for the answer");
-    } else {
-        fwrite(text, 1, bytes, stdout);
-        fputc('\n', stdout);
-        if (fflush(stdout) != 0)
-            status = vw_fail(err, VW_E_IO, "cannot write the answer");
-    }
+    const char *text = vw_json_take(w, &bytes);
+    if (!text)
+        return vw_fail(err, VW_E_NOMEM, "no memory for the answer");
+    if (fwrite(text, 1, bytes, stdout) != bytes)
+        return vw_fail(err, VW_E_IO, "cannot write the answer");
+    return VW_OK;
+}
+
+vw_status print_json(vw_json_writer *w, vw_error *err)
+{
+    vw_status status = print_json_part(w, err);
+    if (status == VW_OK && (fputc('\n', stdout) == EOF || fflush(stdout) != 0))
+        status = vw_fail(err, VW_E_IO, "cannot write the answer");
     vw_json_writer_free(w);
     return status;
 }

@@ -71,8 +71,10 @@ void answer_free(answer *a);
 /* "length", "eos", "stop", "context", "interrupted". */
 const char *answer_finish(const answer *a);
 
-/* ids as a JSON array, and a whole document with its newline to standard output. */
+/* ids as a JSON array; to standard output a whole document, or what is left of it, with its newline;
+ * and what there is of a long one so far. */
 void add_ids(vw_json_writer *w, const char *key, const int32_t *ids, size_t n);
 vw_status print_json(vw_json_writer *w, vw_error *err);
+vw_status print_json_part(vw_json_writer *w, vw_error *err);
 
 #endif
