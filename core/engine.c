@@ -72,8 +72,8 @@ static vw_status find_folder(vw_engine *e, const char *given, vw_error *err)
         given = getenv("VW_MODEL");
     if (!given || !*given) {
         if (!vw_place_data(bundled_model, path, sizeof path))
-            return vw_fail(err, VW_E_NOTFOUND, "the bundled model (%s) is not installed; give a model "
-                           "folder with -m or [model] path", bundled_model);
+            return vw_fail(err, VW_E_NOTFOUND, "the bundled model (%s) is not installed; set "
+                           "[model] path to the folder of one", bundled_model);
         given = path;
     }
     struct stat about;
@@ -292,6 +292,17 @@ static vw_status open_counting(vw_engine *e, vw_error *err)
     return st;
 }
 
+/* Less than what is stored and f32 was asked for, and is told. */
+static void tell_precision(const vw_engine *e, const vw_config_model *m)
+{
+    if (e->format != VW_GEMM_STORED)
+        vw_core_log(e->core, VW_LOG_INFO, "weights are re-quantised to %s ([model] weights)",
+                    vw_weight_formats[m->weights]);
+    if (e->kv_dtype != VW_F32)
+        vw_core_log(e->core, VW_LOG_INFO, "the cache of keys and values is %s ([kv] dtype)",
+                    vw_dtype_name(e->kv_dtype));
+}
+
 static vw_status begin(vw_engine *e, const vw_engine_options *o, const vw_new_model *fresh,
                        vw_error *err)
 {
@@ -303,6 +314,7 @@ static vw_status begin(vw_engine *e, const vw_engine_options *o, const vw_new_mo
         (st = open_components(e, &m, o->label, fresh != NULL, o->no_tokenizer, err)) ||
         (st = read_checkpoint(e, fresh, ctx_size, err)))
         return st;
+    tell_precision(e, &m);
     e->logit_rows = vw_logit_rows(e, e->batch_tokens);
     return vw_kv_group_layers(e, err);
 }
@@ -435,6 +447,7 @@ void vw_engine_get_info(const vw_engine *e, vw_engine_info *info)
         .tokenizer = e->tokenizer ? e->tokenizer->plugin->name : NULL,
         .weights = e->weights->plugin->name,
         .n_expert_layers = e->info->n_experts, .n_experts = e->widest_experts,
+        .batch_tokens = e->batch_tokens,
     };
     for (int g = 0; g < e->n_groups; g++) {
         i.kv_pages += e->groups[g].n_pages;

@@ -214,6 +214,12 @@ struct vw_engine {
     int32_t *row_feed, *row_position; /* [batch_tokens] of each wanted row of this forward */
     float *host_row;        /* a row of logits, where the device's memory is not the host's */
 
+    struct {                /* a prompt that is being computed, for whoever waits for it */
+        vw_progress show;   /* NULL: nobody, or no prompt */
+        void *arg;
+        int64_t done, total;
+    } prompt;
+
     atomic_int is_interrupted; /* set by signal handlers and other threads; free of locks */
 };
 

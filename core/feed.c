@@ -36,7 +36,7 @@ static vw_status check_feed(const vw_engine *e, const vw_feed *feed, vw_error *e
         return vw_fail(err, VW_E_INVALID, "a feed needs a sequence of this engine and tokens");
     if (s->length + feed->n_tokens > e->context)
         return vw_fail(err, VW_E_FULL, "the context is full: %lld tokens and %lld more exceed its "
-                       "%lld ([engine] ctx_size, --ctx-size)", (long long)s->length,
+                       "%lld ([engine] ctx_size)", (long long)s->length,
                        (long long)feed->n_tokens, (long long)e->context);
     for (int64_t i = 0; i < feed->n_tokens; i++)
         if (feed->tokens[i] < 0 || feed->tokens[i] >= e->info->vocab_size)
@@ -184,6 +184,17 @@ static vw_status on_logits(void *arg, int64_t first, vw_tensor logits, vw_error 
     return st;
 }
 
+/* A drafting layer may want tokens again that were in before; those are in no total. */
+static void show_progress(vw_engine *e, int64_t n)
+{
+    int64_t total = e->prompt.total, done = e->prompt.done += n;
+    if (done > total)
+        done = total;
+    if (e->prompt.show && e->prompt.show(e->prompt.arg, "computing the prompt", (uint64_t)done,
+                                         (uint64_t)total, "tokens"))
+        vw_engine_interrupt(e);
+}
+
 static vw_status run_round(feeding *f, vw_error *err)
 {
     vw_engine *e = f->engine;
@@ -196,6 +207,8 @@ static vw_status run_round(feeding *f, vw_error *err)
         st = e->dev->synchronize(e->device->self, e->stream, err);
     for (int32_t b = 0; b < r.b.n_sequences && !st; b++)
         vw_kv_slide(f->feeds[e->round_feed[b]].sequence);
+    if (!st)
+        show_progress(e, r.b.n_tokens);
     return st;
 }
 
@@ -234,6 +247,7 @@ vw_status vw_feed_device(vw_engine *e, const vw_feed *feeds, size_t n_feeds, dev
     while (!st && !is_done(&f)) {
         if (e->is_interrupted) {
             e->is_interrupted = 0;
+            e->prompt.show = NULL;
             st = vw_fail(err, VW_E_INTERRUPTED, "interrupted");
         } else {
             st = run_round(&f, err);

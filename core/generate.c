@@ -237,7 +237,12 @@ vw_status vw_generate(vw_engine *e, vw_sequence *sequence, const vw_generate_opt
     e->is_interrupted = 0;
     vw_status st = prepare(&g, err);
     if (!st) {
+        e->prompt.show = o.progress;
+        e->prompt.arg = o.progress_arg;
+        e->prompt.done = 0;
+        e->prompt.total = (int64_t)o.n_prompt;
         st = advance(&g, o.prompt, (int64_t)o.n_prompt, err);
+        e->prompt.show = NULL;
         prompted = now();
     }
     if (!st)

@@ -230,6 +230,13 @@ const char *vw_json_text(vw_json_writer *w, size_t *bytes)
     return w->text;
 }
 
+const char *vw_json_take(vw_json_writer *w, size_t *bytes)
+{
+    const char *text = vw_json_text(w, bytes);
+    w->bytes = 0;
+    return text;
+}
+
 void vw_json_writer_free(vw_json_writer *w)
 {
     free(w->text);

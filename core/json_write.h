@@ -1,7 +1,8 @@
 /* core/json_write.h - the one way in which the tools print JSON.
  *
  * A writer grows a buffer; nothing is printed before the document is whole, so a command that fails
- * half way prints its error and no half of a document.  Every adder takes the member's key, or NULL
+ * half way prints its error and no half of a document; vw_json_take() is for one that would not fit
+ * into memory.  Every adder takes the member's key, or NULL
  * in an array and at the root.  Memory that runs out is remembered and told once, by
  * vw_json_text().
  *
@@ -53,6 +54,8 @@ void vw_json_add_bytes(vw_json_writer *w, const char *key, const char *text, siz
 /* The document, terminated by a zero byte and without a newline; valid until the next call.  NULL
  * when memory ran out on the way.  `bytes` may be NULL. */
 const char *vw_json_text(vw_json_writer *w, size_t *bytes);
+/* The same, but of what came since the last call; the document goes on behind it. */
+const char *vw_json_take(vw_json_writer *w, size_t *bytes);
 void vw_json_writer_free(vw_json_writer *w);
 
 #endif

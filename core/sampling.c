@@ -29,11 +29,12 @@ vw_status vw_sampler_open(sampler *s, vw_engine *e, const vw_sampling *with, vw_
     s->with = *with;
     s->seed = (uint64_t)with->seed;
     if (with->seed < 0 && getrandom(&s->seed, sizeof s->seed, 0) != (ssize_t)sizeof s->seed)
-        return vw_fail(err, VW_E_IO, "the system gave no random seed; give one with --seed");
+        return vw_fail(err, VW_E_IO, "the system gave no random seed; set [sampling] seed");
     if (has_penalties(with)) {
         size_t bytes = (size_t)e->info->vocab_size * sizeof *s->counts;
         s->counts = vw_core_alloc(e->core, bytes);
-        if (!s->counts)
+        s->plain = vw_core_alloc(e->core, (size_t)e->info->vocab_size * sizeof *s->plain);
+        if (!s->counts || !s->plain)
             return vw_fail(err, VW_E_NOMEM, "no memory to count %d tokens", e->info->vocab_size);
         memset(s->counts, 0, bytes);
     }
@@ -42,8 +43,10 @@ vw_status vw_sampler_open(sampler *s, vw_engine *e, const vw_sampling *with, vw_
 
 void vw_sampler_close(sampler *s)
 {
-    if (s->engine)
+    if (s->engine) {
         vw_core_release(s->engine->core, s->counts);
+        vw_core_release(s->engine->core, s->plain);
+    }
     memset(s, 0, sizeof *s);
 }
 
@@ -82,36 +85,17 @@ static double uniform(uint64_t seed, uint64_t position)
     return (double)(z >> 11) * 0x1p-53;
 }
 
-static vw_status apply_penalties(sampler *s, const vw_sequence *sequence, int64_t length,
-                                 vw_tensor row, vw_error *err)
-{
-    vw_engine *e = s->engine;
-    float *values;
-    vw_status st = vw_row_to_host(e, row, &values, err);
-    if (st)
-        return st;
-    penalise(s, sequence, length, values);
-    if (values == row.data)
-        return VW_OK;
-    return e->dev->upload(e->device->self, e->stream, row.data, values, vw_tensor_bytes(&row), err);
-}
-
 /* Results lie at the start of the sampling space: token, then its log-probability. */
-vw_status vw_sampler_draw(sampler *s, const vw_sequence *sequence, int64_t length, vw_tensor row,
-                          int32_t *token, float *logprob, vw_error *err)
+static vw_status sample(sampler *s, vw_tensor row, const vw_sample_desc *desc, int32_t *token,
+                        float *logprob, vw_error *err)
 {
     vw_engine *e = s->engine;
     void *dev = e->device->self;
     char *space = e->sample_space.data;
     struct { int32_t token; float logprob; } result;
-    vw_sample_desc desc = {(float)s->with.temperature, (int32_t)s->with.top_k,
-                           (float)s->with.top_p, (float)s->with.min_p,
-                           uniform(s->seed, (uint64_t)length)};
-    vw_status st = s->counts ? apply_penalties(s, sequence, length, row, err) : VW_OK;
-    if (!st)
-        st = e->dev->sample(dev, e->stream, row, &desc, (int32_t *)space,
-                            (float *)(space + sizeof result.token), space + SAMPLE_RESULT_BYTES,
-                            err);
+    vw_status st = e->dev->sample(dev, e->stream, row, desc, (int32_t *)space,
+                                  (float *)(space + sizeof result.token),
+                                  space + SAMPLE_RESULT_BYTES, err);
     if (!st)
         st = e->dev->download(dev, e->stream, &result, space, sizeof result, err);
     if (!st)
@@ -120,5 +104,42 @@ vw_status vw_sampler_draw(sampler *s, const vw_sequence *sequence, int64_t lengt
         *token = result.token;
         *logprob = result.logprob;
     }
+    return st;
+}
+
+/* *log_sum: log sum exp of the row before penalties, which the device tells by the share of the
+ * likeliest token. */
+static vw_status apply_penalties(sampler *s, const vw_sequence *sequence, int64_t length,
+                                 vw_tensor row, double *log_sum, vw_error *err)
+{
+    const vw_sample_desc likeliest = {0, 0, 1, 0, 0};
+    vw_engine *e = s->engine;
+    float *values, logprob;
+    int32_t best;
+    vw_status st = sample(s, row, &likeliest, &best, &logprob, err);
+    if (!st)
+        st = vw_row_to_host(e, row, &values, err);
+    if (st)
+        return st;
+    memcpy(s->plain, values, vw_tensor_bytes(&row));
+    *log_sum = (double)s->plain[best] - logprob;
+    penalise(s, sequence, length, values);
+    if (values == row.data)
+        return VW_OK;
+    return e->dev->upload(e->device->self, e->stream, row.data, values, vw_tensor_bytes(&row), err);
+}
+
+vw_status vw_sampler_draw(sampler *s, const vw_sequence *sequence, int64_t length, vw_tensor row,
+                          int32_t *token, float *logprob, vw_error *err)
+{
+    vw_sample_desc desc = {(float)s->with.temperature, (int32_t)s->with.top_k,
+                           (float)s->with.top_p, (float)s->with.min_p,
+                           uniform(s->seed, (uint64_t)length)};
+    double log_sum = 0;
+    vw_status st = s->counts ? apply_penalties(s, sequence, length, row, &log_sum, err) : VW_OK;
+    if (!st)
+        st = sample(s, row, &desc, token, logprob, err);
+    if (!st && s->counts)
+        *logprob = (float)(s->plain[*token] - log_sum);
     return st;
 }

@@ -9,7 +9,7 @@
 
 static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL};
 static const char *const kv_dtype_names[] = {"f32", "f16", "bf16", "int8", NULL};
-static const char *const weight_formats[] = {"stored", "int8", "int8_block32", NULL};
+const char *const vw_weight_formats[] = {"stored", "int8", "int8_block32", NULL};
 
 static const char *const expert_ios[] = {"auto", "pread", NULL};
 
@@ -29,7 +29,7 @@ const vw_dtype vw_kv_dtypes[] = {VW_F32, VW_F16, VW_BF16, VW_I8};
 
 _Static_assert(VW_LOG_ERROR == 0 && VW_LOG_DEBUG == 3, "log_levels follows vw_log_level");
 _Static_assert(VW_GEMM_STORED == 0 && VW_GEMM_INT8 == 1 && VW_GEMM_INT8_BLOCK32 == 2,
-               "weight_formats follows vw_gemm_format");
+               "vw_weight_formats follows vw_gemm_format");
 
 _Static_assert(VW_DECAY_COSINE == 0 && VW_DECAY_CONSTANT == 2, "schedules follows vw_decay");
 _Static_assert(VW_PRECISION_F32 == 0 && VW_PRECISION_FP8 == 3, "precisions follows vw_precision");
@@ -227,7 +227,7 @@ const vw_option vw_model_options[] = {
     KIND_OPTIONS(vw_config_model, kind.),
     {"path", VW_OPTION_PATH, "", 0, 0, NULL, offsetof(vw_config_model, path), 0,
      "folder of the model; empty: VW_MODEL of the environment, or the bundled one"},
-    CHOICE(vw_config_model, weights, "stored", weight_formats,
+    CHOICE(vw_config_model, weights, "stored", vw_weight_formats,
            "stored: exactly the file's values; else re-quantised while loading"),
     {"adapter", VW_OPTION_PATH, "", 0, 0, NULL, offsetof(vw_config_model, adapter), 0,
      "folder of a low-rank adapter (PEFT's files) to run the model with; empty: none"},

@@ -30,6 +30,7 @@ typedef struct vw_config_kv {
     uint64_t pool_bytes; /* 0: enough for one sequence of ctx_size */
 } vw_config_kv;
 
+extern const char *const vw_weight_formats[]; /* names, by vw_gemm_format */
 extern const vw_dtype vw_kv_dtypes[];
 
 typedef struct vw_config_train {

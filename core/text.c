@@ -208,8 +208,8 @@ static vw_status need_tokenizer(const vw_engine *e, vw_error *err)
 {
     if (e->tokenizer)
         return VW_OK;
-    return vw_fail(err, VW_E_NOTFOUND, "%s has no tokenizer; give the prompt as ids (--tokens)",
-                   e->path);
+    return vw_fail(err, VW_E_NOTFOUND, "%s has no tokenizer, without which there is no text; "
+                   "token ids can be given in its place", e->path);
 }
 
 vw_status vw_engine_encode(vw_engine *e, const char *text, size_t bytes, int with_bos, int32_t *ids,

@@ -173,7 +173,7 @@ fails(2, qr/^vishwamai: --speeds: 2 numbers; one for each of 8 devices is expect
 fails(2, qr/^vishwamai: --slots: device 1: 2\.5 is no number of slots; a whole number from 1 is expected\n\z/,
       'balance', '--loads', $one, '--slots', '6,2.5');
 fails(1, qr/^vishwamai: .*\bnone\b/, @words, '--plugin', 'none');
-fails(1, qr{^vishwamai: /nowhere/x\.svg: the drawing cannot be written: No such file or directory\n\z},
+fails(1, qr{^vishwamai: /nowhere/x\.svg: cannot be written: No such file or directory\n\z},
       @words, '--svg', '/nowhere/x.svg');
 
 # The drawing: every word lies on the paper, and it can be rendered.

@@ -38,7 +38,7 @@ is($item->{right}, 0, 'the letter A is index 0');
 # Answers: what greedy generation writes is known.
 my $text = reference()->{greedy}[0]{text};
 my ($line) = split /\n/, $text;
-my @answers = ([$line, 1], ["  \U$line ", 1], ['something else', 0], ['7', 0]);
+my @answers = ([$line, 1], ["  \U$line ", 1], ['something else', 0], [7, 0]);
 $file = write_file('match.jsonl', join '', map {
     JSON::PP->new->canonical->encode({ prompt => "ROMEO:\n", answer => $_->[0] }) . "\n\n"
 } @answers);
@@ -46,6 +46,11 @@ $got = json_of('eval', $file, '--details')->{tasks}[0];
 is_deeply([map { $_->{is_right} ? 1 : 0 } @{ $got->{items} }], [map { $_->[1] } @answers],
           'answers are compared by their first line, without blanks and case');
 is_deeply([map { $_->{line} } @{ $got->{items} }], [1, 3, 5, 7], 'line numbers');
+
+my $numbers = write_file('numbers.jsonl', qq({"prompt": "ROMEO:\\n", "answer": -42}\n)
+    . qq({"prompt": "ROMEO:\\n", "answer": 0.1}\n{"prompt": "ROMEO:\\n", "answer": 5e2}\n));
+is_deeply([map { $_->{answer} } @{ json_of('eval', $numbers, '--details')->{tasks}[0]{items} }],
+          ['-42', '0.1', '500'], 'an answer that is a number is its text');
 
 # Wilson's interval for 2 of 4, by its formula.
 my ($z, $p, $n) = (1.959963984540054, 0.5, 4);
@@ -74,12 +79,17 @@ my %bad = (
     'no context' => ['{"choices": ["a", "b"], "answer": 0}', qr/bad\.jsonl:1: "question" or "context" is missing/],
     'one choice' => ['{"context": "x", "choices": ["a"], "answer": 0}', qr/bad\.jsonl:1: "choices": a list of 2 to 26/],
     'a choice that is no text' => ['{"context": "x", "choices": ["a", 1], "answer": 0}', qr/choice 1 is no text/],
+    'an empty choice' => ['{"context": "x", "choices": ["a", ""], "answer": 0}',
+                          qr/bad\.jsonl:1: choice 1 is empty; nothing of it has a likelihood/],
+    'a number that cannot be kept' =>
+        ['{"prompt": "x", "answer": 123456789012345678901}',
+         qr/bad\.jsonl:1: "answer": the number is too wide .*give it as a text, in quotes/],
     'an answer outside' => ['{"context": "x", "choices": ["a", "b"], "answer": 2}',
                             qr/an index from 0 to 1 or a letter from A to B is expected/],
     'an answer that only begins with a number' =>
         ['{"context": "x", "choices": ["a", "b"], "answer": "1 or 0"}',
          qr/an index from 0 to 1 or a letter from A to B is expected/],
-    'no answer' => ['{"prompt": "x"}', qr/bad\.jsonl:1: "answer": a text is expected/],
+    'no answer' => ['{"prompt": "x"}', qr/bad\.jsonl:1: "answer": a text or a number is expected/],
     'nothing' => ["\n \n", qr/bad\.jsonl: no question in it/],
 );
 for my $name (sort keys %bad) {

@@ -6,6 +6,7 @@ use lib ($ENV{top_srcdir} // '.') . '/t/lib';
 use Command;
 use IPC::Open3;
 use JSON::PP;
+use POSIX ();
 use Symbol 'gensym';
 use Test::More;
 
@@ -82,5 +83,65 @@ close $in;
 ok(JSON::PP->new->utf8->decode(scalar <$out>), 'chat: the next answer');
 waitpid $pid, 0;
 is($?, 0, 'chat: status 0');
+
+# ---- on a terminal -------------------------------------------------------------------------------
+
+# A pseudo-terminal by the ioctls of Linux, TIOCSPTLCK and TIOCGPTN, and chat on its other end; or
+# nothing where there is none.
+sub chat_on_terminal {
+    my (@words) = @_;
+    sysopen my $terminal, '/dev/ptmx', POSIX::O_RDWR | POSIX::O_NOCTTY or return;
+    my $number = pack 'i', 0;
+    ioctl $terminal, 0x40045431, $number or return;
+    ioctl $terminal, 0x80045430, $number or return;
+    my $child = fork // die "fork: $!";
+    if (!$child) {
+        POSIX::setsid();
+        open my $end, '+<', '/dev/pts/' . unpack 'i', $number or POSIX::_exit(126);
+        POSIX::dup2(fileno $end, $_) for 0 .. 2;
+        exec 'vishwamai', 'chat', @words or POSIX::_exit(127);
+    }
+    return ($terminal, $child);
+}
+
+# What it shows until that matches, within a minute; what stands behind the match is kept for later.
+my $shown = '';
+
+sub wait_for {
+    my ($terminal, $pattern, $name) = @_;
+    my $is_over = 0;
+    while ($shown !~ $pattern && !$is_over) {
+        vec(my $ready = '', fileno $terminal, 1) = 1;
+        $is_over = select($ready, undef, undef, 60) <= 0 ||
+            !sysread $terminal, $shown, 4096, length $shown;
+    }
+    my $is_found = $shown =~ $pattern;
+    ok($is_found, $name) or diag("shown: '$shown'");
+    $shown = substr $shown, $+[0] if $is_found;
+}
+
+SKIP: {
+    my ($terminal, $child) = chat_on_terminal(@endless, '-n', 2000) or
+        skip 'there is no pseudo-terminal to be had', 8;
+    my $hint = qr{\(/exit or Ctrl-D ends the conversation};
+    wait_for($terminal, qr/^> /m, 'on a terminal: the prompt');
+    syswrite $terminal, "a\\\n";
+    wait_for($terminal, qr/^\. /m, 'a line that goes on');
+    syswrite $terminal, "\x03";
+    wait_for($terminal, qr/\A[^\n]*\n$hint/, 'Ctrl-C drops it and says how to leave');
+    wait_for($terminal, qr/^> /m, 'and asks anew, without an answer');
+    syswrite $terminal, "Who are you?\n";
+    wait_for($terminal, qr/\n[^\n]/, 'the next line is answered');
+    for (1 .. 3) {
+        syswrite $terminal, "\x03";
+        select undef, undef, undef, 0.002;
+    }
+    wait_for($terminal, qr/^> /m, 'no number of Ctrl-C during an answer ends chat');
+    syswrite $terminal, "/exit\n";
+    my $drained = '';
+    1 while sysread $terminal, $drained, 4096;
+    waitpid $child, 0;
+    is($?, 0, 'on a terminal: status 0');
+}
 
 done_testing;

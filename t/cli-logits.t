@@ -65,6 +65,17 @@ fails(2, qr/^vishwamai: one of --tokens IDS and -p TEXT is needed/, 'logits');
 fails(2, qr/^vishwamai: --tokens: at least one token id is needed/, 'logits', '--tokens', '');
 fails(1, qr/^vishwamai: token 5000 is not in the vocabulary/, 'logits', '--tokens', '5000');
 fails(1, qr/^vishwamai: .*context/, 'logits', '--tokens', '2 ' x 300);
+fails(1, qr/^vishwamai: 300 tokens exceed the context of 256 \(--ctx-size\)/, 'logits', '--json',
+      '--tokens', '2 ' x 300);
+
+# A batch at a time.
+for my $extra ([], ['--last']) {
+    my $parts = json_of('logits', '--tokens', "@ids", '--set', 'engine.batch_tokens=4', @$extra);
+    my @whole = @$extra ? $all->{logits}[-1] : @{ $all->{logits} };
+    is(scalar @{ $parts->{logits} }, scalar @whole, "in batches of four: rows @$extra");
+    cmp_ok(largest_difference($parts->{logits}, \@whole), '<=', 2e-4, 'and the same in them');
+}
+
 # A checkpoint with latent attention, against the published implementation, token by token.
 sub golden_logits {
     my ($folder, $name) = @_;

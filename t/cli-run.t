@@ -115,6 +115,12 @@ fails(1, qr/^vishwamai: .*no tokens\n\z/, 'run', '--tokens', ' ');
 
 like((run('run', '-p', 'x', '-n', 2, '-v'))[2], qr/using gemm\/\w+, attention\/\w+, .*ended by length/s,
      '--verbose says what is used');
+for my $case (['model.weights=int8', qr/info: .*weights are re-quantised to int8 \(\[model\] weights\)/],
+              ['kv.dtype=int8', qr/info: .*the cache of keys and values is int8 \(\[kv\] dtype\)/]) {
+    my ($setting, $line) = @$case;
+    like((run('run', '-p', 'x', '-n', 1, '-v', '--set', $setting))[2], $line, "$setting is told");
+    unlike((run('run', '-p', 'x', '-n', 1, '-v'))[2], $line, "and without it nothing of it");
+}
 
 # One setting swaps one component and nothing else.
 sub parts {

@@ -105,7 +105,7 @@ fails(2, qr/^vishwamai: '2f2b' is not expected here \(see/, qw(schedule 1f1b 2f2
 fails(2, qr/^vishwamai: --ranks 0: a whole number from 1 to 512 is expected/, schedule('1f1b', 0, 4));
 fails(2, qr/^vishwamai: --forward -1: a number of at least 0 is expected/,
       schedule('1f1b', 2, 4, '--forward', '-1'));
-fails(1, qr/^vishwamai: \/nowhere\/x\.svg: the drawing cannot be written: No such file or directory\n\z/,
+fails(1, qr/^vishwamai: \/nowhere\/x\.svg: cannot be written: No such file or directory\n\z/,
       schedule('1f1b', 2, 4, '--svg', '/nowhere/x.svg'));
 
 # ---- drawings

@@ -100,6 +100,51 @@ static void test_interrupt(with_engine *w)
     vw_sequence_free(s);
 }
 
+typedef struct watched {
+    int n_calls, ends_at; /* the call that says to end, 0: none */
+    uint64_t done[8], total;
+} watched;
+
+static int watch(void *arg, const char *what, uint64_t done, uint64_t total, const char *unit)
+{
+    watched *seen = arg;
+    (void)what, (void)unit;
+    if (seen->n_calls < 8)
+        seen->done[seen->n_calls] = done;
+    seen->total = total;
+    return ++seen->n_calls == seen->ends_at;
+}
+
+/* A prompt of three batches is seen to go on, and can be ended between two of them. */
+static void test_progress(void)
+{
+    int32_t prompt[20];
+    with_engine w;
+    open_or_die(&w, NULL, "engine.batch_tokens=8");
+    is_int(w.info.batch_tokens, 8, "the engine tells the tokens of a batch");
+    random_ids(prompt, 20, w.info.vocab_size, 40);
+    watched seen = {0, 0, {0}, 0};
+    vw_generate_options o = {.size = sizeof o, .prompt = prompt, .n_prompt = 20, .max_tokens = 2,
+                             .sampling = &greedy, .progress = watch, .progress_arg = &seen};
+    vw_sequence *s = sequence(&w);
+    vw_status st = vw_generate(w.engine, s, &o, NULL, 0, NULL, &w.err);
+    ok(st == VW_OK, "generates: %s", st ? w.err.text : "ok");
+    is_int(seen.n_calls, 3, "progress after each batch of the prompt alone");
+    ok(seen.done[0] == 8 && seen.done[1] == 16 && seen.done[2] == 20 && seen.total == 20,
+       "8, 16 and 20 of 20");
+    seen = (watched){0, 2, {0}, 0};
+    vw_sequence_truncate(s, 0, &w.err);
+    is_int(vw_generate(w.engine, s, &o, NULL, 0, NULL, &w.err), VW_E_INTERRUPTED, "ended by it");
+    is_int(seen.n_calls, 2, "before the next batch");
+    is_int(vw_sequence_length(s), 0, "the sequence is as it was");
+    seen = (watched){0, 0, {0}, 0};
+    o.size = offsetof(vw_generate_options, progress);
+    st = vw_generate(w.engine, s, &o, NULL, 0, NULL, &w.err);
+    ok(st == VW_OK && !seen.n_calls, "a program that did not know of it yet gets none");
+    vw_sequence_free(s);
+    engine_close(&w);
+}
+
 static void test_stop_strings(with_engine *w)
 {
     static const char *const stops[][3] = {{"crown", NULL}, {"not bear", "xyz", NULL},
@@ -155,7 +200,8 @@ static void test_penalties(with_engine *w)
     ok(memcmp(plain, penalised, sizeof plain) != 0, "a repeat penalty changes the text");
 }
 
-static void test_scores(with_engine *w)
+/* Whatever the sampling, a log-probability is of what the model computed. */
+static void test_scores(with_engine *w, const vw_sampling *sampling, const char *what)
 {
     int32_t ids[70];
     size_t n, n_greedy;
@@ -163,16 +209,16 @@ static void test_scores(with_engine *w)
     shown out;
     if (vw_engine_encode(w->engine, "ROMEO:\n", 7, -1, ids, 70, &n, &w->err))
         bail_out("%s", w->err.text);
-    vw_generate_stats stats = generate(w, "ROMEO:\n", &greedy, NULL, 40, &out, ids + n, 40);
+    vw_generate_stats stats = generate(w, "ROMEO:\n", sampling, NULL, 40, &out, ids + n, 40);
     vw_status st = vw_score(w->engine, ids, n + (size_t)stats.n_tokens, n, &logprob, &n_greedy,
                             &w->err);
-    ok(st == VW_OK, "scores: %s", st ? w->err.text : "ok");
+    ok(st == VW_OK, "%s, scores: %s", what, st ? w->err.text : "ok");
     near(logprob, stats.logprob, 1e-3, "a score is the sum of the log-probabilities");
     near(out.logprob, stats.logprob, 1e-3, "and so are the pieces'");
-    is_int(n_greedy, stats.n_tokens, "every greedy token is the most likely one");
+    ok((n_greedy == (size_t)stats.n_tokens) == (sampling == &greedy),
+       "every greedy token is the most likely one, and no other way's");
 }
 
-/* Random ids, byte pieces among them: each piece valid, the whole equal to decoding at once. */
 /* What ways of reasoning get: the text that vw_generate shows, and its scores. */
 static void test_service(with_engine *w)
 {
@@ -203,6 +249,7 @@ static void test_service(with_engine *w)
     is_int(service->generate(g, requests, 2, results, &w->err), VW_E_INTERRUPTED, "interrupted");
 }
 
+/* Random ids, byte pieces among them: each piece valid, the whole equal to decoding at once. */
 static void test_decode(with_engine *w)
 {
     int32_t ids[400];
@@ -214,6 +261,20 @@ static void test_decode(with_engine *w)
     ok(is_utf8(text, bytes), "400 random ids decode to UTF-8");
     ok(bytes > 400, "and to some text");
     free(text);
+}
+
+/* A program around the library has no options of a command line. */
+static void test_without_tokenizer(void)
+{
+    int32_t ids[8];
+    size_t n;
+    with_engine w;
+    open_or_die(&w, source_file("t/data/goldens/gemma2-odd-f32"), "");
+    is_int(vw_engine_encode(w.engine, "a", 1, -1, ids, 8, &n, &w.err), VW_E_NOTFOUND,
+           "without a tokenizer there is no text");
+    like(w.err.text, "gemma2-odd-f32 has no tokenizer, without which there is no text; token "
+         "ids can be given in its place", "and its sentence");
+    engine_close(&w);
 }
 
 static int count_allocations(void *arg, const vw_piece *piece)
@@ -253,17 +314,25 @@ int main(void)
     setenv("VW_MODEL", source_file("etc/models/tiny-gemma"), 1);
     open_or_die(&w, NULL, "");
     test_interrupt(&w);
+    test_progress();
     if (w.info.has_tokenizer) {
         test_stop_strings(&w);
         test_seeds(&w);
         test_penalties(&w);
-        test_scores(&w);
+        vw_sampling penalised = {.top_p = 1, .repeat_penalty = 1.5, .repeat_last_n = -1,
+                                 .presence_penalty = 0.5, .frequency_penalty = 0.25};
+        vw_sampling warm = {.temperature = 1.5, .top_k = 20, .top_p = 0.9, .repeat_penalty = 0.8,
+                            .repeat_last_n = 16, .seed = 3};
+        test_scores(&w, &greedy, "greedy");
+        test_scores(&w, &penalised, "penalised");
+        test_scores(&w, &warm, "penalised and drawn");
         test_service(&w);
         test_decode(&w);
     } else {
         skip_unless_required("tokenizer/sentencepiece", 6, "tokenizer/sentencepiece is not built");
     }
     engine_close(&w);
+    test_without_tokenizer();
     test_allocations("vishwamai.threads=2");
     test_allocations("vishwamai.threads=1 gemm.plugin=ref attention.plugin=ref");
     return done_testing();

@@ -300,8 +300,8 @@ static void test_limits(void)
     vw_feed one_more = {s, ids, 1, VW_WANT_LAST};
     is_int(vw_engine_feed(w.engine, &one_more, 1, NULL, NULL, &w.err), VW_E_FULL,
            "one token beyond a full context is refused");
-    is_str(w.err.text, "the context is full: 64 tokens and 1 more exceed its 64 ([engine] ctx_size, "
-           "--ctx-size)", "and says so");
+    is_str(w.err.text, "the context is full: 64 tokens and 1 more exceed its 64 ([engine] ctx_size)",
+           "and says so");
     is_int(vw_sequence_length(s), 64, "nothing was appended");
     vw_feed bad = {t, &wrong, 1, VW_WANT_LAST};
     is_int(vw_engine_feed(w.engine, &bad, 1, NULL, NULL, &w.err), VW_E_INVALID, "a wrong id");

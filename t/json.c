@@ -257,6 +257,16 @@ static void test_writer(void)
     is_int(bytes, strlen(w.text), "and its length");
     vw_json_writer_free(&w);
 
+    vw_json_begin_array(&w, NULL);
+    vw_json_add_int(&w, NULL, 1);
+    is_str(vw_json_take(&w, &bytes), "[1", "the begin of a document");
+    is_int(bytes, 2, "and its length");
+    vw_json_add_int(&w, NULL, 2);
+    is_str(vw_json_take(&w, &bytes), ",2", "goes on");
+    vw_json_end_array(&w);
+    is_str(vw_json_text(&w, &bytes), "]", "to its end");
+    vw_json_writer_free(&w);
+
     vw_json_add_bytes(&w, NULL, odd, sizeof odd - 1);
     is_str(vw_json_text(&w, NULL),
            "\"\\\"\\\\/\\b\\f\\n\\r\\t\\u0001\\u007f é\uFFFD\uFFFD\uFFFD \xF0\x9F\x99\x82"

@@ -191,7 +191,9 @@ script_tests += t/cli-balance.t t/cli-bench.t t/cli-chat.t t/cli-chat-deepseek.t
 EXTRA_DIST += t/lib/Command.pm
 EXTRA_DIST += t/gpu-check t/gpu/jansson.h
 check_PROGRAMS += t/svg.t
-t_svg_t_SOURCES = t/svg.c core/tools/svg.c core/tools/svg.h
+t_svg_t_SOURCES = t/svg.c core/tools/svg.c core/tools/svg.h core/tools/save.c core/tools/save.h
+check_PROGRAMS += t/eval-match.t
+t_eval_match_t_SOURCES = t/eval-match.c core/tools/eval_match.c core/tools/eval_task.h
 
 # ---- training ----------------------------------------------------------------------------------
 check_PROGRAMS += t/train-rules.t t/dataset.t t/trainer.t t/trainer-bad.t

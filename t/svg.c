@@ -168,7 +168,7 @@ static void test_drawing(void)
     snprintf(missing, sizeof missing, "%s/no/such.svg", path);
     svg_begin(&s, 1, 1, "x");
     is_int(svg_save(&s, missing, &err), VW_E_IO, "a folder that is not there");
-    like(err.text, "such.svg: the drawing cannot be written: No such file or directory",
+    like(err.text, "such.svg: cannot be written: No such file or directory",
          "and the sentence");
     svg_free(&s);
 }

@@ -2,6 +2,7 @@
 #include "answer.h"
 
 #include "interrupt.h"
+#include "progress.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,8 @@ static int keep(answer *a, const char *text, size_t bytes)
 static int on_piece(void *arg, const vw_piece *piece)
 {
     answer *a = arg;
+    if (a->shows_progress)
+        progress_end();
     if (piece->text_bytes) {
         if (!keep(a, piece->text, piece->text_bytes))
             return 1;
@@ -72,9 +75,12 @@ vw_status answer_generate(opened *o, vw_sequence *sequence, const int32_t *promp
     options.uncached = m->is_uncached;
     options.on_piece = on_piece;
     options.arg = a;
+    options.progress = a->shows_progress ? progress_show : NULL;
     a->stats = (vw_generate_stats){.size = sizeof a->stats};
     status = vw_generate(o->engine, sequence, &options, a->tokens.ids, a->tokens.room, &a->stats,
                          err);
+    if (a->shows_progress)
+        progress_end();
     if (status != VW_OK)
         return status;
     a->tokens.n = (size_t)a->stats.n_tokens;
@@ -116,19 +122,22 @@ void add_ids(vw_json_writer *w, const char *key, const int32_t *ids, size_t n)
     vw_json_end_array(w);
 }
 
-vw_status print_json(vw_json_writer *w, vw_error *err)
+vw_status print_json_part(vw_json_writer *w, vw_error *err)
 {
     size_t bytes;
-    const char *text = vw_json_text(w, &bytes);
-    vw_status status = VW_OK;
-    if (!text) {
-        status = vw_fail(err, VW_E_NOMEM, "no memory for the answer");
-    } else {
-        fwrite(text, 1, bytes, stdout);
-        fputc('\n', stdout);
-        if (fflush(stdout) != 0)
-            status = vw_fail(err, VW_E_IO, "cannot write the answer");
-    }
+    const char *text = vw_json_take(w, &bytes);
+    if (!text)
+        return vw_fail(err, VW_E_NOMEM, "no memory for the answer");
+    if (fwrite(text, 1, bytes, stdout) != bytes)
+        return vw_fail(err, VW_E_IO, "cannot write the answer");
+    return VW_OK;
+}
+
+vw_status print_json(vw_json_writer *w, vw_error *err)
+{
+    vw_status status = print_json_part(w, err);
+    if (status == VW_OK && (fputc('\n', stdout) == EOF || fflush(stdout) != 0))
+        status = vw_fail(err, VW_E_IO, "cannot write the answer");
     vw_json_writer_free(w);
     return status;
 }

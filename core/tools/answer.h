@@ -59,10 +59,11 @@ typedef struct answer {
     id_list tokens;
     vw_generate_stats stats;
     int is_streamed;    /* print text as it comes */
+    int shows_progress; /* a bar while the prompt is computed */
     int is_out_of_room; /* no memory for the text */
 } answer;
 
-/* Generate after the sequence.  `a` keeps its is_streamed; text and tokens are begun anew. */
+/* Generate after the sequence.  `a` keeps what it is told to show; text and tokens are begun anew. */
 vw_status answer_generate(opened *o, vw_sequence *sequence, const int32_t *prompt, size_t n_prompt,
                           const manner *m, const vw_sampling *sampling, answer *a, vw_error *err);
 void answer_free(answer *a);
@@ -70,8 +71,10 @@ void answer_free(answer *a);
 /* "length", "eos", "stop", "context", "interrupted". */
 const char *answer_finish(const answer *a);
 
-/* ids as a JSON array, and a whole document with its newline to standard output. */
+/* ids as a JSON array; to standard output a whole document, or what is left of it, with its newline;
+ * and what there is of a long one so far. */
 void add_ids(vw_json_writer *w, const char *key, const int32_t *ids, size_t n);
 vw_status print_json(vw_json_writer *w, vw_error *err);
+vw_status print_json_part(vw_json_writer *w, vw_error *err);
 
 #endif

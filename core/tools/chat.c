@@ -29,7 +29,8 @@ typedef struct chat {
 
 /* ---- reading a question ---------------------------------------------------------------------- */
 
-/* One line; a backslash at its end continues it.  Returns 0 at the end of the input. */
+/* One line; a backslash at its end continues it.  Returns 0 at the end of the input, and when
+ * Ctrl-C ended the read: the lines before it are no question. */
 static int read_question(const chat *ch, char **text, size_t *bytes)
 {
     char *line = NULL;
@@ -53,7 +54,7 @@ static int read_question(const chat *ch, char **text, size_t *bytes)
             fputc('\n', to);
     }
     free(line);
-    if (to && fclose(to) == 0 && n_lines)
+    if (to && fclose(to) == 0 && n_lines && !ferror(stdin))
         return 1;
     free(*text);
     *text = NULL;
@@ -268,6 +269,7 @@ static vw_status work(chat *ch, vw_error *err)
 {
     ch->is_terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && !ch->c.is_json;
     ch->a.is_streamed = !ch->c.is_json;
+    ch->a.shows_progress = 1;
     vw_status status = open_model(&ch->c, &ch->o, err);
     if (status == VW_OK)
         status = vw_sampling_from_settings(ch->o.settings, &ch->sampling, err);
@@ -278,6 +280,7 @@ static vw_status work(chat *ch, vw_error *err)
     if (status == VW_OK && ch->is_terminal)
         fprintf(stderr, "%s.  /clear forgets, /exit ends, \\ at a line's end continues it, Ctrl-C "
                 "ends an answer.\n", ch->o.info.description);
+    interrupt_outlive();
     if (status == VW_OK)
         status = converse(ch, err);
     return status;

@@ -29,6 +29,7 @@ typedef struct evaluation {
     opened o;
     vw_sampling sampling;
     answer a;
+    const vw_component *verifier; /* opened for the first answer that it has to judge */
     id_list context, whole;
     vw_json_writer json;
 } evaluation;
@@ -57,9 +58,9 @@ static vw_status score_choice(evaluation *e, const eval_item *item, int i, doubl
         first++;
     if (first == 0)
         first = 1; /* nothing stands before the first token to predict it */
-    *score = 0;
-    return e->whole.n > first
-        ? vw_score(e->o.engine, e->whole.ids, e->whole.n, first, score, NULL, err) : VW_OK;
+    if (e->whole.n <= first)
+        return vw_fail(err, VW_E_INVALID, "choice %d adds no token to the context", i);
+    return vw_score(e->o.engine, e->whole.ids, e->whole.n, first, score, NULL, err);
 }
 
 static vw_status choose(evaluation *e, const eval_item *item, tally *t, vw_error *err)
@@ -73,11 +74,10 @@ static vw_status choose(evaluation *e, const eval_item *item, tally *t, vw_error
         vw_json_begin_array(&e->json, "logprobs");
     for (int i = 0; i < item->n_choices && status == VW_OK; i++) {
         double score, per_byte;
-        size_t bytes = strlen(item->choices[i]);
         status = score_choice(e, item, i, &score, err);
         if (status != VW_OK)
             break;
-        per_byte = score / (double)(bytes ? bytes : 1);
+        per_byte = score / (double)strlen(item->choices[i]);
         if (i == 0 || score > best) {
             best = score;
             chosen = i;
@@ -114,10 +114,14 @@ static vw_status write_answer(evaluation *e, const eval_item *item, tally *t, vw
         status = answer_generate(&e->o, sequence, e->context.ids, e->context.n, &e->m,
                                  &e->sampling, &e->a, err);
     vw_sequence_free(sequence);
+    if (status == VW_OK && !e->verifier)
+        status = vw_core_component(e->o.core, VW_KIND_VERIFIER, NULL, NULL, &e->verifier, err);
+    const char *text = e->a.bytes ? e->a.text : "";
+    int is_right = 0;
+    if (status == VW_OK)
+        status = eval_match(e->verifier, item, text, &is_right, err);
     if (status != VW_OK)
         return status;
-    const char *text = e->a.bytes ? e->a.text : "";
-    int is_right = eval_matches(text, item->answer);
     if (e->has_details) {
         vw_json_add_string(&e->json, "text", text);
         vw_json_add_string(&e->json, "answer", item->answer);
@@ -265,9 +269,10 @@ const command command_eval = {
     "  {\"context\": TEXT, \"choices\": [TEXT, ...], \"answer\": INDEX or LETTER}\n"
     "      the likeliest choice after the context; \"question\" in place of \"context\" is put as\n"
     "      \"Question: TEXT\\nAnswer:\".  A blank stands between context and choice.\n"
-    "  {\"prompt\": TEXT, \"answer\": TEXT}\n"
+    "  {\"prompt\": TEXT, \"answer\": TEXT or NUMBER}\n"
     "      what the model writes after the prompt, at temperature 0 unless --temp is given.  When\n"
     "      the answer is a number, the number after the last \"####\", else the last number, is\n"
     "      compared; otherwise the first line, without blanks around it and a final full stop.\n"
+    "      The [verifier] compares.\n"
     "Shares come with Wilson's interval of 95 % confidence.\n",
     "  vishwamai eval questions.jsonl --json\n", eval_main};

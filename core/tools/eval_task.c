@@ -4,6 +4,8 @@
 #include "input.h"
 #include "options.h"
 
+#include "core/json_write.h"
+
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,6 +64,9 @@ static vw_status read_choices(const line *l, const vw_json_value *list, eval_ite
         const vw_json_value *value = l->json->at(list, i);
         if (l->json->type(value) != VW_JSON_STRING)
             return vw_fail(err, VW_E_FORMAT, "%s: choice %zu is no text", l->where, i);
+        if (!*l->json->string(value, NULL))
+            return vw_fail(err, VW_E_FORMAT, "%s: choice %zu is empty; nothing of it has a "
+                           "likelihood", l->where, i);
         item->choices[i] = strdup(l->json->string(value, NULL));
         if (!item->choices[i])
             return no_memory(err);
@@ -92,6 +97,29 @@ static vw_status read_right(const line *l, eval_item *item, vw_error *err)
     return VW_OK;
 }
 
+/* A text, or a number as its text. */
+static vw_status read_answer(const line *l, eval_item *item, vw_error *err)
+{
+    const vw_json_value *answer = l->json->get(l->object, "answer");
+    vw_json_type type = l->json->type(answer);
+    if (type != VW_JSON_INTEGER && type != VW_JSON_REAL)
+        return get_text(l, "answer", "", "", &item->answer, err);
+    vw_json_writer w = {0};
+    if (type == VW_JSON_INTEGER)
+        vw_json_add_int(&w, NULL, l->json->integer(answer));
+    else
+        vw_json_add_double(&w, NULL, l->json->real(answer));
+    const char *text = vw_json_text(&w, NULL);
+    if (text && strchr(text, 'e')) { /* a wide integer, too, is read as a double */
+        vw_json_writer_free(&w);
+        return vw_fail(err, VW_E_FORMAT, "%s: \"answer\": the number is too wide to be kept; give "
+                       "it as a text, in quotes", l->where);
+    }
+    item->answer = text ? strdup(text) : NULL;
+    vw_json_writer_free(&w);
+    return item->answer ? VW_OK : no_memory(err);
+}
+
 static vw_status read_match(const line *l, eval_item *item, vw_error *err)
 {
     vw_status status = get_text(l, "prompt", "", "", &item->prompt, err);
@@ -99,9 +127,10 @@ static vw_status read_match(const line *l, eval_item *item, vw_error *err)
         return vw_fail(err, VW_E_FORMAT, "%s: \"choices\" with \"question\" or \"context\", or "
                        "\"prompt\" is expected", l->where);
     if (status == VW_OK)
-        status = get_text(l, "answer", "", "", &item->answer, err);
+        status = read_answer(l, item, err);
     if (status == VW_E_NOTFOUND || (status == VW_OK && !*item->answer))
-        return vw_fail(err, VW_E_FORMAT, "%s: \"answer\": a text is expected", l->where);
+        return vw_fail(err, VW_E_FORMAT, "%s: \"answer\": a text or a number is expected",
+                       l->where);
     return status;
 }
 

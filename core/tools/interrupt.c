@@ -7,6 +7,7 @@
 static volatile sig_atomic_t is_seen;
 static void (*volatile stop_work)(void *arg);
 static void *volatile work;
+static int watch_flags = (int)SA_RESETHAND; /* no SA_RESTART: a read of the terminal ends too */
 
 static void note(int signal_number)
 {
@@ -26,7 +27,7 @@ static void watch(int signal_number)
     struct sigaction action;
     memset(&action, 0, sizeof action);
     action.sa_handler = note;
-    action.sa_flags = (int)SA_RESETHAND; /* no SA_RESTART: a read of the terminal ends too */
+    action.sa_flags = watch_flags;
     sigemptyset(&action.sa_mask);
     sigaction(signal_number, &action, NULL);
 }
@@ -48,6 +49,12 @@ void interrupt_call(void (*stop)(void *arg), void *arg)
     watch(SIGTERM);
     if (was_seen)
         stop(arg);
+}
+
+void interrupt_outlive(void)
+{
+    watch_flags = 0;
+    watch(SIGINT);
 }
 
 void interrupt_unwatch(void)

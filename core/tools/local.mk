@@ -62,6 +62,8 @@ vishwamai_SOURCES = \
 	%D%/runs.h \
 	%D%/runs_plot.c \
 	%D%/runs_read.c \
+	%D%/save.c \
+	%D%/save.h \
 	%D%/schedule.c \
 	%D%/schedule.h \
 	%D%/schedule_get.c \

@@ -1,7 +1,8 @@
 /* logits.c - `vishwamai logits`: what the model computes, in full.
  *
  * It is how correctness is proved against other implementations, so the numbers are printed such
- * that reading them gives the same float32 again.
+ * that reading them gives the same float32 again.  Rows are printed as they come: all of a wide
+ * vocabulary's would fill the memory.
  */
 #include "answer.h"
 #include "interrupt.h"
@@ -43,7 +44,6 @@ static vw_status on_row(void *arg, size_t feed, int64_t position, const float *r
 {
     logits *l = arg;
     (void)feed;
-    (void)err;
     if (!l->c.is_json) {
         print_best(l, position, row);
         return VW_OK;
@@ -52,15 +52,16 @@ static vw_status on_row(void *arg, size_t feed, int64_t position, const float *r
     for (int32_t id = 0; id < l->o.info.vocab_size; id++)
         vw_json_add_float(&l->json, NULL, row[id]);
     vw_json_end_array(&l->json);
-    return VW_OK;
+    return print_json_part(&l->json, err);
 }
 
-/* All at once, or one token after another through the cache. */
+/* A batch at a time, as the engine would cut it, or one token after another through the cache. */
 static vw_status feed(logits *l, vw_sequence *sequence, vw_error *err)
 {
-    int64_t n = (int64_t)l->ids.n, step = l->is_decoding ? 1 : n;
+    int64_t n = (int64_t)l->ids.n, step;
     vw_status status = VW_OK;
     for (int64_t i = 0; i < n && status == VW_OK; i += step) {
+        step = l->is_decoding ? 1 : n - i < l->o.info.batch_tokens ? n - i : l->o.info.batch_tokens;
         vw_want want = !l->is_last ? VW_WANT_ALL : i + step == n ? VW_WANT_LAST : VW_WANT_NOTHING;
         vw_feed one = {sequence, l->ids.ids + i, step, want};
         if (interrupt_seen())
@@ -92,6 +93,9 @@ static vw_status work(logits *l, vw_error *err)
     vw_status status = open_model(&l->c, &l->o, err);
     if (status == VW_OK)
         status = read_ids(l, err);
+    if (status == VW_OK && l->ids.n > (size_t)l->o.info.context) /* told before a row is printed */
+        status = vw_fail(err, VW_E_FULL, "%zu tokens exceed the context of %lld (--ctx-size)",
+                         l->ids.n, (long long)l->o.info.context);
     if (status == VW_OK)
         status = vw_sequence_new(l->o.engine, &sequence, err);
     if (status != VW_OK)

@@ -129,6 +129,7 @@ static vw_status work(run *r, vw_error *err)
     vw_sampling sampling;
     r->c.needs_no_tokenizer = r->tokens != NULL;
     r->a.is_streamed = !r->c.is_json;
+    r->a.shows_progress = 1;
     vw_status status = open_model(&r->c, &r->o, err);
     if (status == VW_OK)
         status = vw_sampling_from_settings(r->o.settings, &sampling, err);

@@ -1,13 +1,14 @@
 /* svg.c - SVG text, grown in memory, and what makes words fit. */
 #include "svg.h"
 
+#include "save.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 const svg_colour svg_palette[SVG_N_COLOURS] = {
     0x123a5e, /* navy */
@@ -232,41 +233,15 @@ double svg_key(svg *s, double x, double y, double size, svg_colour fill, int is_
 
 /* ---- the file -------------------------------------------------------------------------------- */
 
-static vw_status cannot_write(const char *path, vw_error *err)
-{
-    return vw_fail(err, VW_E_IO, "%s: the drawing cannot be written: %s", path, strerror(errno));
-}
-
-static vw_status write_file(const svg *s, const char *path, vw_error *err)
-{
-    size_t room = strlen(path) + 24;
-    char *temporary = malloc(room);
-    if (!temporary)
-        return vw_fail(err, VW_E_NOMEM, "no memory for the drawing");
-    snprintf(temporary, room, "%s.%ld", path, (long)getpid());
-    FILE *file = fopen(temporary, "wb");
-    int is_good = file && fwrite(s->text, 1, s->bytes, file) == s->bytes && fflush(file) == 0 &&
-                  fsync(fileno(file)) == 0;
-    if (file && fclose(file) != 0)
-        is_good = 0;
-    vw_status status = VW_OK;
-    if (!is_good || rename(temporary, path) != 0) {
-        status = cannot_write(path, err);
-        remove(temporary);
-    }
-    free(temporary);
-    return status;
-}
-
 vw_status svg_save(svg *s, const char *path, vw_error *err)
 {
     put(s, "</svg>\n", 7);
     if (s->failed)
         return vw_fail(err, VW_E_NOMEM, "no memory for the drawing");
     if (strcmp(path, "-") != 0)
-        return write_file(s, path, err);
+        return save_file(path, s->text, s->bytes, err);
     if (fwrite(s->text, 1, s->bytes, stdout) != s->bytes || fflush(stdout) != 0)
-        return cannot_write("standard output", err);
+        return vw_fail(err, VW_E_IO, "standard output: cannot be written: %s", strerror(errno));
     return VW_OK;
 }
 

@@ -1,5 +1,6 @@
 /* tokenize.c - `vishwamai tokenize`: text to token ids, and back. */
 #include "answer.h"
+#include "save.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -98,22 +99,20 @@ static vw_status decode(tokenize *t, vw_error *err)
 static vw_status save_ids(const tokenize *t, vw_error *err)
 {
     size_t n = strlen(t->save);
-    int width = n > 4 && strcmp(t->save + n - 4, ".u32") == 0 ? 4 : 2;
-    FILE *to = fopen(t->save, "wb");
-    vw_status status = VW_OK;
-    if (!to)
-        return vw_fail(err, VW_E_IO, "cannot write %s: %s", t->save, strerror(errno));
+    size_t width = n > 4 && strcmp(t->save + n - 4, ".u32") == 0 ? 4 : 2;
+    unsigned char *data = malloc(t->ids.n * width + 1), *at = data;
+    vw_status status = data ? VW_OK : vw_fail(err, VW_E_NOMEM, "no memory for %s", t->save);
     for (size_t i = 0; i < t->ids.n && status == VW_OK; i++) {
         uint32_t id = (uint32_t)t->ids.ids[i];
         if (width == 2 && id > 65535)
-            status = vw_fail(err, VW_E_INVALID, "%s: token %u does not fit two bytes; a name that ends in "
-                             ".u32 gives four", t->save, id);
-        for (int k = 0; k < width; k++)
-            putc((int)(id >> 8 * k & 255), to);
+            status = vw_fail(err, VW_E_INVALID, "%s: token %u does not fit two bytes; a name that "
+                             "ends in .u32 gives four", t->save, id);
+        for (size_t k = 0; k < width; k++)
+            *at++ = (unsigned char)(id >> 8 * k);
     }
-    int failed = ferror(to);
-    if ((fclose(to) != 0 || failed) && status == VW_OK)
-        status = vw_fail(err, VW_E_IO, "cannot write %s: %s", t->save, strerror(errno));
+    if (status == VW_OK)
+        status = save_file(t->save, data, t->ids.n * width, err);
+    free(data);
     return status;
 }
 
@@ -142,8 +141,10 @@ static vw_status work(tokenize *t, vw_error *err)
         return decode(t, err);
     status = encode(t, err);
     if (status == VW_OK && t->save)
-        return save_ids(t, err);
-    return status == VW_OK ? print_ids(t, err) : status;
+        status = save_ids(t, err);
+    if (status == VW_OK && (!t->save || t->c.is_json || t->shows_pieces))
+        status = print_ids(t, err);
+    return status;
 }
 
 static int check_words(const tokenize *t)
@@ -152,6 +153,11 @@ static int check_words(const tokenize *t)
         return wrong_use(&command_tokenize, "--train needs -f FILE, --out DIR and no text");
     if (!t->is_training && (t->out || t->vocab_size))
         return wrong_use(&command_tokenize, "--out and --vocab-size belong to --train");
+    if ((t->is_training || t->is_decoding) && (t->save || t->shows_pieces || t->with_bos))
+        return wrong_use(&command_tokenize, "--save, --pieces and --bos belong to encoding, not "
+                         "to %s", t->is_training ? "--train" : "--decode");
+    if (t->shows_pieces && t->c.is_json)
+        return wrong_use(&command_tokenize, "--pieces is for people; it does not go with --json");
     if (t->is_decoding && (!t->tokens || t->text || t->file))
         return wrong_use(&command_tokenize, "--decode needs --tokens IDS and no text");
     if (!t->is_decoding && (t->tokens || !t->text == !t->file))

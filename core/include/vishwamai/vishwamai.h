@@ -185,6 +185,7 @@ typedef struct vw_engine_info {
     const char *device, *gemm, *attention, *tokenizer, *weights; /* plugins in use */
     int32_t n_expert_layers;  /* layers with experts */
     int32_t n_experts;        /* of the widest of them */
+    int64_t batch_tokens;     /* tokens of one forward, at most: a longer feed is cut into such */
 } vw_engine_info;
 
 /* Open a model: `options` may be NULL.  Checks names, shapes and vocabulary against the checkpoint;
@@ -322,6 +323,9 @@ typedef struct vw_generate_options {
     int32_t uncached;         /* recompute the whole sequence for every token: for proofs */
     vw_on_piece on_piece;     /* or NULL */
     void *arg;
+    vw_progress progress;     /* of the prompt, after each batch of it; or NULL.  Nonzero is as
+                                 vw_engine_interrupt() */
+    void *progress_arg;
 } vw_generate_options;
 
 typedef struct vw_generate_stats {
