@@ -10,6 +10,12 @@
  * No operation allocates, except alloc, map and open.  NaN in a row stays in that row.
  *
  * Thread rule: a stream is used by one thread at a time; different streams by different threads.
+ * alloc, free and map may be called from any thread.
+ *
+ * What is not said to be required is optional: a device that leaves it out answers
+ * VW_E_UNSUPPORTED, and only what needs it fails.  What is not said to be newer is since device
+ * 0.1.  Operations of a stream may report an error of work that was queued on it before; the stream
+ * is then of no more use.
  */
 #ifndef VISHWAMAI_DEVICE_H
 #define VISHWAMAI_DEVICE_H
@@ -21,7 +27,7 @@
 extern "C" {
 #endif
 
-#define VW_DEVICE_OPS_MAJOR 0 /* provisional until a second device has crossed it */
+#define VW_DEVICE_OPS_MAJOR 0 /* provisional until a second device has the gradients */
 #define VW_DEVICE_OPS_MINOR 3
 
 typedef struct vw_stream vw_stream;
@@ -67,7 +73,8 @@ typedef struct vw_rope_desc {
  * Ties go to the lower id.  top_p keeps the likeliest tokens whose shares of what top_k left reach
  * it; min_p those with at least that fraction of the likeliest one's probability; at least one
  * token stays.  The survivors are lined up by rising id, and the one drawn is the first at which
- * their running share exceeds `uniform`: so a draw is the same on every device, but for rounding. */
+ * their running share exceeds `uniform`: so a draw is the same on every device, but for
+ * rounding. */
 typedef struct vw_sample_desc {
     float temperature; /* 0: the largest logit; ties go to the lower id */
     int32_t top_k;     /* 0: off */
@@ -80,7 +87,8 @@ typedef struct vw_sample_desc {
  *
  *     z    = cap * tanh(logits / cap) when cap > 0, else the logits
  *     CE   = (1 - smoothing) * -log softmax(z)[label] + smoothing * mean over V of -log softmax(z)
- *     KL   = sum p (log p - log q),  p = softmax(teacher / temperature), q = softmax(z / temperature)
+ *     KL   = sum p (log p - log q)
+ *            with p = softmax(teacher / temperature), q = softmax(z / temperature)
  *     L    = alpha * temperature^2 * KL + (1 - alpha) * CE        without a teacher: L = CE
  *
  * Hinton et al. 2015.  A teacher is a row of logits for each position, or its k largest ones: then
@@ -133,19 +141,24 @@ typedef struct vw_device_ops {
 
     /* ---- the device -------------------------------------------------------------------- */
 
-    /* Required. */
+    /* What the device is; info->size is the caller's, the rest is written.  VW_E_INVALID for a size
+     * that is too small.  From any thread.  Required. */
     vw_status (*info)(void *self, vw_device_info *info, vw_error *err);
 
     /* Device memory, aligned to 256 bytes, zeroed.  VW_E_NOMEM names what was asked and what is
-     * free.  free accepts a buffer of zeros.  Required. */
+     * free.  free accepts a buffer of zeros and leaves zeros; it comes after the work that uses the
+     * buffer is done, and before the component closes.  alloc is required, free is not. */
     vw_status (*alloc)(void *self, size_t bytes, vw_buffer *buffer, vw_error *err);
     void (*free)(void *self, vw_buffer *buffer);
 
     /* Make host bytes usable on the device without a copy if it can, as for a mapped file on a CPU.
-     * The bytes must live until unmap (free).  VW_E_UNSUPPORTED: alloc and copy instead. */
+     * The bytes must live until free(), which releases the mapping and leaves them alone; nothing
+     * is written through it.  VW_E_UNSUPPORTED: alloc and copy instead. */
     vw_status (*map)(void *self, const void *host, size_t bytes, vw_buffer *buffer, vw_error *err);
 
-    /* Copies; sizes in bytes.  Host memory must stay valid until the stream is synchronised. */
+    /* Copies, and a fill with one byte; sizes in bytes, 0 does nothing.  Host memory must stay
+     * valid until the stream is synchronised, and is read or written by then.  copy is between
+     * places of this device that do not overlap.  A model runs only where all four are. */
     vw_status (*upload)(void *self, vw_stream *s, void *to_device, const void *from_host,
                         size_t bytes, vw_error *err);
     vw_status (*download)(void *self, vw_stream *s, void *to_host, const void *from_device,
@@ -155,19 +168,29 @@ typedef struct vw_device_ops {
     vw_status (*fill)(void *self, vw_stream *s, void *to, uint8_t value, size_t bytes,
                       vw_error *err);
 
+    /* A queue of work.  NULL wherever a stream is asked for is the device's own one.  stream_free
+     * accepts NULL; what was queued is synchronised before.  Required by whatever runs a model. */
     vw_status (*stream_new)(void *self, vw_stream **stream, vw_error *err);
     void (*stream_free)(void *self, vw_stream *stream);
+    /* Wait until everything queued on the stream is done. */
     vw_status (*synchronize)(void *self, vw_stream *stream, vw_error *err);
+    /* A mark in streams.  event_record sets it behind what is queued (again: at the new place);
+     * event_wait holds back what is queued on `stream` from now on until the mark is reached, and
+     * does not hold the caller; an event never recorded holds nothing.  Any thread may use an
+     * event, one at a time.  event_free accepts NULL, also before the mark is reached. */
     vw_status (*event_new)(void *self, vw_event **event, vw_error *err);
     void (*event_free)(void *self, vw_event *event);
     vw_status (*event_record)(void *self, vw_event *event, vw_stream *stream, vw_error *err);
     vw_status (*event_wait)(void *self, vw_event *event, vw_stream *stream, vw_error *err);
-    /* Seconds between two recorded events; waits for the second. */
+    /* Seconds from one recorded event to a later one; waits for the later one. */
     vw_status (*event_seconds)(void *self, vw_event *from, vw_event *to, double *seconds,
                                vw_error *err);
 
-    /* Record the work queued between begin and end, to be replayed as one.  Optional
-     * (VW_DEVICE_CAPTURE).  *graph is freed with graph_free. */
+    /* Record the work queued on the stream between begin and end instead of doing it, to be
+     * replayed as one by graph_launch, any number of times, while all memory that it uses lives.
+     * Nothing may be synchronised or allocated in between, and the thread that begins ends.  *graph
+     * is freed with graph_free, which accepts NULL.  VW_DEVICE_CAPTURE says that all four are
+     * there. */
     vw_status (*capture_begin)(void *self, vw_stream *stream, vw_error *err);
     vw_status (*capture_end)(void *self, vw_stream *stream, void **graph, vw_error *err);
     vw_status (*graph_launch)(void *self, void *graph, vw_stream *stream, vw_error *err);
@@ -233,7 +256,8 @@ typedef struct vw_device_ops {
     /* All optional, since 0.2.  d_a is the gradient of the loss by a.  Where `is_added` is not 0,
      * the gradient is added to what the output holds, else the output is written and never read.
      * An output may be an input of the same shape where nothing else is said.  Sums are in a fixed
-     * order, whatever the number of threads: equal inputs give equal bits.  f32 [T, D] throughout. */
+     * order, whatever the number of threads: equal inputs give equal bits.  f32 [T, D]
+     * throughout. */
 
     /* Device memory, aligned to 256, for any one operation below that takes a workspace, over at
      * most rows x cols values. */
@@ -274,8 +298,9 @@ typedef struct vw_device_ops {
                                const int32_t *labels, float *ce, float *kl, vw_error *err);
 
     /* y = x / (1 - p) where the value is kept, else 0; the same call on d_y is its backward.  Value
-     * i = t D + column is kept where word i mod 4 of Philox4x32-10 (Salmon et al. 2011) with the key
-     * `seed` and the counter (i / 4, stream), each 64 bits, low word first, is at least p 2^32. */
+     * i = t D + column is kept where word i mod 4 of Philox4x32-10 (Salmon et al. 2011) with the
+     * key `seed` and the counter (i / 4, stream), each 64 bits, low word first, is at least p
+     * 2^32. */
     vw_status (*dropout)(void *self, vw_stream *s, float p, uint64_t seed, uint64_t stream,
                          vw_tensor x, vw_tensor y, vw_error *err);
 

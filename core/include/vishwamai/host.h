@@ -2,7 +2,8 @@
  *
  * Plugins do not link the library.  Everything they need from it is in this table, so a plugin is
  * unit-tested against a mock of it.  The table and everything it returns outlive the instance it
- * was given to.  All members may be called from any thread unless their comment says otherwise.
+ * was given to.  All members may be called from any thread unless their comment says otherwise; all
+ * are there in every core, since ABI 1.0.
  */
 #ifndef VISHWAMAI_HOST_H
 #define VISHWAMAI_HOST_H
@@ -29,10 +30,11 @@ struct vw_host {
     size_t size;
     void *core; /* the core's own; pass it as the first argument below */
 
-    /* Log one line under the component's name.  Never ends in a newline. */
+    /* Log one line under the component's name.  Never ends in a newline.  The text is copied. */
     void (*log)(void *core, vw_log_level level, const char *format, ...) VW_PRINTF(3, 4);
 
-    /* Memory aligned to 64 bytes, counted; NULL when there is none.  free accepts NULL. */
+    /* Memory aligned to 64 bytes, counted, not zeroed; NULL when there is none.  The instance frees
+     * it before its close returns.  free accepts NULL. */
     void *(*alloc)(void *core, size_t bytes);
     void (*free)(void *core, void *memory);
 
@@ -44,18 +46,21 @@ struct vw_host {
      * calling thread.  Allocates nothing. */
     void (*parallel_for)(void *core, int n_parts, vw_part_fn fn, void *arg);
 
-    /* Threads that parallel_for of this component uses: the pool, capped by its `threads` option. */
+    /* Threads that parallel_for of this component uses: the pool, capped by its `threads`
+     * option. */
     int (*n_threads)(void *core);
 
     /* Another component that this one `needs`: the one that the settings wire to it.  NULL with an
-     * error when there is none.  Only from open(). */
+     * error when there is none.  It lives until the close of this instance returns.  Only from
+     * open(). */
     const vw_component *(*component)(void *core, vw_kind kind, vw_error *err);
 
-    /* A versioned service table by name ("nn", "generate", "json"), or NULL if this core is too old
-     * for `major`.  Begins with its size. */
+    /* A versioned service table by name ("nn", "generate", "json"), or NULL if this core has none
+     * of that name and `major`.  Begins with its size. */
     const void *(*service)(void *core, const char *name, uint32_t major);
 
-    /* Add to a named counter that `bench` and the metrics show. */
+    /* Add to a counter of the core by its name, of which the first 47 bytes count.  A core keeps
+     * 128 names and drops more; only its own tests read them so far. */
     void (*count)(void *core, const char *counter, uint64_t amount);
 };
 

@@ -16,7 +16,7 @@
 extern "C" {
 #endif
 
-#define VW_MODEL_OPS_MAJOR 0 /* provisional: one family so far */
+#define VW_MODEL_OPS_MAJOR 0 /* provisional: nothing divides a model among ranks by `split` yet */
 #define VW_MODEL_OPS_MINOR 3
 
 typedef enum vw_init { VW_INIT_ZEROS = 0, VW_INIT_ONES, VW_INIT_NORMAL } vw_init;
@@ -26,7 +26,8 @@ typedef enum vw_split {
     VW_SPLIT_NONE = 0, VW_SPLIT_ROWS, VW_SPLIT_COLUMNS, VW_SPLIT_VOCABULARY, VW_SPLIT_EXPERT
 } vw_split;
 
-/* No checkpoint has so many parameters; a file whose sizes say so is not believed (V3 has 91,991). */
+/* No checkpoint has so many parameters; a file whose sizes say so is not believed (V3 has
+ * 91,991). */
 enum { VW_MOST_PARAMS = 1 << 20 };
 
 /* A parameter as the model wants it.  Strings live as long as the instance. */
@@ -41,10 +42,11 @@ typedef struct vw_param_spec {
     int32_t is_exact;    /* multiplied in f32 whatever the precision of training: a router */
     int32_t is_steered;  /* no gradient moves it: a router's balancing bias */
     /* For per_head: n_heads heads, of which each has rows / n_heads rows, the first head_split of
-     * them before the others.  Kept in f32, exactly as the file's values are.  0: an ordinary one. */
+     * them before the others.  Kept in f32, exactly as the file's values are.  0: an ordinary
+     * one. */
     int32_t n_heads, head_split;
-    /* The file's tensor is [n_slices, rows, cols], and this is slice number `slice` of it; all slices
-     * have its name.  n_slices 0: the tensor is the parameter. */
+    /* The file's tensor is [n_slices, rows, cols], and this is slice number `slice` of it; all
+     * slices have its name.  n_slices 0: the tensor is the parameter. */
     int32_t n_slices, slice;
     /* What other writers of the family call it, NULL-ended, or NULL.  A file is of one writer: of
      * the first whose names it has most of; `name` is the first one's. */
@@ -87,7 +89,8 @@ typedef struct vw_model_info {
     size_t n_params;
     const vw_param_spec *params; /* [n_params] */
     int32_t bos, eos, pad;   /* as config.json says; -1: silent */
-    /* Names in the file that are not surplus though no parameter, as fnmatch patterns; NULL-ended. */
+    /* Names in the file that are not surplus though no parameter, as fnmatch patterns;
+     * NULL-ended. */
     const char *const *ignored;
     int32_t n_experts;            /* layers with experts */
     const vw_experts_spec *experts; /* [n_experts] */
@@ -101,7 +104,8 @@ typedef struct vw_model_info {
     int32_t hides_pad;
 } vw_model_info;
 
-/* Rows of a parameter as the other kind of file has them.  Neighbours of one name make one tensor. */
+/* Rows of a parameter as the other kind of file has them.  Neighbours of one name make one
+ * tensor. */
 typedef struct vw_respelt {
     const char *name;    /* of the tensor, whole */
     size_t param;
@@ -110,9 +114,9 @@ typedef struct vw_respelt {
     int32_t is_slice;    /* of a tensor [pieces, rows, cols]; else rows stand below one another */
 } vw_respelt;
 
-/* The same model as the other of the two usual kinds of file says it: for one read from a config.json
- * what a GGUF file has, for one read from a GGUF file what published folders have.  Strings live as
- * long as the instance. */
+/* The same model as the other of the two usual kinds of file says it: for one read from a
+ * config.json what a GGUF file has, for one read from a GGUF file what published folders have.
+ * Strings live as long as the instance. */
 typedef struct vw_spelling {
     size_t size;
     int32_t is_gguf;          /* of the other */
@@ -151,8 +155,8 @@ typedef struct vw_model_ops {
      * only where n_drafts > 0.  Since 0.3. */
     vw_status (*draft)(void *self, vw_cx *cx, vw_param *const *params);
 
-    /* The other spelling.  VW_E_UNSUPPORTED, with the reason, when it cannot say what this model is.
-     * Optional.  Since model 0.3. */
+    /* The other spelling.  VW_E_UNSUPPORTED, with the reason, when it cannot say what this model
+     * is.  Optional.  Since model 0.3. */
     vw_status (*respell)(void *self, vw_spelling *out, vw_error *err);
 } vw_model_ops;
 

@@ -21,7 +21,7 @@
 extern "C" {
 #endif
 
-#define VW_NN_MAJOR 0 /* provisional until latent attention has used it */
+#define VW_NN_MAJOR 0 /* provisional until a model has run on several ranks */
 #define VW_NN_MINOR 3
 
 typedef struct vw_nn vw_nn;

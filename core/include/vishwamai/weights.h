@@ -2,7 +2,8 @@
  *
  * A reader maps a checkpoint (one file, or shards with an index) and hands out views of the mapped
  * bytes.  Everything in the files is checked before a view is given.  Thread rule: after open,
- * info, tensor, find and release may be called by several threads.
+ * count, tensor, find, metadata, prefetch, release, config and locate may be called by several
+ * threads; a writer is used by one at a time.  What is not said to be newer is since weights 0.1.
  */
 #ifndef VISHWAMAI_WEIGHTS_H
 #define VISHWAMAI_WEIGHTS_H
@@ -14,7 +15,7 @@
 extern "C" {
 #endif
 
-#define VW_WEIGHTS_OPS_MAJOR 0 /* provisional: one plugin so far */
+#define VW_WEIGHTS_OPS_MAJOR 0 /* provisional: vw_weights_tensor has no size to grow by */
 #define VW_WEIGHTS_OPS_MINOR 3
 
 typedef struct vw_weights_reader vw_weights_reader;
@@ -41,9 +42,12 @@ typedef struct vw_weights_ops {
     /* Open every file of a checkpoint folder (or one file), check the whole directory of tensors.
      * Errors name file, tensor and what is expected.  Required. */
     vw_status (*open)(void *self, const char *path, vw_weights_reader **reader, vw_error *err);
+    /* Unmap and forget: no view, name or text of this reader is valid any more.  After the last
+     * call of every other thread.  Optional: nothing to release. */
     void (*close)(void *self, vw_weights_reader *reader);
 
-    /* Tensors, ordered by name.  Required. */
+    /* How many tensors there are, and the one with the number i, ordered by name.  VW_E_INVALID for
+     * an i of count or more.  Views live until close.  Required. */
     size_t (*count)(void *self, vw_weights_reader *reader);
     vw_status (*tensor)(void *self, vw_weights_reader *reader, size_t i, vw_weights_tensor *out,
                         vw_error *err);
@@ -60,8 +64,9 @@ typedef struct vw_weights_ops {
     /* Write one file: declare all tensors (data ignored), then give their bytes in that order,
      * whole or in pieces, then finish.  The file appears under its name, synced, only at finish;
      * abort removes what there was.  Both end the writer, finish also when it fails; after a failed
-     * write only abort is left.  metadata_pairs: key, value, key, value ... NULL; may be NULL.  Where
-     * the format's values have types (GGUF), each is a JSON value that says which.  Optional. */
+     * write only abort is left.  metadata_pairs: key, value, key, value ... NULL; may be NULL.
+     * Where the format's values have types (GGUF), each is a JSON value that says which.
+     * Optional. */
     vw_status (*create)(void *self, const char *path, const vw_weights_tensor *tensors, size_t n,
                         const char *const *metadata_pairs, vw_weights_writer **writer,
                         vw_error *err);
