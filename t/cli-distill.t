@@ -157,7 +157,8 @@ damaged('a file gone', qr/rows-00000\.safetensors: cannot be opened/, sub { unli
 # ---- another vocabulary: by text ------------------------------------------------------------------
 SKIP: {
     skip('the bundled model does not run here', 5) if !is_there('model/gemma') || !is_there('tokenizer/sentencepiece');
-    my @gemma = ('distill.teacher=wise', "model:wise.path=$model", 'model:wise.plugin=gemma', "data.tokenizer=$scratch/wise/latest");
+    my @gemma = ('distill.teacher=wise', "model:wise.path=$model", 'model:wise.plugin=gemma',
+                 'model:wise.tokenizer=theirs', 'tokenizer:theirs.plugin=sentencepiece', "data.tokenizer=$scratch/wise/latest");
     refused(qr/differ \(1024 and $alphabet tokens\), so their logits cannot be compared\. Let the teacher write text instead and train the student on that, with its own tokenizer: vishwamai run -m TEACHER -p PROMPT -n 500 --json >> taught\.jsonl for as many prompts as there are, then vishwamai train -f taught\.jsonl/,
             'a teacher of another vocabulary', @gemma);
     refused(qr/distill\.teacher = wise: its vocabulary and the student's differ \(token \d+ is another piece\)/,
