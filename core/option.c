@@ -10,18 +10,17 @@
 enum { MAX_OPTIONS = 256 };
 
 static const struct {
-    const char *name;
     size_t bytes, alignment;
 } types[] = {
-    [VW_OPTION_BOOL] = {"bool", sizeof(int32_t), _Alignof(int32_t)},
-    [VW_OPTION_INT] = {"int", sizeof(int64_t), _Alignof(int64_t)},
-    [VW_OPTION_SIZE] = {"size", sizeof(uint64_t), _Alignof(uint64_t)},
-    [VW_OPTION_REAL] = {"real", sizeof(double), _Alignof(double)},
-    [VW_OPTION_STRING] = {"string", sizeof(char *), _Alignof(char *)},
-    [VW_OPTION_ENUM] = {"enum", sizeof(int32_t), _Alignof(int32_t)},
-    [VW_OPTION_PATH] = {"path", sizeof(char *), _Alignof(char *)},
-    [VW_OPTION_LIST] = {"list", sizeof(char **), _Alignof(char **)},
-    [VW_OPTION_LABEL] = {"label", sizeof(char *), _Alignof(char *)},
+    [VW_OPTION_BOOL] = {sizeof(int32_t), _Alignof(int32_t)},
+    [VW_OPTION_INT] = {sizeof(int64_t), _Alignof(int64_t)},
+    [VW_OPTION_SIZE] = {sizeof(uint64_t), _Alignof(uint64_t)},
+    [VW_OPTION_REAL] = {sizeof(double), _Alignof(double)},
+    [VW_OPTION_STRING] = {sizeof(char *), _Alignof(char *)},
+    [VW_OPTION_ENUM] = {sizeof(int32_t), _Alignof(int32_t)},
+    [VW_OPTION_PATH] = {sizeof(char *), _Alignof(char *)},
+    [VW_OPTION_LIST] = {sizeof(char **), _Alignof(char **)},
+    [VW_OPTION_LABEL] = {sizeof(char *), _Alignof(char *)},
 };
 
 static bool is_type(vw_option_type type)
@@ -32,11 +31,6 @@ static bool is_type(vw_option_type type)
 size_t vw_option_bytes(vw_option_type type)
 {
     return is_type(type) ? types[type].bytes : 0;
-}
-
-const char *vw_option_type_name(vw_option_type type)
-{
-    return is_type(type) ? types[type].name : "unknown";
 }
 
 const vw_option *vw_option_find(const vw_option *options, const char *key)

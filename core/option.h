@@ -23,9 +23,6 @@ vw_status vw_option_parse(const vw_option *option, const char *text, const char 
 /* "an integer from 1 to 1024", "yes or no", "f32, f16 or bf16" ... */
 void vw_option_expects(const vw_option *option, char *text, size_t room);
 
-/* "int", "size", ... */
-const char *vw_option_type_name(vw_option_type type);
-
 /* The entry for a key, or NULL; a NULL table has none. */
 const vw_option *vw_option_find(const vw_option *options, const char *key);
 

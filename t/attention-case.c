@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NOWHERE = 2147480000 };
+enum { NOWHERE = 2147480000, UNTOUCHED = 0xA5 /* each byte of what run must not write */ };
 
 static vw_error err;
 
@@ -140,7 +140,7 @@ void set_batch(const fixture *f, cache *c, const int *from, const int *to)
                                     c->table,       c->stride, f->max_keys, most};
 }
 
-void append(const bench *b, const fixture *f, cache *c, const int *from, const int *to)
+bool append(const bench *b, const fixture *f, cache *c, const int *from, const int *to)
 {
     int64_t wk = (int64_t)f->s.k_heads * f->s.dk, wv = (int64_t)f->s.k_heads * f->s.dv;
     set_batch(f, c, from, to);
@@ -155,10 +155,12 @@ void append(const bench *b, const fixture *f, cache *c, const int *from, const i
         }
     vw_tensor tk = vw_tensor_2d(k, VW_F32, n, wk), tv = vw_tensor_2d(v, VW_F32, n, wv);
     tk.stride[0] = wk + 3;
-    if (b->ops->append(b->self, &c->plan, NULL, &c->batch, tk, tv, c->pages, c->workspace, &err) !=
-        VW_OK)
+    bool is_good =
+        !b->ops->append(b->self, &c->plan, NULL, &c->batch, tk, tv, c->pages, c->workspace, &err);
+    if (!is_good)
         ok(0, "%s: append: %s", b->name, err.text);
     free(k), free(v);
+    return is_good;
 }
 
 /* The core may take back the pages that no query's window reaches any more. */
@@ -171,7 +173,13 @@ static void drop_old_pages(const fixture *f, cache *c, const int *from)
     }
 }
 
-void attend(const bench *b, const fixture *f, cache *c, const int *first, const int *from,
+static int is_untouched(const float *x)
+{
+    const unsigned char *bytes = (const unsigned char *)x;
+    return bytes[0] == UNTOUCHED && !memcmp(bytes, bytes + 1, 3);
+}
+
+bool attend(const bench *b, const fixture *f, cache *c, const int *first, const int *from,
             const int *to, float *out, float *lse)
 {
     int64_t wq = (int64_t)f->s.q_heads * f->s.dk, wo = (int64_t)f->s.q_heads * f->s.dv, row = 0;
@@ -186,12 +194,21 @@ void attend(const bench *b, const fixture *f, cache *c, const int *first, const 
     vw_tensor tq = vw_tensor_2d(q, VW_F32, n, wq), to_ = vw_tensor_2d(o, VW_F32, n, wo);
     tq.stride[0] = wq + 1;
     to_.stride[0] = wo + 5;
+    memset(o, UNTOUCHED, (size_t)(n * (wo + 5) + 1) * 4);
+    memset(l, UNTOUCHED, (size_t)(n * f->s.q_heads + 1) * 4);
     long long allocs = b->mock->n_allocs;
-    if (b->ops->run(b->self, &c->plan, NULL, &c->batch, tq, c->pages, to_, l, c->workspace, &err) !=
-        VW_OK)
+    bool is_good =
+        !b->ops->run(b->self, &c->plan, NULL, &c->batch, tq, c->pages, to_, l, c->workspace, &err);
+    if (!is_good)
         ok(0, "%s: run: %s", b->name, err.text);
-    if (b->mock->n_allocs != allocs)
+    bool is_frugal = b->mock->n_allocs == allocs;
+    if (!is_frugal)
         ok(0, "%s: run allocates", b->name);
+    bool is_inside = is_untouched(o + n * (wo + 5)) && is_untouched(l + n * f->s.q_heads);
+    for (int64_t i = 0; i < n * 5; i++)
+        is_inside = is_inside && is_untouched(o + i / 5 * (wo + 5) + wo + i % 5);
+    if (!is_inside)
+        ok(0, "%s: run writes outside the rows of out and lse", b->name);
     for (int s = 0; s < f->n_sequences; s++) {
         for (int i = 0; i < to[s] - from[s]; i++) {
             memcpy(out + (row + first[s] + i) * wo, o + (c->start[s] + i) * (wo + 5),
@@ -202,19 +219,21 @@ void attend(const bench *b, const fixture *f, cache *c, const int *first, const 
         row += f->n[s];
     }
     free(q), free(o), free(l);
+    return is_good && is_frugal && is_inside;
 }
 
 const int zeros[MAX_SEQUENCES];
 
-void attend_once(const bench *b, fixture *f)
+bool attend_once(const bench *b, fixture *f)
 {
     cache c = make_cache(b, f);
     int from[MAX_SEQUENCES];
     for (int s = 0; s < f->n_sequences; s++)
         from[s] = f->S[s] - f->n[s];
-    append(b, f, &c, zeros, f->S);
-    attend(b, f, &c, zeros, from, f->S, f->out, f->lse);
+    bool is_good = append(b, f, &c, zeros, f->S) &&
+                   attend(b, f, &c, zeros, from, f->S, f->out, f->lse);
     free_cache(b, &c);
+    return is_good;
 }
 
 /* ---- expectation ----------------------------------------------------------------------------- */

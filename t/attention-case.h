@@ -63,16 +63,17 @@ void free_cache(const bench *b, cache *c);
 /* The batch in which each sequence has the queries [from[b], to[b]) of its keys. */
 void set_batch(const fixture *f, cache *c, const int *from, const int *to);
 
-/* Append keys [from[b], to[b]) of every sequence. */
-void append(const bench *b, const fixture *f, cache *c, const int *from, const int *to);
+/* Append keys [from[b], to[b]) of every sequence.  This and the next two fail the test and return
+ * false when the plugin refuses, allocates while it runs, or writes outside of its rows. */
+bool append(const bench *b, const fixture *f, cache *c, const int *from, const int *to);
 
 /* Attend with rows [from[b], from[b] + n) of q, which stand at the end of to[b] keys; the
  * results go to the same rows of out and lse. */
-void attend(const bench *b, const fixture *f, cache *c, const int *first, const int *from,
+bool attend(const bench *b, const fixture *f, cache *c, const int *first, const int *from,
             const int *to, float *out, float *lse);
 
 /* Fill the cache in one call and attend with all queries in one. */
-void attend_once(const bench *b, fixture *f);
+bool attend_once(const bench *b, fixture *f);
 
 /* Forward and gradients of a fixture whose sequences have as many keys as queries, rows end to end, as
  * one dense batch; out and lse are the fixture's.  Freed by free_grads(). */

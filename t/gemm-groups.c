@@ -81,7 +81,7 @@ static void experts_free(experts *e)
         case_free(&e->c[g]);
         free(e->pack[g]);
     }
-    if (e->plan.problem.size)
+    if (e->plan.problem.size && e->o->ops->plan_free)
         e->o->ops->plan_free(e->o->self, &e->plan);
     free(e->workspace);
     free(e->x);

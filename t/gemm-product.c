@@ -35,7 +35,7 @@ vw_status bind_weight(opened *o, const gemm_case *c, vw_gemm_weight *w, void **p
 
 void product_free(opened *o, product *p)
 {
-    if (p->plan.problem.size)
+    if (p->plan.problem.size && o->ops->plan_free)
         o->ops->plan_free(o->self, &p->plan);
     free(p->workspace);
     for (int i = 0; i < VW_GEMM_MAX_WEIGHTS; i++)

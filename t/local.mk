@@ -31,6 +31,13 @@ script_tests += t/template.t
 # t/bad/.libs of the build folder.
 include t/bad/local.mk
 
+# ---- what every plugin of a kind must pass -----------------------------------------------------
+# Installed, for plugins that are written elsewhere: those that need no file of the sources, and find
+# words for an operation that a plugin leaves out, which kind-device.t does not.
+conformancedir = $(libexecdir)/vishwamai
+conformance_PROGRAMS = t/kind-attention.t t/kind-balance.t t/kind-comm.t t/kind-gemm.t \
+	t/kind-optimizer.t t/kind-pipeline.t t/kind-reasoning.t t/kind-verifier.t t/kind-weights.t
+
 # ---- gemm --------------------------------------------------------------------------------------
 check_PROGRAMS += t/gemm-kernels.t
 t_gemm_kernels_t_SOURCES = t/gemm-kernels.c t/gemm-check.c t/gemm-check-blocks.c t/gemm-check.h
@@ -56,13 +63,12 @@ t_gemm_emulated_t_LDADD = t/libemulated_vnni.la t/libemulated.la t/tap/libtap.la
 check_PROGRAMS += t/gemm-gradient.t
 t_gemm_gradient_t_SOURCES = t/gemm-gradient.c
 t_gemm_gradient_t_LDADD = $(MOCK_LIBS) -lm
-check_PROGRAMS += t/kind-gemm.t
 t_kind_gemm_t_SOURCES = t/kind-gemm.c t/gemm-case.c t/gemm-case.h t/gemm-groups.c t/gemm-plans.c \
 	t/gemm-product.c t/gemm-product.h
 t_kind_gemm_t_LDADD = libkernels_ref.la $(MOCK_LIBS) -lm
 
 # ---- attention and device ----------------------------------------------------------------------
-check_PROGRAMS += t/kind-device.t t/kind-attention.t
+check_PROGRAMS += t/kind-device.t
 t_kind_device_t_SOURCES = t/kind-device.c t/device-case.c t/device-case.h
 t_kind_device_t_LDADD = libkernels_ref.la $(MOCK_LIBS) -lm
 check_PROGRAMS += t/gradient-formulas.t t/device-backward.t t/device-loss.t t/device-experts.t
@@ -104,7 +110,6 @@ t_json_t_SOURCES = t/json.c t/folder.c t/folder.h
 check_PROGRAMS += t/kind-model.t
 t_kind_model_t_SOURCES = t/kind-model.c
 t_kind_model_t_LDADD = $(MOCK_LIBS) libcore.la -lpthread
-check_PROGRAMS += t/kind-weights.t
 t_kind_weights_t_SOURCES = t/kind-weights.c t/folder.c
 t_kind_weights_t_LDADD = $(MOCK_LIBS) libcore.la -lpthread
 check_PROGRAMS += t/safetensors.t
@@ -205,10 +210,8 @@ t_dataset_t_SOURCES = t/dataset.c t/folder.c
 t_dataset_t_LDADD = $(MOCK_LIBS) libcore.la
 
 # ---- small kinds: comm, balance, pipeline, optimizer, verifier, reasoning ----------------------
-check_PROGRAMS += t/kind-comm.t
 t_kind_comm_t_SOURCES = t/kind-comm.c
 t_kind_comm_t_LDADD = $(MOCK_LIBS)
-check_PROGRAMS += t/kind-balance.t
 t_kind_balance_t_SOURCES = t/kind-balance.c t/balance-refusals.c t/balance-refusals.h
 t_kind_balance_t_LDADD = $(MOCK_LIBS)
 check_PROGRAMS += t/balance-eplb.t t/balance-vishwamai.t t/balance-split.t
@@ -218,7 +221,6 @@ t_balance_split_t_SOURCES = t/balance-split.c t/balance-case.c t/balance-case.h
 t_balance_split_t_LDADD = $(MOCK_LIBS)
 t_balance_vishwamai_t_SOURCES = t/balance-vishwamai.c t/balance-case.c t/balance-case.h
 t_balance_vishwamai_t_LDADD = $(MOCK_LIBS)
-check_PROGRAMS += t/kind-pipeline.t
 t_kind_pipeline_t_SOURCES = t/kind-pipeline.c
 t_kind_pipeline_t_LDADD = $(MOCK_LIBS) libcore.la
 check_PROGRAMS += t/schedules.t t/schedule-check.t t/schedule-search.t t/schedule-times.t
@@ -229,13 +231,10 @@ t_schedule_search_t_LDADD = $(MOCK_LIBS) libcore.la -lm
 t_schedule_times_t_SOURCES = t/schedule-times.c t/schedule-case.c t/schedule-case.h
 t_schedule_times_t_LDADD = $(MOCK_LIBS) libcore.la -lm
 t_schedule_check_t_SOURCES = t/schedule-check.c
-check_PROGRAMS += t/kind-optimizer.t
 t_kind_optimizer_t_SOURCES = t/kind-optimizer.c
 t_kind_optimizer_t_LDADD = $(MOCK_LIBS)
-check_PROGRAMS += t/kind-verifier.t
 t_kind_verifier_t_SOURCES = t/kind-verifier.c
 t_kind_verifier_t_LDADD = $(MOCK_LIBS)
-check_PROGRAMS += t/kind-reasoning.t
 t_kind_reasoning_t_SOURCES = t/kind-reasoning.c
 t_kind_reasoning_t_LDADD = $(MOCK_LIBS)
 
@@ -343,7 +342,7 @@ EXTRA_DIST += t/data $(wildcard $(srcdir)/t/ini $(srcdir)/t/fuzz/corpus)
 CLEANFILES += t/scripts.stamp $(fuzzers)
 DISTCLEANFILES += .proverc
 
-TESTS = $(check_PROGRAMS) $(script_tests)
+TESTS = $(check_PROGRAMS) $(conformance_PROGRAMS) $(script_tests)
 TEST_EXTENSIONS = .t
 T_LOG_COMPILER = $(abs_top_builddir)/t/run
 T_LOG_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/etc/build-aux/tap-driver.sh
@@ -401,7 +400,8 @@ check-kill: check-programs
 
 # Valgrind shows no AVX-512 to the program, which then takes its AVX2 code.
 check-valgrind: check-programs
-	@VW_VALGRIND=1 $(PROVE) --exec $(abs_top_builddir)/t/run $(PROVEFLAGS) $(sort $(check_PROGRAMS))
+	@VW_VALGRIND=1 $(PROVE) --exec $(abs_top_builddir)/t/run $(PROVEFLAGS) \
+	  $(sort $(check_PROGRAMS) $(conformance_PROGRAMS))
 
 # make fuzz [FUZZ_SECONDS=600]: every fuzzer for ten minutes, from a copy of its corpus.
 FUZZ_SECONDS = 600

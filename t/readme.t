@@ -1,5 +1,5 @@
 #!/usr/bin/perl
-# readme.t - what README.md tells people to type works.
+# readme.t - what README.md tells people to type works; the table of the command's sources is whole.
 #
 # Run here: the vishwamai commands on the bundled model, and the INI example through `check'.  Left to
 # others: bootstrap (it runs this), the plugin walk-through (make installcheck), benchmarks (their
@@ -21,6 +21,18 @@ open my $makefile, '<', "$built/Makefile" or die "Makefile: $!";
 my $rules = do { local $/; <$makefile> };
 for my $target ($text =~ /`make ([a-z-]+)`/g) {
     like($rules, qr/^\Q$target\E:/m, "make $target exists");
+}
+
+# The table of the command's sources names each of them, and nothing else.
+{
+    open my $file, '<', "$top/core/tools/README.md" or die $!;
+    my $tools = do { local $/; <$file> };
+    my %named = map { $_ => 1 } map { /\w+\.c\b/g } $tools =~ /^\|(.*)\|$/mg;
+    my %there = map { s{.*/}{}r => 1 } glob "$top/core/tools/*.c";
+    is("@{[sort keys %named]}", "@{[sort keys %there]}", 'core/tools/README.md names every source');
+    for my $test (grep { !/NAME/ } $tools =~ m{\bt/[\w-]+\.t\b}g) {
+        ok(-f "$top/$test", "$test, which it names, exists");
+    }
 }
 
 if (!-x "$built/vishwamai") {

@@ -144,11 +144,6 @@ static const char *const names[VW_BLOCK_KINDS] = {NULL,   "q4_0", "q4_1", "q5_0"
                                                   "q8_0", "q4_k", "q5_k", "q6_k",
                                                   "int4"};
 
-const char *vw_block_name(vw_block_kind kind)
-{
-    return (unsigned)kind < VW_BLOCK_KINDS ? names[kind] : NULL;
-}
-
 vw_block_kind vw_block_kind_of(const char *name)
 {
     for (int k = 1; name && k < VW_BLOCK_KINDS; k++)

@@ -26,9 +26,6 @@ void vw_ref_q4_k(const void *blocks, int64_t n_blocks, float *out); /* 144 */
 void vw_ref_q5_k(const void *blocks, int64_t n_blocks, float *out); /* 176 */
 void vw_ref_q6_k(const void *blocks, int64_t n_blocks, float *out); /* 210 */
 
-/* "q8_0" ...; NULL for OTHER. */
-const char *vw_block_name(vw_block_kind kind);
-
 /* OTHER for a name that is not known here, or NULL. */
 vw_block_kind vw_block_kind_of(const char *name);
 

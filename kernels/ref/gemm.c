@@ -57,13 +57,3 @@ double vw_ref_act(vw_gemm_act act, double x)
     default: return x;
     }
 }
-
-void vw_ref_gemm(const vw_gemm_source *w, int64_t first, int64_t last, const float *x,
-                 int64_t x_stride, int64_t m, float *y, int64_t y_stride, float *row)
-{
-    for (int64_t n = first; n < last; n++) {
-        vw_ref_weight_row(w, n, row);
-        for (int64_t i = 0; i < m; i++)
-            y[i * y_stride + n] = (float)vw_ref_dot(x + i * x_stride, row, w->k);
-    }
-}

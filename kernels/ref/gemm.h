@@ -46,8 +46,4 @@ double vw_ref_dot(const float *x, const float *w, int64_t k);
 
 double vw_ref_act(vw_gemm_act act, double x);
 
-/* y[m, n] for n in [first, last): sums alone, stored as float.  `row` holds k floats of scratch. */
-void vw_ref_gemm(const vw_gemm_source *w, int64_t first, int64_t last, const float *x,
-                 int64_t x_stride, int64_t m, float *y, int64_t y_stride, float *row);
-
 #endif

@@ -3,6 +3,11 @@
  * What every operation must do, its thread rule, lifetimes and errors are in
  * vishwamai/attention.h.  A plugin links nothing of the library: all that it needs comes through
  * the host table.
+ *
+ * To see it at work:
+ *
+ *     VW_PLUGIN_PATH=. vishwamai run --set attention.plugin=@NAME@ -p "ROMEO:"
+ *     VW_PLUGIN_PATH=. vishwamai bench attention/@NAME@
  */
 #include <vishwamai/attention.h>
 

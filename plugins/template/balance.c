@@ -2,6 +2,10 @@
  *
  * What every operation must do, its thread rule, lifetimes and errors are in vishwamai/balance.h.
  * A plugin links nothing of the library: all that it needs comes through the host table.
+ *
+ * To see it at work:
+ *
+ *     VW_PLUGIN_PATH=. vishwamai balance --plugin @NAME@ --loads FILE --devices 4
  */
 #include <vishwamai/balance.h>
 

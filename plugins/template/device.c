@@ -2,6 +2,11 @@
  *
  * What every operation must do, its thread rule, lifetimes and errors are in vishwamai/device.h.  A
  * plugin links nothing of the library: all that it needs comes through the host table.
+ *
+ * To see it at work:
+ *
+ *     VW_PLUGIN_PATH=. vishwamai run --set device.plugin=@NAME@ -p "ROMEO:"
+ *     VW_PLUGIN_PATH=. vishwamai bench device/@NAME@
  */
 #include <vishwamai/device.h>
 

@@ -2,6 +2,11 @@
  *
  * What every operation must do, its thread rule, lifetimes and errors are in vishwamai/gemm.h.  A
  * plugin links nothing of the library: all that it needs comes through the host table.
+ *
+ * To see it at work:
+ *
+ *     VW_PLUGIN_PATH=. vishwamai run --set gemm.plugin=@NAME@ -p "ROMEO:"
+ *     VW_PLUGIN_PATH=. vishwamai bench gemm/@NAME@
  */
 #include <vishwamai/gemm.h>
 
@@ -154,10 +159,15 @@ static vw_status run(void *self, const vw_gemm_plan *p, vw_stream *stream, vw_te
 {
     const state *s = self;
 
+    if (x.shape[0] > p->problem.max_m)
+        return vw_fail(err, VW_E_INVALID, "%lld rows, and the plan is for at most %lld",
+                       (long long)x.shape[0], (long long)p->problem.max_m);
+    for (int32_t i = 0; i < p->problem.n_weights; i++)
+        if (x.shape[1] != weights[i]->stored.cols || y[i].shape[1] != weights[i]->stored.rows ||
+            y[i].shape[0] != x.shape[0])
+            return vw_fail(err, VW_E_INVALID, "x, y and weight %d do not fit each other", (int)i);
     for (int32_t i = 0; i < p->problem.n_weights; i++) {
         job j = {&weights[i]->stored, x, y[i], workspace};
-        if (x.shape[1] != j.w->cols || y[i].shape[1] != j.w->rows || y[i].shape[0] != x.shape[0])
-            return vw_fail(err, VW_E_INVALID, "x, y and weight %d do not fit each other", (int)i);
         s->host->parallel_for(s->host->core, s->host->n_threads(s->host->core), run_part, &j);
     }
     return VW_OK;

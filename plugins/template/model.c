@@ -2,6 +2,10 @@
  *
  * What every operation must do, its thread rule, lifetimes and errors are in vishwamai/model.h.  A
  * plugin links nothing of the library: all that it needs comes through the host table.
+ *
+ * To see it at work:
+ *
+ *     VW_PLUGIN_PATH=. vishwamai run -m FOLDER --set model.plugin=@NAME@ -p "ROMEO:"
  */
 #include <vishwamai/model.h>
 

@@ -3,6 +3,10 @@
  * What every operation must do, its thread rule, lifetimes and errors are in
  * vishwamai/optimizer.h.  A plugin links nothing of the library: all that it needs comes through
  * the host table.
+ *
+ * To see it at work:
+ *
+ *     VW_PLUGIN_PATH=. vishwamai train -c FILE --set optimizer.plugin=@NAME@
  */
 #include <vishwamai/optimizer.h>
 

@@ -2,6 +2,10 @@
  *
  * What every operation must do, its thread rule, lifetimes and errors are in vishwamai/pipeline.h.
  * A plugin links nothing of the library: all that it needs comes through the host table.
+ *
+ * To see it at work:
+ *
+ *     VW_PLUGIN_PATH=. vishwamai schedule @NAME@ --ranks 4 --microbatches 8
  */
 #include <vishwamai/pipeline.h>
 

@@ -3,6 +3,8 @@
  * What every operation must do, its thread rule, lifetimes and errors are in
  * vishwamai/reasoning.h.  A plugin links nothing of the library: all that it needs comes through
  * the host table.
+ *
+ * No subcommand asks for a reasoning yet; `make check' is where to try it.
  */
 #include <vishwamai/reasoning.h>
 

@@ -3,6 +3,10 @@
  * What every operation must do, its thread rule, lifetimes and errors are in
  * vishwamai/tokenizer.h.  A plugin links nothing of the library: all that it needs comes through
  * the host table.
+ *
+ * To see it at work:
+ *
+ *     VW_PLUGIN_PATH=. vishwamai tokenize -m FOLDER --set tokenizer.plugin=@NAME@ -p "ROMEO:"
  */
 #include <vishwamai/tokenizer.h>
 

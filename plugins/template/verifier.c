@@ -2,6 +2,8 @@
  *
  * What every operation must do, its thread rule, lifetimes and errors are in vishwamai/verifier.h.
  * A plugin links nothing of the library: all that it needs comes through the host table.
+ *
+ * No subcommand asks for a verifier yet; `make check' is where to try it.
  */
 #include <vishwamai/verifier.h>
 

@@ -125,7 +125,8 @@ typedef struct vw_gemm_ops {
     vw_status (*pack)(void *self, const vw_matrix *stored, vw_gemm_format format, int64_t first,
                       int64_t n, void *pack, vw_error *err);
 
-    /* Plan and free a plan.  Allocation happens here.  Required. */
+    /* Plan and free a plan.  Allocation happens here.  plan is required, plan_free where a plan has
+     * something to free. */
     vw_status (*plan)(void *self, const vw_gemm_problem *problem, vw_gemm_plan *plan,
                       vw_error *err);
     void (*plan_free)(void *self, vw_gemm_plan *plan);

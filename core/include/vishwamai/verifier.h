@@ -1,6 +1,6 @@
 /* verifier.h - the verifier kind: is an answer, or a partial one, right?
  *
- * Provisional.  A pure function of its texts.  Any thread.
+ * Provisional until a second one exists.  A pure function of its texts.  Any thread.
  */
 #ifndef VISHWAMAI_VERIFIER_H
 #define VISHWAMAI_VERIFIER_H
