@@ -192,21 +192,31 @@ static vw_status make_config(vw_engine *e, const vw_new_model *fresh, vw_error *
                                         &e->config, err);
 }
 
-/* config.json of the folder; files without one may bring their own configuration. */
+/* config.json of the folder, if it has one; read before a family is looked for, which would only see
+ * that it is none of its own. */
+static vw_status read_config_file(vw_engine *e, vw_error *err)
+{
+    char path[VW_PLACE_BYTES];
+    if ((size_t)snprintf(path, sizeof path, "%s/config.json", e->path) >= sizeof path)
+        return vw_fail(err, VW_E_INVALID, "the path %s is too long", e->path);
+    return access(path, F_OK) == 0 ? vw_json_service()->open_file(path, &e->config, err) : VW_OK;
+}
+
+/* Files without a config.json may bring their own configuration. */
 static vw_status read_config(vw_engine *e, vw_error *err)
 {
     const vw_json *json = vw_json_service();
-    char path[VW_PLACE_BYTES];
     struct stat about;
-    if ((size_t)snprintf(path, sizeof path, "%s/config.json", e->path) >= sizeof path)
-        return vw_fail(err, VW_E_INVALID, "the path %s is too long", e->path);
+    if (e->config)
+        return VW_OK;
     bool is_folder = stat(e->path, &about) != 0 || S_ISDIR(about.st_mode);
-    if (is_folder && access(path, F_OK) == 0)
-        return json->open_file(path, &e->config, err);
     vw_status st = e->wts->open(e->weights->self, e->path, &e->reader, err);
     const char *text = st ? NULL : e->wts->config(e->weights->self, e->reader);
-    if ((!st && !text && is_folder) || st == VW_E_NOTFOUND)
+    if ((!st && !text && is_folder) || st == VW_E_NOTFOUND) {
+        char path[VW_PLACE_BYTES];
+        snprintf(path, sizeof path, "%s/config.json", e->path);
         return json->open_file(path, &e->config, err);
+    }
     if (!st && !text)
         return vw_fail(err, VW_E_UNSUPPORTED, "weights/%s finds no configuration in %s; give the "
                        "folder of the model", e->weights->plugin->name, e->path);
@@ -311,6 +321,7 @@ static vw_status begin(vw_engine *e, const vw_engine_options *o, const vw_new_mo
     vw_status st;
     if ((st = read_settings(e, o->label, &m, &ctx_size, err)) ||
         ((!fresh || o->path) && (st = find_folder(e, o->path ? o->path : m.path, err))) ||
+        (!fresh && (st = read_config_file(e, err))) ||
         (st = open_components(e, &m, o->label, fresh != NULL, o->no_tokenizer, err)) ||
         (st = read_checkpoint(e, fresh, ctx_size, err)))
         return st;

@@ -197,7 +197,7 @@ static vw_status read_options(vw_instance *in, vw_error *err)
 {
     const vw_settings *settings = in->core->settings;
     const vw_plugin *plugin = in->module->plugin;
-    vw_problems problems = {NULL, 0, 0, 0}, ignored = problems;
+    vw_problems problems = {NULL, 0, 0, 0};
     char section[160];
 
     if (plugin->config_size > 0) {
@@ -209,13 +209,7 @@ static vw_status read_options(vw_instance *in, vw_error *err)
     read_threads(settings, section, &in->threads, &problems);
     vw_section_write(section, sizeof section, in->module->kind, in->label, in->module->name);
     vw_settings_fill(settings, section, plugin->options, in->config, &problems);
-    /* A plugin that lists `threads` itself has it judged by its own table; it is a cap all the
-     * same. */
-    if (vw_option_find(plugin->options, "threads"))
-        read_threads(settings, section, &in->threads, &ignored);
-    else
-        read_threads(settings, section, &in->threads, &problems);
-    vw_problems_end(&ignored, NULL);
+    read_threads(settings, section, &in->threads, &problems);
     return vw_problems_end(&problems, err);
 }
 

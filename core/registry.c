@@ -316,6 +316,24 @@ static const char *refusal(const vw_examination *found, const vw_probe *about, c
     return found->score > 0 ? NULL : found->why;
 }
 
+/* "name: why" after what the others say; those that say the same say it together. */
+static void add_reason(char *reasons, size_t room, const char *name, const char *why)
+{
+    size_t used = strlen(reasons), n_name = strlen(name), n;
+    char same[600];
+
+    n = (size_t)snprintf(same, sizeof same, ": %s", why);
+    for (char *at = strstr(reasons, same); at; at = strstr(at + 1, same))
+        if (n < sizeof same && (at[n] == '\0' || at[n] == ';') && used + n_name + 2 < room) {
+            memmove(at + n_name + 2, at, strlen(at) + 1);
+            memcpy(at, ", ", 2);
+            memcpy(at + 2, name, n_name);
+            return;
+        }
+    if (snprintf(reasons + used, room - used, "%s%s: %s", used ? "; " : "", name, why) < 0)
+        reasons[used] = '\0';
+}
+
 static bool is_better(const vw_examination *a, const vw_examination *b)
 {
     return a->rank != b->rank ? a->rank > b->rank : a->score > b->score;
@@ -325,7 +343,6 @@ static vw_status choose(const file_list *files, vw_kind kind, const vw_probe *ab
                         const plugin_file **chosen, vw_examination *best, vw_error *err)
 {
     char reasons[1000] = "", text[128], folders[256];
-    size_t used = 0;
 
     *chosen = NULL;
     memset(best, 0, sizeof *best);
@@ -340,9 +357,8 @@ static vw_status choose(const file_list *files, vw_kind kind, const vw_probe *ab
         if (status != VW_OK)
             return status;
         no = refusal(&found, about, text, sizeof text);
-        if (no && used < sizeof reasons)
-            used += (size_t)snprintf(reasons + used, sizeof reasons - used, "%s%s: %s",
-                                     used ? "; " : "", f->name, no);
+        if (no)
+            add_reason(reasons, sizeof reasons, f->name, no);
         if (!no && (!*chosen || is_better(&found, best))) {
             *chosen = f;
             *best = found;
@@ -352,7 +368,7 @@ static vw_status choose(const file_list *files, vw_kind kind, const vw_probe *ab
         return VW_OK;
     vw_text_trim(reasons);
     vw_place_plugins_text(folders, sizeof folders);
-    if (used == 0)
+    if (*reasons == '\0')
         return vw_fail(err, VW_E_NOTFOUND, "no %s plugin is installed (searched: %s)",
                        vw_kind_name(kind), folders);
     return vw_fail(err, VW_E_NOTFOUND, "no %s plugin can be used here: %s", vw_kind_name(kind),

@@ -62,22 +62,27 @@ static void print_line(FILE *to, const char *key, const char *value, const char 
         fprintf(to, "%s = %s%*s; %s\n", key, value, gap, "", comment);
 }
 
-/* ---- settings -------------------------------------------------------------------------------- */
+/* ---- what is in effect ----------------------------------------------------------------------- */
 
-/* "site.ini:12, not presets/h200.ini:3": where it was set, and the values that it overrides. */
-static void word_origins(const vw_settings *settings, const vw_setting *setting, char *text,
-                         size_t room)
+typedef struct walk {
+    const vw_settings *settings;
+    void (*visit)(void *arg, const vw_settings_entry *entry);
+    void *arg;
+} walk;
+
+/* The values that a setting overrides, by their origins: "presets/h200.ini:3, site.ini:1". */
+static void word_overridden(const vw_settings *settings, const vw_setting *setting, char *text,
+                            size_t room)
 {
-    size_t used = (size_t)snprintf(text, room, "%s", setting->origin.where);
-    const char *before = ", not ";
+    size_t used = 0;
 
+    *text = '\0';
     for (size_t i = settings->n; i-- > 0 && used < room;) {
         const vw_setting *s = &settings->list[i];
-        if (s == setting || strcmp(s->key, setting->key) != 0 ||
-            strcmp(s->section, setting->section) != 0)
-            continue;
-        used += (size_t)snprintf(text + used, room - used, "%s%s", before, s->origin.where);
-        before = ", ";
+        if (s != setting && strcmp(s->key, setting->key) == 0 &&
+            strcmp(s->section, setting->section) == 0)
+            used += (size_t)snprintf(text + used, room - used, "%s%s", used ? ", " : "",
+                                     s->origin.where);
     }
 }
 
@@ -93,102 +98,137 @@ static void word_path(const vw_setting *setting, char *text, size_t room)
         snprintf(text, room, "%s/%s", getcwd(here, sizeof here) ? here : ".", setting->value);
 }
 
-static void print_setting(const vw_settings *settings, const vw_setting *setting,
-                          const vw_option *option, FILE *to)
+/* `option` is NULL for a key of no known table. */
+static void visit_set(const walk *w, const vw_setting *setting, const vw_option *option)
 {
-    char origins[512], path[8192];
-    const char *value = setting->value;
+    char overridden[512], path[8192];
+    vw_settings_entry entry = {setting->section,      setting->key, setting->value,
+                               setting->origin.where, overridden,   option};
 
-    word_origins(settings, setting, origins, sizeof origins);
-    make_plain(origins);
+    word_overridden(w->settings, setting, overridden, sizeof overridden);
     if (option && option->type == VW_OPTION_PATH) {
         word_path(setting, path, sizeof path);
-        value = path;
+        entry.value = path;
     }
-    print_line(to, setting->key, option && option->flags & VW_OPTION_SECRET ? "***" : value,
-               origins);
+    if (option && option->flags & VW_OPTION_SECRET)
+        entry.value = "***";
+    w->visit(w->arg, &entry);
 }
 
-/* A section by its table: all that was set, and the defaults of the rest.  Advanced defaults are
- * left out. */
-static void print_known(const vw_settings *settings, const char *section, const vw_option *options,
-                        FILE *to)
+/* By its table: all that was set, and the defaults of the rest; then what the table does not
+ * have. */
+static void visit_section(const walk *w, const char *section, const vw_option *options)
 {
+    const vw_settings *settings = w->settings;
+
     for (const vw_option *o = options; o && o->key; o++) {
         const vw_setting *setting = vw_settings_find(settings, section, o->key);
+        const vw_settings_entry entry = {section, o->key, o->def, NULL, "", o};
         if (setting)
-            print_setting(settings, setting, o, to);
-        else if (!(o->flags & (VW_OPTION_ADVANCED | VW_OPTION_REQUIRED)))
-            print_line(to, o->key, o->def, "default");
+            visit_set(w, setting, o);
+        else if (!(o->flags & VW_OPTION_REQUIRED))
+            w->visit(w->arg, &entry);
     }
-}
-
-/* What was set in a section that a table does not have. */
-static void print_unknown(const vw_settings *settings, const char *section,
-                          const vw_option *options, FILE *to)
-{
     for (size_t i = 0; i < settings->n; i++) {
         const vw_setting *s = &settings->list[i];
         if (strcmp(s->section, section) == 0 && !vw_option_find(options, s->key) &&
             vw_settings_find(settings, section, s->key) == s)
-            print_setting(settings, s, NULL, to);
+            visit_set(w, s, NULL);
     }
 }
 
-static void print_section(const vw_settings *settings, const char *section,
-                          const vw_option *options, FILE *to)
+static void visit_plugin(const walk *w, vw_kind kind, const char *label, const char *plugin)
 {
-    fprintf(to, "\n[%s]\n", section);
-    print_known(settings, section, options, to);
-    print_unknown(settings, section, options, to);
-}
-
-/* The table of [kind.plugin]; NULL when it is not known. */
-static const vw_option *plugin_options(const vw_section_name *name)
-{
+    char section[160];
     const vw_module *module;
+    bool is_known = vw_registry_open(kind, plugin, &module, NULL) == VW_OK;
 
-    if (vw_registry_open(name->kind, name->plugin, &module, NULL) != VW_OK)
-        return NULL;
-    return module->plugin->options;
+    vw_section_write(section, sizeof section, kind, label, plugin);
+    visit_section(w, section, is_known ? module->plugin->options : NULL);
 }
 
-/* Sections of the kind beside [kind] itself, in the order in which they were first set. */
-static void print_kind(const vw_settings *settings, const char *kind, FILE *to)
+static bool is_first_of_section(const vw_settings *settings, size_t i)
 {
-    char chosen[112];
-    const char *plugin = vw_settings_get(settings, kind, "plugin");
-    bool has_chosen = plugin && strcmp(plugin, "auto") != 0;
+    for (size_t j = 0; j < i; j++)
+        if (strcmp(settings->list[j].section, settings->list[i].section) == 0)
+            return false;
+    return true;
+}
 
-    snprintf(chosen, sizeof chosen, "%s.%s", kind, has_chosen ? plugin : "");
-    if (has_chosen) {
-        vw_section_name name = vw_section_parse(chosen);
-        print_section(settings, chosen, *name.plugin ? plugin_options(&name) : NULL, to);
-    }
+/* [kind:label], its chosen plugin's section, and those of others in the order in which they were
+ * first set. */
+static void visit_instance(const walk *w, vw_kind kind, const char *label)
+{
+    const vw_settings *settings = w->settings;
+    char section[112];
+    const char *chosen;
+
+    vw_section_write(section, sizeof section, kind, label, NULL);
+    visit_section(w, section, vw_kind_section(kind));
+    chosen = vw_settings_get(settings, section, "plugin");
+    if (!chosen || strcmp(chosen, "auto") == 0)
+        chosen = "";
+    if (*chosen)
+        visit_plugin(w, kind, label, chosen);
     for (size_t i = 0; i < settings->n; i++) {
-        const char *section = settings->list[i].section;
-        vw_section_name name = vw_section_parse(section);
-        bool is_new = strcmp(section, kind) != 0 && strcmp(section, chosen) != 0 && !name.core &&
-                      name.kind == vw_kind_from_name(kind);
-        for (size_t j = 0; is_new && j < i; j++)
-            is_new = strcmp(settings->list[j].section, section) != 0;
-        if (is_new)
-            print_section(settings, section,
-                          *name.plugin ? plugin_options(&name) : vw_kind_section(name.kind), to);
+        const vw_section_name name = vw_section_parse(settings->list[i].section);
+        if (!name.core && name.kind == kind && strcmp(name.label, label) == 0 && *name.plugin &&
+            strcmp(name.plugin, chosen) != 0 && is_first_of_section(settings, i))
+            visit_plugin(w, kind, label, name.plugin);
     }
+}
+
+void vw_settings_visit(const vw_settings *settings,
+                       void (*visit)(void *arg, const vw_settings_entry *entry), void *arg)
+{
+    const walk w = {settings, visit, arg};
+    const vw_option *options;
+    const char *section, *help;
+    char label[64];
+
+    for (size_t i = 0; (options = vw_core_section(i, &section, &help)) != NULL; i++) {
+        vw_kind kind = vw_kind_from_name(section);
+        if (kind == VW_KIND_NONE) {
+            visit_section(&w, section, options);
+            continue;
+        }
+        visit_instance(&w, kind, "");
+        for (size_t j = 0; vw_settings_label(settings, kind, j, label, sizeof label); j++)
+            visit_instance(&w, kind, label);
+    }
+}
+
+/* ---- as an INI file -------------------------------------------------------------------------- */
+
+typedef struct printer {
+    FILE *to;
+    char section[160]; /* the one that was begun last */
+} printer;
+
+/* Advanced defaults are left out. */
+static void print_entry(void *arg, const vw_settings_entry *e)
+{
+    printer *p = arg;
+    char origins[1024];
+
+    if (strcmp(e->section, p->section) != 0) {
+        snprintf(p->section, sizeof p->section, "%s", e->section);
+        fprintf(p->to, "\n[%s]\n", e->section);
+    }
+    if (!e->origin && e->option->flags & VW_OPTION_ADVANCED)
+        return;
+    snprintf(origins, sizeof origins, "%s%s%s", e->origin ? e->origin : "default",
+             *e->overridden ? ", not " : "", e->overridden);
+    make_plain(origins);
+    print_line(p->to, e->key, e->value, origins);
 }
 
 vw_status vw_settings_print(const vw_settings *settings, FILE *to, vw_error *err)
 {
-    const vw_option *options;
-    const char *section, *help;
+    printer p = {to, ""};
 
     fprintf(to, "; settings of VishwamAI %s\n", VW_VERSION);
-    for (size_t i = 0; (options = vw_core_section(i, &section, &help)) != NULL; i++) {
-        print_section(settings, section, options, to);
-        if (vw_kind_from_name(section) != VW_KIND_NONE)
-            print_kind(settings, section, to);
-    }
+    vw_settings_visit(settings, print_entry, &p);
     if (fflush(to) != 0 || ferror(to))
         return vw_fail(err, VW_E_IO, "the settings cannot be written: %s", strerror(errno));
     return VW_OK;

@@ -40,6 +40,12 @@ like($out, qr/^  usable +yes, score \d+.*^options:\n.*^  activations \(enum: f32
 ($status, my $ini) = run('inspect', '--ini', 'gemm/cpu');
 like($ini, qr/^\[gemm\.cpu\]\n/, '--ini prints a section');
 is((run('check', write_file('section.ini', $ini)))[0], 0, 'which is valid');
+for my $section ('kv', 'gemm') {
+    ($status, $ini) = run('inspect', '--ini', $section);
+    like($ini, qr/^\[$section\]\n; .*\n\w+ = /m, "--ini $section prints a section of the core");
+    is((run('check', write_file('section.ini', $ini)))[0], 0, 'which is valid');
+}
+like($ini, qr/^threads = 0$/m, 'with what is common to the kind');
 is("@{[ (run('inspect', '--exists', 'gemm/cpu'))[0, 1] ]}", '0 ', '--exists: yes');
 is("@{[ (run('inspect', '--exists', 'gemm/nothing'))[0, 1] ]}", '1 ', '--exists: no');
 my $about = json_of('inspect', 'model/gemma', '-m', $model);
@@ -66,7 +72,17 @@ like($none[2], qr/^vishwamai: .*this model has no experts/, 'the sentence');
 
 fails(2, qr/^vishwamai: there is no kind 'gem'; the kinds are device, gemm, /, 'inspect', 'gem');
 fails(1, qr/^vishwamai: gemm\/nothing is not installed/, 'inspect', 'gemm/nothing');
-fails(2, qr/^vishwamai: --ini needs KIND\/NAME/, 'inspect', '--ini', 'gemm');
+fails(2, qr/^vishwamai: --ini needs KIND\/NAME, or a section/, 'inspect', '--ini');
+fails(2, qr/^vishwamai: there is no section \[samplin\]; did you mean \[sampling\]\?/, 'inspect', '--ini', 'samplin');
+fails(2, qr/^vishwamai: 'gemm\/' names no component/, 'inspect', $_, 'gemm/') for '--exists', '--ini', '--json';
+
+# ---- a model's configuration that is no use is told once ----------------------------------------
+mkdir "$scratch/$_" for 'broken', 'empty';
+write_file('broken/config.json', '{');
+fails(1, qr{^vishwamai: \Q$scratch\E/broken/config\.json: line 1, column 1: not valid JSON[^\n]*\n\z}, 'run', '-m', "$scratch/broken", '-p', 'x');
+my ($said) = (run('run', '-m', "$scratch/empty", '-p', 'x'))[2] =~ /\A(.*)\n\z/;
+is(scalar(() = ($said // '') =~ m{empty/config\.json cannot be read: No such file or directory}g), 1,
+   'a folder without config.json') or diag($said);
 
 # ---- check -------------------------------------------------------------------------------------
 my $good = write_file('good.ini', "[sampling]\ntemperature = 0.5\n[gemm]\nplugin = ref\n");
@@ -116,9 +132,26 @@ like($setting{'sampling.temperature'}{origin}, qr/good\.ini:2/, '--json: origin'
 is($setting{'sampling.min_p'}{origin}, 'default', '--json: a default');
 is($setting{'gemm.cpu.activations'}{value}, 'int8', "--json: a plugin's own option");
 
+my $labels = write_file('labels.ini', "[gemm:fast]\n[gemm:other.cpu]\npack = yes\n[model]\ngemm = fast\n" .
+                        "[gemm:third]\nplugin = ref\n[gemm.cpuu]\nx = 1\n");
+my %form = map { ("$_->{section}.$_->{key}" => $_->{value}) } @{ json_of('config', '-c', $labels)->{settings} };
+is_deeply([@form{'gemm:fast.plugin', 'gemm:other.cpu.pack', 'gemm:third.plugin', 'gemm.cpuu.x', 'model.gemm'}],
+          ['auto', 'yes', 'ref', '1', 'fast'], '--json: labelled sections');
+($status, $effective) = run('config', '-c', $labels);
+my ($in, @absent) = '';
+for (split /\n/, $effective) {
+    $in = $1 if /^\[(.*)\]$/;
+    push @absent, "$in.$1" if /^(\w+) = / && !exists $form{"$in.$1"};
+}
+is("@absent", '', '--json: all that the text has');
+is((run('check', write_file('again.ini', $effective)))[0], 0, 'the text names the sections of all labels');
+
 for my $preset (glob "$top/etc/presets/*.ini") {
     is((run('check', $preset))[0], 0, "$preset is valid");
 }
+
+fails(2, qr/^vishwamai: --config is given twice: '\Q$good\E' and '\Q$labels\E'; let one include the other/,
+      'config', '-c', $good, '-c', $labels);
 
 # ---- new ---------------------------------------------------------------------------------------
 my $folder = "$scratch/mine";

@@ -27,6 +27,12 @@ SKIP: {
             `vishwamai $name --help` =~ /(--[a-z][a-z-]*)/g;
         is("@missing", '', "and each of its options");
     }
+    for my $section (`vishwamai config` =~ /^\[(.*)\]$/mg) {
+        my ($about) = $page{'vishwamai.ini.5'} =~ /^\.SS \Q$section\E\n(.*?)(?:^\.S[SH]|\z)/ms;
+        my @keys = `vishwamai inspect --ini $section` =~ /^;?(\w+) = /mg;
+        is("@{[grep { ($about // '') !~ /^;?$_ = /m } @keys]}", '', "section $section is in the manual");
+        cmp_ok(scalar @keys, '>', 0, 'with its options');
+    }
     for my $plugin (map { m{([a-z0-9]+)_([^/]+)\.so$} ? "$1/$2" : () } glob "$built/.libs/*_*.so") {
         like($page{'vishwamai.ini.5'}, qr/^\.SS \Q$plugin\E$/m, "component $plugin is in the manual");
     }

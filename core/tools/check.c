@@ -96,7 +96,7 @@ static int check_main(int argc, char **argv)
     const opt options[] = {
         {0, "set", OPT_SETTING, &k.c.set, "SECTION.KEY=VALUE", "change a setting; repeatable",
          NULL, 0, 0},
-        {'c', "config", OPT_TEXT, &k.c.file, "FILE", "the same as FILE without -c", NULL, 0, 0},
+        {'c', "config", OPT_ONCE, &k.c.file, "FILE", "the same as FILE without -c", NULL, 0, 0},
         {0, "json", OPT_FLAG, &k.c.is_json, NULL, "print the answer as JSON", NULL, 0, 0},
         END_OPTIONS};
     const opt_group groups[] = {{"options", options}, {NULL, NULL}};

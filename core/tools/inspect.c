@@ -4,6 +4,8 @@
  */
 #include "inspect.h"
 
+#include "core/nearest.h"
+
 #include <string.h>
 
 typedef struct inspect {
@@ -126,6 +128,27 @@ static vw_status read_name(inspect *in, const char *word, vw_error *err)
                    kinds);
 }
 
+/* A section that no plugin owns: the core's, or what is common to a kind. */
+static vw_status print_core_section(const char *name, vw_error *err)
+{
+    const vw_option *options;
+    const char *section, *help;
+    vw_nearest nearest = vw_nearest_to(name);
+    for (size_t i = 0; (options = vw_core_section(i, &section, &help)) != NULL; i++) {
+        if (strcmp(section, name) == 0) {
+            printf("; %s\n", help);
+            vw_options_print(section, options, stdout);
+            return VW_OK;
+        }
+        vw_nearest_offer(&nearest, section);
+    }
+    if (nearest.best)
+        return vw_fail(err, VW_E_CONFIG, "there is no section [%s]; did you mean [%s]?", name,
+                       nearest.best);
+    return vw_fail(err, VW_E_CONFIG, "there is no section [%s]; `vishwamai config' prints them all",
+                   name);
+}
+
 static vw_status visit_one(inspect *in, const vw_probe *about, vw_error *err)
 {
     vw_status status = vw_plugins_visit(in->kind, about, find_one, in, err);
@@ -167,6 +190,8 @@ static vw_status visit_all(inspect *in, const vw_probe *about, vw_error *err)
 static vw_status work(inspect *in, const char *word, vw_error *err)
 {
     vw_probe about = {.size = sizeof about, .folder = in->c.model};
+    if (in->is_ini && !strchr(word, '/'))
+        return print_core_section(word, err);
     vw_status status = word ? read_name(in, word, err) : VW_OK;
     if (status == VW_OK)
         status = *in->name ? visit_one(in, &about, err) : visit_all(in, &about, err);
@@ -206,9 +231,12 @@ static int inspect_main(int argc, char **argv)
         const char *word = words.n ? words.words[0] : NULL;
         if (words.n > 1)
             status = wrong_use(&command_inspect, "'%s' is not expected here", words.words[1]);
-        else if ((in.is_ini || in.is_exists) && (!word || !strchr(word, '/')))
-            status = wrong_use(&command_inspect, "--%s needs KIND/NAME",
-                               in.is_ini ? "ini" : "exists");
+        else if (word && *word && word[strlen(word) - 1] == '/')
+            status = wrong_use(&command_inspect, "'%s' names no component: KIND/NAME", word);
+        else if (in.is_ini && !word)
+            status = wrong_use(&command_inspect, "--ini needs KIND/NAME, or a section such as kv");
+        else if (in.is_exists && (!word || !strchr(word, '/')))
+            status = wrong_use(&command_inspect, "--exists needs KIND/NAME");
         else if (in.is_exists)
             status = exists(&in, word);
         else if (open_settings(&in.c, &o, &err) != VW_OK || work(&in, word, &err) != VW_OK)
@@ -222,15 +250,17 @@ static int inspect_main(int argc, char **argv)
 }
 
 const command command_inspect = {
-    "inspect", "[KIND | KIND/NAME] [options]", "show the components that are installed",
+    "inspect", "[KIND | KIND/NAME | --ini SECTION] [options]", "show the components that are installed",
     "Without a name: a line for each component, with what its probe says about this machine.\n"
     "`auto' takes the usable one of the highest rank, among equals the one of the highest score,\n"
     "and never one of rank 0.\n"
     "With KIND/NAME: everything about one component, its options included.\n"
+    "With --ini and the name of a section of the core, or of a kind: its options and their defaults.\n"
     "With -m and no name: what the model would take in memory besides, as the settings say; its files\n"
     "are checked and not loaded.\n",
     "  vishwamai inspect gemm\n"
     "  vishwamai inspect gemm/cpu\n"
     "  vishwamai inspect --ini gemm/cpu >> my.ini\n"
+    "  vishwamai inspect --ini sampling\n"
     "  vishwamai inspect --exists gemm/blas && echo there\n"
     "  vishwamai inspect -m /models/DeepSeek-V3\n", inspect_main};

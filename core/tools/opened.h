@@ -28,7 +28,7 @@ typedef struct choices {
 
 /* Entries for the option tables of subcommands: every one takes the first three. */
 #define CHOICE_OPTIONS(c)                                                                      \
-    {'c', "config", OPT_TEXT, &(c)->file, "FILE", "read an INI file", NULL, 0, 0},             \
+    {'c', "config", OPT_ONCE, &(c)->file, "FILE", "read an INI file", NULL, 0, 0},             \
     {0, "set", OPT_SETTING, &(c)->set, "SECTION.KEY=VALUE", "change a setting; repeatable",    \
      NULL, 0, 0},                                                                              \
     {0, "json", OPT_FLAG, &(c)->is_json, NULL, "print the answer as JSON", NULL, 0, 0}

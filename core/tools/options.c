@@ -107,6 +107,14 @@ static int take(parser *p, const opt *o, const char *value)
     case OPT_TEXT:
         *(const char **)o->to = value;
         break;
+    case OPT_ONCE:
+        if (*(const char **)o->to) {
+            p->status = wrong_use(p->command, "--%s is given twice: '%s' and '%s'; let one include "
+                                  "the other", o->name, *(const char **)o->to, value);
+            return 0;
+        }
+        *(const char **)o->to = value;
+        break;
     case OPT_INT:
         if (!parse_int(value, &i) || is_outside(o, (double)i))
             return wrong_number(p, o, value, "a whole number");

@@ -16,6 +16,7 @@ typedef enum opt_type {
     OPT_END = 0,
     OPT_FLAG,   /* int *: becomes 1 */
     OPT_TEXT,   /* const char **: borrowed from the command line, the last one wins */
+    OPT_ONCE,   /* the same, but a second one is refused */
     OPT_INT,    /* int64_t *, within [min, max] */
     OPT_REAL,   /* double *, within [min, max] */
     OPT_LIST,   /* word_list *: may be given many times */

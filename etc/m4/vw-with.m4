@@ -10,6 +10,8 @@ dnl
 dnl DEFAULT is `auto' (left out when missing) or `required' (an error when missing).  Asked for with
 dnl yes or DIR and missing is an error that names what was looked for and the Debian PACKAGE that has it.
 dnl
+dnl Any other word is a DIR, and one that is no folder is an error.
+dnl
 dnl Sets, for NAME = blas:  BLAS_CFLAGS, BLAS_LIBS (substituted), HAVE_BLAS (config.h), the Automake
 dnl conditional WITH_BLAS, vw_have_blas=yes|no, and a line of the closing summary.
 
@@ -18,6 +20,7 @@ AC_DEFUN([VW_WITH], [
   AC_ARG_WITH([$1],
     [AS_HELP_STRING([--with-$1@<:@=DIR|yes|no|auto@:>@], [$2 (default: $3)])],
     [vw_ask=$withval], [vw_ask=$3])
+  AS_IF([test "$vw_ask" != required], [VW_FOLDER([$1])])
   VW_up[]_CFLAGS= VW_up[]_LIBS= vw_have_$1=no vw_how=
   AS_CASE([$vw_ask],
     [no], [AS_IF([test "$3" = required],
@@ -27,7 +30,7 @@ AC_DEFUN([VW_WITH], [
      AC_LANG_PUSH([$4])
      for vw_try in $5; do
        AS_CASE([$vw_ask],
-         [/*|./*|../*],
+         [/*],
            [vw_lib=
             for vw_dir in "$vw_ask/lib" "$vw_ask/lib64"; do
               AS_IF([ls "$vw_dir/lib$vw_try".* >/dev/null 2>&1], [vw_lib=$vw_dir; break])
@@ -66,6 +69,13 @@ AC_DEFUN([VW_WITH], [
   m4_popdef([VW_up])
 ])
 
+dnl VW_FOLDER(NAME): what --with-NAME says is yes, no, auto or a folder, which is made absolute.
+AC_DEFUN([VW_FOLDER], [
+  AS_CASE([$vw_ask], [yes|no|auto], [],
+    [AS_IF([test -d "$vw_ask"], [vw_ask=`cd "$vw_ask" && pwd`],
+       [AC_MSG_ERROR([--with-$1=$vw_ask: no such folder; the folder of $1, yes, no or auto])])])
+])
+
 dnl VW_SUMMARY(NAME, yes|no, TEXT): a line of configure's closing words.
 AC_DEFUN([VW_SUMMARY], [
   AS_IF([test "$2" = yes],
@@ -84,6 +94,7 @@ AC_DEFUN([VW_WITH_CUDA], [
   AC_ARG_WITH([cuda],
     [AS_HELP_STRING([--with-cuda@<:@=DIR|yes|no|auto@:>@], [CUDA toolkit (default: auto)])],
     [vw_ask=$withval], [vw_ask=auto])
+  VW_FOLDER([cuda])
   AC_ARG_VAR([NVCC], [CUDA compiler])
   AC_ARG_VAR([NVCCFLAGS], [CUDA compiler flags: optimisation and target devices])
   : ${NVCCFLAGS="-O3 -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a -gencode arch=compute_80,code=compute_80"}

@@ -17,6 +17,7 @@
 
 #include "plugins/gguf/keys.h"
 
+#include <errno.h>
 #include <math.h>
 
 static const float low_rank_eps = 1e-6f; /* of the two norms within, whatever rms_norm_eps says */
@@ -346,7 +347,7 @@ static int32_t probe(const vw_probe *about, char *why, size_t why_bytes)
     snprintf(path, sizeof path, "%s%s", about->folder, is_gguf ? "" : "/config.json");
     FILE *f = fopen(path, "rb");
     if (!f) {
-        snprintf(why, why_bytes, "%s cannot be read", path);
+        snprintf(why, why_bytes, "%s cannot be read: %s", path, strerror(errno));
         return 0;
     }
     size_t n = fread(text, 1, sizeof text - 1, f);

@@ -15,6 +15,7 @@
  */
 #include "grok.h"
 
+#include <errno.h>
 #include <math.h>
 #include <unistd.h>
 
@@ -198,9 +199,13 @@ static int32_t probe(const vw_probe *about, char *why, size_t why_bytes)
     snprintf(path, sizeof path, "%s/config.json", about->folder);
     FILE *f = fopen(path, "rb");
     if (!f) {
-        int is_here = is_original(about->folder);
-        snprintf(why, why_bytes, is_here ? "found tensor00000_000" : "%s cannot be read", path);
-        return is_here ? 100 : 0;
+        int code = errno;
+        if (is_original(about->folder)) {
+            snprintf(why, why_bytes, "found tensor00000_000");
+            return 100;
+        }
+        snprintf(why, why_bytes, "%s cannot be read: %s", path, strerror(code));
+        return 0;
     }
     size_t n = fread(text, 1, sizeof text - 1, f);
     fclose(f);

@@ -9,6 +9,7 @@
  */
 #include "vishwamai.h"
 
+#include <errno.h>
 #include <math.h>
 
 static void attention_part(const base_model *m, vw_cx *cx, const base_layer *layer,
@@ -170,7 +171,7 @@ static int32_t probe(const vw_probe *about, char *why, size_t why_bytes)
     snprintf(path, sizeof path, "%s/config.json", about->folder);
     FILE *f = fopen(path, "rb");
     if (!f) {
-        snprintf(why, why_bytes, "%s cannot be read", path);
+        snprintf(why, why_bytes, "%s cannot be read: %s", path, strerror(errno));
         return 0;
     }
     size_t n = fread(text, 1, sizeof text - 1, f);

@@ -14,10 +14,6 @@
 extern void openblas_set_num_threads(int n) __attribute__((weak));
 extern void bli_thread_set_num_threads(long n) __attribute__((weak));
 
-typedef struct blas_config {
-    int64_t threads;
-} blas_config;
-
 typedef struct blas_gemm {
     const vw_host *host;
 } blas_gemm;
@@ -279,13 +275,6 @@ static const vw_gemm_ops ops = {
     .gather = gather,
 };
 
-static const vw_option options[] = {
-    {.key = "threads", .type = VW_OPTION_INT, .def = "0", .min = 0, .max = 4096,
-     .offset = offsetof(blas_config, threads), .flags = VW_OPTION_RANGE,
-     .help = "threads that the library may use; 0: as many as the pool has"},
-    VW_OPTION_END,
-};
-
 static const char *const devices[] = {"cpu", NULL};
 
 static const vw_plugin description = {
@@ -301,8 +290,6 @@ static const vw_plugin description = {
     .url = "https://github.com/VishwamAI",
     .rank = VW_RANK_FALLBACK,
     .devices = devices,
-    .config_size = sizeof(blas_config),
-    .options = options,
     .probe = probe,
     .open = open_blas,
     .close = close_blas,

@@ -428,9 +428,6 @@ static const vw_gemm_ops ops = {
 };
 
 static const vw_option options[] = {
-    {.key = "threads", .type = VW_OPTION_INT, .def = "0", .min = 0, .max = 4096,
-     .offset = offsetof(cpu_config, threads), .flags = VW_OPTION_RANGE,
-     .help = "threads of the pool to use; 0: all"},
     {.key = "pack", .type = VW_OPTION_BOOL, .def = "no", .offset = offsetof(cpu_config, pack),
      .help = "copy f32, bf16, f16 and int8 weights into the order in which they are read"},
     {.key = "activations", .type = VW_OPTION_ENUM, .def = "f32", .choices = activations,

@@ -9,7 +9,6 @@
 #include "plugins/gemm/groups.h"
 
 typedef struct cpu_config {
-    int64_t threads;
     int32_t pack, activations;
 } cpu_config;
 

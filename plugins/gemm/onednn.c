@@ -153,9 +153,6 @@ static const vw_gemm_ops ops = {
 };
 
 static const vw_option options[] = {
-    {.key = "threads", .type = VW_OPTION_INT, .def = "0", .min = 0, .max = 4096,
-     .offset = offsetof(onednn_config, threads), .flags = VW_OPTION_RANGE,
-     .help = "threads that the library may use; 0: as many as the pool has"},
     {.key = "pack", .type = VW_OPTION_BOOL, .def = "no", .offset = offsetof(onednn_config, pack),
      .help = "copy f32 weights into the layout that the library prefers"},
     {.key = "saturating", .type = VW_OPTION_BOOL, .def = "no",

@@ -11,7 +11,6 @@
 #include "plugins/gemm/onednn_layout.h"
 
 typedef struct onednn_config {
-    int64_t threads;
     int32_t pack, saturating;
 } onednn_config;
 

@@ -86,6 +86,20 @@ vw_status vw_settings_check(const vw_settings *settings, vw_error *err);
 void vw_settings_listen(vw_settings *settings,
                         void (*told)(void *arg, vw_log_level level, const char *line), void *arg);
 
+/* A setting that is in effect. */
+typedef struct vw_settings_entry {
+    const char *section, *key;
+    const char *value;       /* paths are absolute; *** for a secret */
+    const char *origin;      /* where it was set; NULL: a default */
+    const char *overridden;  /* the origins of earlier values, "a.ini:3, b.ini:1"; "": none */
+    const vw_option *option; /* NULL: a key of a plugin that is not installed, or common to all */
+} vw_settings_entry;
+
+/* Visit what is in effect: the core's sections, and each kind's with its labels, the chosen plugins'
+ * sections and those in which something was set.  Entries of one section follow each other. */
+void vw_settings_visit(const vw_settings *settings,
+                       void (*visit)(void *arg, const vw_settings_entry *entry), void *arg);
+
 /* Print the effective settings as an INI file, each with its origin as a comment. */
 vw_status vw_settings_print(const vw_settings *settings, FILE *to, vw_error *err);
 
