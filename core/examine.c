@@ -125,28 +125,45 @@ static void judge(pid_t child, int fd, vw_kind kind, const char *name, const cha
     out->why[sizeof out->why - 1] = '\0';
 }
 
+/* Fork a child that holds the far end of a pipe, and it alone, whatever other threads fork.  Its id, 0
+ * in the child, -1 with errno; the parent gets the near end. */
+static pid_t fork_child(int *near)
+{
+    int ends[2], code;
+    pid_t child = -1;
+
+    vw_loader_lock();
+    if (pipe2(ends, O_CLOEXEC) == 0) {
+        child = fork();
+        code = errno;
+        close(ends[child == 0 ? 0 : 1]);
+        if (child < 0)
+            close(ends[0]);
+        *near = ends[0];
+        errno = code;
+    }
+    vw_loader_unlock();
+    return child;
+}
+
 static vw_status run_child(vw_kind kind, const char *name, const char *path, const vw_probe *about,
                            shared *s, vw_examination *out, vw_error *err)
 {
-    int ends[2];
-    pid_t child;
+    int near;
+    pid_t child = fork_child(&near);
 
-    if (pipe2(ends, O_CLOEXEC) != 0)
-        return vw_fail(err, VW_E_IO, "cannot examine %s: %s", path, strerror(errno));
-    child = fork();
+    if (child < 0)
+        return vw_fail(err, VW_E_IO, "cannot examine %s: no child process: %s", path,
+                       strerror(errno));
     if (child == 0) {
-        close(ends[0]);
         become_quiet();
         look(kind, name, path, about, s);
         s->is_done = 1;
         _exit(0);
     }
-    close(ends[1]);
-    if (child > 0)
-        judge(child, ends[0], kind, name, path, s, out);
-    close(ends[0]);
-    return child > 0 ? VW_OK : vw_fail(err, VW_E_IO, "cannot examine %s: fork: %s", path,
-                                       strerror(errno));
+    judge(child, near, kind, name, path, s, out);
+    close(near);
+    return VW_OK;
 }
 
 vw_status vw_examine(vw_kind kind, const char *name, const char *path, const vw_probe *about,

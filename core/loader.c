@@ -6,10 +6,23 @@
 
 #include <dlfcn.h>
 #include <link.h>
+#include <pthread.h>
 #include <stdlib.h>
 
 /* A description as it was in interface 1.0; later fields come after. */
 enum { MIN_DESCRIPTION = offsetof(vw_plugin, ops) + sizeof(void *) };
+
+static pthread_mutex_t linking = PTHREAD_MUTEX_INITIALIZER;
+
+void vw_loader_lock(void)
+{
+    pthread_mutex_lock(&linking);
+}
+
+void vw_loader_unlock(void)
+{
+    pthread_mutex_unlock(&linking);
+}
 
 int vw_loader_is_name(const char *name)
 {
@@ -154,8 +167,11 @@ static vw_status describe(vw_module *m, const vw_plugin *p, vw_error *err)
 
 void vw_loader_close(vw_module *m)
 {
-    if (m->handle)
+    if (m->handle) {
+        vw_loader_lock();
         dlclose(m->handle);
+        vw_loader_unlock();
+    }
     free(m->name);
     free(m->path);
     free(m->ops);
@@ -190,7 +206,9 @@ vw_status vw_loader_open(vw_kind kind, const char *name, const char *path,
         return vw_fail(err, VW_E_NOMEM, "out of memory");
     stage = stage ? stage : &unused;
     *stage = VW_STAGE_LOAD;
+    vw_loader_lock();
     m->handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    vw_loader_unlock();
     if (!m->handle) {
         status = vw_fail(err, VW_E_FORMAT, "%s cannot be loaded: %s", path, loader_words(path));
     } else {

@@ -31,6 +31,11 @@ typedef enum vw_loader_stage {
 vw_status vw_loader_open(vw_kind kind, const char *name, const char *path,
                          volatile vw_loader_stage *stage, vw_module **module, vw_error *err);
 
+/* Held while a file is loaded or unloaded, and by who forks in order to load one: a child that was
+ * forked meanwhile would find the dynamic linker's lists half made. */
+void vw_loader_lock(void);
+void vw_loader_unlock(void);
+
 /* Unload a file that nobody has got anything of. */
 void vw_loader_close(vw_module *module);
 
